@@ -1,0 +1,100 @@
+"""ENAS micro search on CIFAR-10 (paper §3.2, Table 2).
+
+  python -m enas_jax.main --config=configs/cifar_micro.py --workdir=W
+
+Shared network of 6 + 2 cells, 20 filters, 5 nodes; 150 epochs of 282 child
+steps (batch 160) and 30 controller steps of 10 architectures; then 100
+architectures of the policy and 100 random ones on all 5,000 validation images.
+Expect validation accuracies of children between 0.65 and 0.80 near the end
+(the reference's log: 0.68): they are those of shared weights. Retrained, the
+published cells reach 3.54 % test error, 2.89 % with Cutout.
+
+Variants, after a colon and joined by commas:
+  smoke              every stage in seconds, on synthetic images
+  profile=faithful   all the reference's quirks of this search that change a
+                     number, each a value of its own below
+"""
+
+import ml_collections
+
+from enas_jax.variants import parse
+
+
+def get_config(variant: str = "") -> ml_collections.ConfigDict:
+  variants = parse(variant)
+  faithful = variants.profile == "faithful"
+  config = ml_collections.ConfigDict()
+  config.seed = 0
+  config.epochs = 150
+  config.checkpoint_seconds = 60.0
+
+  config.data = {
+      "name": "cifar10",  # or any TFDS image classification set, digits, ...
+      "valid": 5000,  # the last images of the training split
+      "path": "",  # of the set's files; "": where TFDS keeps its own
+      "size": 0,  # of a side, to resize to; 0: as the images are
+  }
+  config.augment = {
+      "pad": 4,
+      "flip": True,
+      "cutout": 0,  # side of the hole; 16 in the Cutout paper
+      "cutout_corner": False,  # the reference's hole: by its top-left corner
+  }
+
+  config.task = {
+      "name": "classification",
+      "aux_weight": 0.4,
+      "dropout_in_reward": faithful,  # S1
+  }
+  config.space = {
+      "name": "micro",
+      "nodes": 5,
+      "index_scale": 1.10,
+      "op_scale": 0.44,  # 1.10 / 2.5
+      "saturated_prior": faithful,  # S3
+  }
+  config.network = {
+      "cells": 6,
+      "filters": 20,
+      "keep": 0.9,
+      "aux": True,
+      "row_fan_in": faithful,  # S4
+  }
+  config.child = {
+      "batch": 160,
+      "lr": 0.05,
+      "lr_min": 5e-4,
+      "lr_first": 10,  # epochs of the first cosine
+      "lr_factor": 2,  # each next one is so much longer
+      "momentum": 0.9,
+      "l2": 1e-4,  # of sum(w^2), without a half
+      "l2_all": faithful,  # C2: batch norm's scale and offset too
+      "clip": 0.0,  # global norm; 0: none, C1
+      "freeze_aux": faithful,  # C3
+  }
+  config.strategy = {
+      "name": "reinforce",  # or random
+      "steps": 30,  # an epoch
+      "archs": 10,  # a step
+  }
+  config.reinforce = {
+      "lr": 3.5e-3,
+      "b1": 0.0,
+      "b2": 0.999,
+      "eps": 1e-3,
+      "hidden": 64,
+      "init_range": 0.1,
+      "temperature": 1.0,
+      "entropy_weight": 1e-4,
+      "baseline_decay": 0.99,
+      "zero_baseline": faithful,  # baseline_init of the profile table
+  }
+  config.derive = {"archs": 100, "random": 100, "top": 5}
+  config.retrain = {
+      "command": "configs/cifar_micro_final.py",  # what is printed at the end
+      "random": 0,
+      "config": {},  # a final config here is run at once
+  }
+  if variants.smoke:
+    variants.shrink(config)
+  return config

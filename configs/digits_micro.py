@@ -1,0 +1,35 @@
+"""ENAS micro search on scikit-learn's digits: search, derive and retrain.
+
+  python -m enas_jax.main --config=configs/digits_micro.py \\
+      --workdir=runs/digits_micro
+
+1,797 real 8 x 8 images, no download; a few minutes on 2 CPU cores. A shared
+network of 2 + 2 cells with the paper's nodes, operations and controller; then
+the derived and some random architectures are trained from scratch alike
+(configs/digits_micro_final.py) and compared on the test images.
+
+Variants as in cifar_micro.py.
+"""
+
+import ml_collections
+
+from configs import cifar_micro, digits_micro_final
+from enas_jax.variants import parse
+
+
+def get_config(variant: str = "") -> ml_collections.ConfigDict:
+  config = cifar_micro.get_config(variant)
+  if parse(variant).smoke:
+    config.retrain.random = 1
+  else:
+    config.epochs = 30
+    config.data.update(name="digits", valid=287)
+    config.augment.update(pad=1, flip=False)
+    config.network.update(cells=2, filters=8)
+    config.child.update(batch=64)
+    config.strategy.update(steps=10)
+    config.derive.update(archs=50, random=50)
+    config.retrain.random = 2
+  config.retrain.command = "configs/digits_micro_final.py"
+  config.retrain.config = digits_micro_final.get_config(variant)
+  return config

@@ -1,0 +1,67 @@
+"""Architectures as text and as files: presets, integers, `arch.json`."""
+
+import json
+import pathlib
+import re
+from typing import Any
+
+from enas_jax.types import Arch, ConfigError, SearchSpace, suggest
+
+
+def parse(key: str, text: str, space: SearchSpace, name: str) -> Arch:
+  """The architecture that a user named; numpy.
+
+  Args:
+    key: where the text stands in the config, for the error.
+    text: the name of a preset, the path of an `arch.json`, or the integers of
+      the published encoding between spaces or commas.
+    space: reads the integers.
+    name: the space's name, which an `arch.json` has to agree with.
+
+  Raises:
+    ConfigError: `text` is none of these, or not of this space.
+  """
+  if text in space.presets:
+    values = space.presets[text]
+  elif re.fullmatch(r"[\s\d,\[\]-]+", text):
+    values = [int(v) for v in re.findall(r"-?\d+", text)]
+  else:
+    values = _read(key, text, space, name)
+  try:
+    return space.unflatten(values)
+  except ValueError as error:
+    raise ConfigError(key, f"{error}.") from None
+
+
+def _read(key: str, text: str, space: SearchSpace, name: str) -> list[int]:
+  path = pathlib.Path(text)
+  if not path.is_file():
+    raise ConfigError(
+        key,
+        f"{text!r} is no file and no preset. {suggest(text, space.presets)}"
+        " Or the path of an arch.json, or the integers.",
+    )
+  try:
+    content = json.loads(path.read_text())
+    found, values = content["space"]["name"], content["encoding"]
+    values = [int(v) for v in values]
+  except (ValueError, KeyError, TypeError, OSError) as error:
+    raise ConfigError(
+        key, f"{text} is not an arch.json ({type(error).__name__}: {error})."
+    ) from None
+  if found != name:
+    raise ConfigError(
+        key, f"{text} is of the space {found!r}, this config of {name!r}."
+    )
+  return values
+
+
+def record(
+    arch: Arch, space: SearchSpace, facts: dict[str, Any]
+) -> dict[str, Any]:
+  """What `arch.json` holds: `facts`, the integers, and lines for people."""
+  return {
+      **facts,
+      "encoding": space.flatten(arch),
+      "readable": space.describe(arch),
+  }

@@ -1,0 +1,199 @@
+"""Config -> Experiment: the only place where names become objects.
+
+Every value that cannot work dies here, before anything is written, with a
+`ConfigError` that names the key and the valid choices.
+"""
+
+from collections.abc import Callable
+import hashlib
+import json
+import math
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+import optax
+
+from enas_jax import arch as archs
+from enas_jax import data, optim
+from enas_jax.spaces import SPACES
+from enas_jax.strategies import STRATEGIES
+from enas_jax.tasks import TASKS
+from enas_jax.types import (
+  Arch,
+  check_number,
+  ConfigError,
+  lookup,
+  SearchSpace,
+  Split,
+  Strategy,
+  Task,
+)
+
+# Keys whose value has a bound of its own; every other number is finite, >= 0.
+_WHOLE = (
+    "epochs",
+    "eval_every",
+    "child.batch",
+    "child.lr_first",
+    "child.lr_factor",
+    "data.eval_batch",
+    "strategy.archs",
+    "derive.archs",
+    "derive.random",
+    "derive.top",
+    "space.nodes",
+    "network.cells",
+    "network.filters",
+    "reinforce.hidden",
+)
+_POSITIVE = ("child.lr", "reinforce.lr", "reinforce.temperature")
+_FRACTION = ("network.keep", "network.drop_path_keep")
+_DECAY = (
+    "child.momentum",
+    "reinforce.b1",
+    "reinforce.b2",
+    "reinforce.baseline_decay",
+)
+
+
+class Experiment(NamedTuple):
+  """What a config means: the parts of one run."""
+
+  space: SearchSpace
+  task: Task
+  strategy: Strategy
+  uniform: Strategy  # random search, for the baseline in every report
+  tx: optax.GradientTransformation
+  train: Split
+  held: Split  # validation in a search, test in a final training
+  arch: Arch | None  # of a final training, numpy; None in a search
+  epochs: int
+  child_steps: int  # an epoch
+  strategy_steps: int  # an epoch
+  archs: int  # M of a strategy step
+  rates: Any  # f32[epochs], the child's learning rate
+  progress: Callable  # step -> fraction of the child steps done after it
+
+  @property
+  def period(self) -> int:
+    """Steps of an epoch, both kinds."""
+    return self.child_steps + self.strategy_steps
+
+
+def experiment(config: ConfigDict) -> Experiment:
+  """Builds the parts; loads the data.
+
+  Raises:
+    ConfigError: a value that cannot work.
+  """
+  _check_numbers(config)
+  space_class = lookup(
+      "config.space.name", config.space.name, SPACES, "search space"
+  )
+  strategy_fn = lookup(
+      "config.strategy.name", config.strategy.name, STRATEGIES, "strategy"
+  )
+  task_fn = lookup("config.task.name", config.task.name, TASKS, "task")
+  space = space_class(**_arguments(config.space))
+
+  arguments = config.get(config.strategy.name, ConfigDict()).to_dict()
+  arch = None
+  if config.strategy.name == "fixed":
+    arch = archs.parse(
+        "config.arch", config.get("arch", ""), space, config.space.name
+    )
+    arguments["arch"] = arch
+
+  # An empty value is for the loader to choose; not every set takes each.
+  wanted = {key: config.data[key] for key in ("path", "size")}
+  source = data.load(
+      config.data.name, **{key: value for key, value in wanted.items() if value}
+  )
+  batches = {"batch": config.child.batch, **config.augment}
+  if arch is None:
+    train, held = source.search(valid=config.data.valid, **batches)
+  else:
+    train, held = source.final(eval_batch=config.data.eval_batch, **batches)
+  child_steps, strategy_steps = train.steps, config.strategy.steps
+
+  network = space.network(**source.facts, **config.network)
+  rates = optim.cosine_restarts(
+      epochs=config.epochs,
+      high=config.child.lr,
+      low=config.child.lr_min,
+      first=config.child.lr_first,
+      factor=config.child.lr_factor,
+  )
+  tx = optim.child(
+      optim.by_epoch(rates, child_steps),
+      momentum=config.child.momentum,
+      l2=config.child.l2,
+      l2_all=config.child.l2_all,
+      clip=config.child.clip,
+      freeze="aux" if config.child.freeze_aux else "",
+  )
+
+  period = child_steps + strategy_steps
+
+  def progress(step):
+    epoch, at = step // period, step % period
+    done = epoch * child_steps + jnp.minimum(at + 1, child_steps)
+    return done / (config.epochs * child_steps)
+
+  return Experiment(
+      space=space,
+      task=task_fn(network, **_arguments(config.task)),
+      strategy=strategy_fn(space, **arguments),
+      uniform=STRATEGIES["random"](space),
+      tx=tx,
+      train=train,
+      held=held,
+      arch=arch,
+      epochs=config.epochs,
+      child_steps=child_steps,
+      strategy_steps=strategy_steps,
+      archs=config.strategy.archs,
+      rates=rates,
+      progress=progress,
+  )
+
+
+def config_hash(config: ConfigDict) -> str:
+  """Twelve hexadecimal digits that change with any value."""
+  text = json.dumps(config.to_dict(), sort_keys=True)
+  return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def flat(config: ConfigDict) -> dict[str, Any]:
+  """Every value under its dotted key."""
+  out = {}
+  for name, value in config.items():
+    if isinstance(value, ConfigDict):
+      out.update({f"{name}.{k}": v for k, v in flat(value).items()})
+    else:
+      out[name] = value
+  return out
+
+
+def _arguments(block: ConfigDict) -> dict[str, Any]:
+  return {k: v for k, v in block.items() if k != "name"}
+
+
+def _check_numbers(config: ConfigDict) -> None:
+  for name, value in flat(config).items():
+    if isinstance(value, (bool, str)) or value is None:
+      continue
+    key = f"config.{name}"
+    if name in _WHOLE:
+      if not isinstance(value, int):
+        raise ConfigError(key, f"must be a whole number, got {value!r}.")
+      check_number(key, value, low=1)
+    elif name in _POSITIVE:
+      check_number(key, value, open_low=True)
+    elif name in _FRACTION:
+      check_number(key, value, high=1.0, open_low=True)
+    elif name in _DECAY:
+      check_number(key, value, high=math.nextafter(1.0, 0.0))
+    else:
+      check_number(key, value)

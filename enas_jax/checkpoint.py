@@ -1,0 +1,76 @@
+"""A thin skin over Orbax: one state and one small dictionary a checkpoint."""
+
+from collections.abc import Callable
+import pathlib
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+
+from enas_jax.types import SearchState
+
+_KEEP = 2  # the newest may be cut short by a crash: the one before is kept
+
+
+class Checkpoints:
+  """The checkpoints of a run folder.
+
+  Orbax writes to a temporary folder and renames it, so a process that is
+  killed while it saves leaves the one before in place.
+  """
+
+  def __init__(self, folder: pathlib.Path):
+    options = ocp.CheckpointManagerOptions(
+        max_to_keep=_KEEP, enable_async_checkpointing=False
+    )
+    self._manager = ocp.CheckpointManager(folder.resolve(), options=options)
+
+  def save(self, state: SearchState, facts: dict[str, Any]) -> None:
+    """Saves under the state's step, once."""
+    step = int(state.step)
+    if step in self._manager.all_steps():
+      return
+    self._manager.save(
+        step,
+        args=ocp.args.Composite(
+            state=ocp.args.StandardSave(_plain(state)),
+            facts=ocp.args.JsonSave(facts),
+        ),
+    )
+
+  def restore(
+      self, like: SearchState, warn: Callable[[str], None]
+  ) -> tuple[SearchState, dict[str, Any]] | None:
+    """The newest checkpoint that can be read, or None where there is none.
+
+    Args:
+      like: a state with the shapes and types to restore.
+      warn: told of every checkpoint that could not be read; it is removed.
+    """
+    for step in sorted(self._manager.all_steps(), reverse=True):
+      try:
+        found = self._manager.restore(
+            step,
+            args=ocp.args.Composite(
+                state=ocp.args.StandardRestore(_plain(like)),
+                facts=ocp.args.JsonRestore(),
+            ),
+        )
+      except Exception as error:  # whatever a broken file makes Orbax raise
+        warn(
+            f"The checkpoint of step {step} cannot be read"
+            f" ({type(error).__name__}); going back to the one before."
+        )
+        self._manager.delete(step)
+        continue
+      key = jax.random.wrap_key_data(found.state.key)
+      return found.state._replace(key=key), found.facts
+    return None
+
+  def close(self) -> None:
+    self._manager.close()
+
+
+def _plain(state: SearchState) -> SearchState:
+  """The random key as the integers it is made of."""
+  return state._replace(key=jax.random.key_data(state.key))

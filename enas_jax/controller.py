@@ -1,0 +1,219 @@
+"""The LSTM policy over any `Schedule` (ENAS §2; reference: *_controller.py).
+
+One recurrence serves sampling and scoring, and one file serves every space:
+what a step decides, may decide and reads is a row of the schedule.
+
+The cell is the reference's: no biases, no forget bias, gates in the order
+input, forget, output, candidate, state zero at the start of every sample.
+"""
+
+from collections.abc import Callable
+import math
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from enas_jax.types import Head, Key, Params, Schedule
+
+# Finite, so that a row without any choice gives no NaN in the softmax.
+_MASKED = -1e9
+
+
+class Score(NamedTuple):
+  """What the policy thinks of one architecture; scalars."""
+
+  log_prob: jax.Array  # log-probability of all its choices, nats
+  entropy: jax.Array  # exact, of every step's distribution, summed, nats
+  skip_kl: jax.Array  # KL(skip bits || prior), summed over bits, mean of steps
+
+
+def operations(schedule: Schedule) -> int:
+  """The number of operations that the schedule chooses from."""
+  return int(schedule.mask[schedule.head == Head.OP].any(0).sum())
+
+
+def init(
+    key: Key, schedule: Schedule, *, hidden: int, init_range: float
+) -> Params:
+  """Draws all parameters from U(-init_range, init_range).
+
+  The operations' bias starts at `schedule.op_bias` instead; without one there
+  is no such parameter.
+
+  Args:
+    key: consumed.
+    schedule: the programme of the space.
+    hidden: E, the size of the LSTM and of every embedding.
+    init_range: half the width of the uniform distribution.
+  """
+  ops = operations(schedule)
+  shapes = {
+      "lstm": (2 * hidden, 4 * hidden),
+      "start": (hidden,),
+      "embedding": (ops, hidden),
+      "op_weight": (hidden, ops),
+      "key_weight": (hidden, hidden),
+      "query_weight": (hidden, hidden),
+      "attention": (hidden,),
+  }
+  # One draw for all: XLA takes half a second to compile each size anew.
+  ends = np.cumsum([math.prod(shape) for shape in shapes.values()])
+  drawn = jax.random.uniform(
+      key, (ends[-1],), minval=-init_range, maxval=init_range
+  )
+  params = {
+      name: part.reshape(shape)
+      for (name, shape), part in zip(
+          shapes.items(), jnp.split(drawn, ends[:-1]), strict=True
+      )
+  }
+  if schedule.op_bias is not None:
+    params["op_bias"] = jnp.asarray(schedule.op_bias, jnp.float32)
+  return params
+
+
+def sample(
+    params: Params,
+    schedule: Schedule,
+    key: Key,
+    *,
+    temperature: float = 1.0,
+) -> tuple[jax.Array, Score]:
+  """Draws one architecture's choices.
+
+  Args:
+    params: from `init`.
+    schedule: static.
+    key: consumed.
+    temperature: divides the raw logits before the tanh squashing.
+
+  Returns:
+    choices bool[T, K], one-hot, or multi-hot at SKIP rows, all false at NONE
+    rows; and their score.
+  """
+  keys = jax.random.split(key, len(schedule.head))
+  return _run(params, schedule, keys, _draw, temperature)
+
+
+def score(
+    params: Params,
+    schedule: Schedule,
+    choices: jax.Array,
+    *,
+    temperature: float = 1.0,
+) -> Score:
+  """Scores given choices bool[T, K] by the recurrence that `sample` runs."""
+  return _run(
+      params, schedule, choices, lambda given, row, z: given, temperature
+  )[1]
+
+
+def _draw(key: Key, row: Schedule, logits: jax.Array) -> jax.Array:
+  one = jax.random.categorical(key, jnp.where(row.mask, logits, _MASKED))
+  bits = jax.random.bernoulli(key, jax.nn.sigmoid(2 * logits))
+  picked = jnp.where(
+      row.head == Head.SKIP, bits, jnp.arange(len(logits)) == one
+  )
+  return picked & row.mask & (row.head != Head.NONE)
+
+
+def _run(
+    params: Params,
+    schedule: Schedule,
+    given,
+    pick: Callable[..., jax.Array],
+    temperature: float,
+) -> tuple[jax.Array, Score]:
+  """The recurrence: `pick(given[t], row, logits) -> bool[K]` at every step."""
+  hidden = params["start"].shape[0]
+  slots = schedule.mask.shape[1]
+
+  def step(carry, inputs):
+    cell, h, u, anchors, keys = carry
+    row, given_t = inputs
+    cell, h = _lstm(params["lstm"], u, cell, h)
+    logits = _logits(params, row, h, keys, temperature)
+    choice = pick(given_t, row, logits)
+    # What a step may attend to was written before it; its own state is kept
+    # only afterwards.
+    u = _feed(params, row, choice, anchors)
+    here = (jnp.arange(slots) == row.write)[:, None]
+    anchors = jnp.where(here, h, anchors)
+    keys = jnp.where(here, h @ params["key_weight"], keys)
+    return (cell, h, u, anchors, keys), (choice, *_terms(row, logits, choice))
+
+  zero = jnp.zeros(hidden)
+  memory = jnp.zeros((slots, hidden))
+  carry = (zero, zero, params["start"], memory, memory)
+  table = schedule._replace(op_bias=None)  # the one column without rows
+  _, (choices, log_prob, entropy, kl) = jax.lax.scan(
+      step, carry, (jax.tree.map(jnp.asarray, table), given)
+  )
+  skip_steps = np.sum((schedule.head == Head.SKIP) & schedule.mask.any(1))
+  return choices, Score(
+      log_prob.sum(), entropy.sum(), kl.sum() / max(skip_steps, 1)
+  )
+
+
+def _lstm(weight, u, cell, h):
+  i, f, o, g = jnp.split(jnp.concatenate([u, h]) @ weight, 4)
+  cell = jax.nn.sigmoid(i) * jnp.tanh(g) + jax.nn.sigmoid(f) * cell
+  return cell, jax.nn.sigmoid(o) * jnp.tanh(cell)
+
+
+def _logits(params, row: Schedule, h, keys, temperature):
+  """f32[K]: squashed and biased logits of the step's own kind of choice."""
+  op = h @ params["op_weight"] + params.get("op_bias", 0.0)
+  op = jnp.pad(op, (0, keys.shape[0] - op.shape[0]))
+  anchor = jnp.tanh(keys + h @ params["query_weight"]) @ params["attention"]
+  z = jnp.where(row.head == Head.OP, op, anchor) / temperature
+  z = jnp.where(row.scale > 0, row.scale * jnp.tanh(z), z)
+  return z + row.bias
+
+
+def _feed(params, row: Schedule, choice, anchors):
+  """f32[E]: what the next step reads.
+
+  A subset of anchors is averaged as sum / (1 + count) (reference macro).
+  """
+  picked = choice[: params["embedding"].shape[0]].astype(jnp.float32)
+  weights = choice * row.feed_scale
+  count = jnp.where(row.head == Head.SKIP, choice.sum(), 0)
+  options = jnp.stack([
+      params["start"],
+      picked @ params["embedding"],
+      weights @ anchors / (1.0 + count),
+  ])
+  return options[row.feed]
+
+
+def _terms(row: Schedule, logits, choice):
+  """Log-probability, entropy and skip KL of one step.
+
+  The reference's recurrent and macro samplers take log_prob * exp(-log_prob)
+  of the drawn choice for the entropy, its micro sampler the full sum; this is
+  the full sum everywhere. Its macro sampler takes the KL of sigmoid(z) though
+  it samples with sigmoid(2 z); this is the KL of what is sampled.
+  """
+  log_p = jax.nn.log_softmax(jnp.where(row.mask, logits, _MASKED))
+  one = jnp.where(choice & row.mask, log_p, 0.0).sum()
+  one_entropy = -jnp.where(row.mask, jnp.exp(log_p) * log_p, 0.0).sum()
+
+  on, off = jax.nn.log_sigmoid(2 * logits), jax.nn.log_sigmoid(-2 * logits)
+  p = jnp.exp(on)
+  bits = jnp.where(row.mask, jnp.where(choice, on, off), 0.0).sum()
+  bits_entropy = -jnp.where(row.mask, p * on + (1 - p) * off, 0.0).sum()
+  kl = p * (on - jnp.log(row.prior)) + (1 - p) * (
+      off - jnp.log1p(-row.prior)
+  )
+  kl = jnp.where(row.mask, kl, 0.0).sum()
+
+  decides = row.head != Head.NONE
+  skip = row.head == Head.SKIP
+  return (
+      jnp.where(decides, jnp.where(skip, bits, one), 0.0),
+      jnp.where(decides, jnp.where(skip, bits_entropy, one_entropy), 0.0),
+      jnp.where(skip, kl, 0.0),
+  )

@@ -1,0 +1,74 @@
+"""Labelled images by name. To add a set: one file and one line in DATASETS."""
+
+import difflib
+import inspect
+
+from enas_jax.data import digits, folder, synthetic, tfds
+from enas_jax.data.augment import Augment
+from enas_jax.data.images import (
+    hold_out,
+    image_split,
+    ImageBatch,
+    Images,
+    Source,
+    statistics,
+)
+from enas_jax.types import ConfigError, suggest
+
+__all__ = [
+    "DATASETS",
+    "Augment",
+    "ImageBatch",
+    "Images",
+    "Source",
+    "hold_out",
+    "image_split",
+    "load",
+    "statistics",
+]
+
+# name -> (**args) -> Source. Any other name is one of TFDS.
+DATASETS = {
+    "digits": digits.load,
+    "folder": folder.load,
+    "synthetic": synthetic.load,
+}
+
+
+def load(name: str, **args) -> Source:
+  """The data set of that name; no image is read yet.
+
+  Args:
+    name: of `DATASETS`, or of any image classification set in TFDS.
+    **args: of its loader. The one called `x` is `config.data.x` in errors.
+
+  Raises:
+    ConfigError: no such set, an argument that it does not take or that it
+      needs, or what its loader says.
+  """
+  if name in DATASETS:
+    _check_arguments(name, DATASETS[name], args)
+    return DATASETS[name](**args)
+  if not tfds.exists(name, args.get("data_dir")):
+    near = difflib.get_close_matches(name, [*DATASETS, *tfds.names()], n=3)
+    hint = f"Did you mean {' or '.join(map(repr, near))}? " if near else ""
+    raise ConfigError(
+        "config.data.name",
+        f"unknown data set {name!r}. {hint}Choices:"
+        f" {', '.join(sorted(DATASETS))}, any TFDS image classification set.",
+    )
+  _check_arguments(name, tfds.load, {"name": name, **args})
+  return tfds.load(name, **args)
+
+
+def _check_arguments(name, loader, args) -> None:
+  parameters = inspect.signature(loader).parameters
+  for each in args:
+    if each not in parameters:
+      raise ConfigError(
+          f"config.data.{each}",
+          f"{name!r} does not take it. {suggest(each, parameters)}",
+      )
+  for each, parameter in parameters.items():
+    if each not in args and parameter.default is parameter.empty:
+      raise ConfigError(f"config.data.{each}", f"{name!r} needs it.")

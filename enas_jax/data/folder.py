@@ -1,0 +1,144 @@
+"""The user's own images, one folder a class."""
+
+import functools
+import pathlib
+
+import numpy as np
+
+from enas_jax.data.augment import Augment
+from enas_jax.data.check import check_whole
+from enas_jax.data.images import Images, Source
+from enas_jax.data.resize import square
+from enas_jax.types import ConfigError
+
+_SUFFIXES = (
+    *(".bmp", ".gif", ".jpeg", ".jpg", ".pgm"),
+    *(".png", ".ppm", ".tif", ".tiff", ".webp"),
+)
+_DEEP = ("I", "F")  # first letters of Pillow's modes of more than 8 bits
+
+Files = list[tuple[pathlib.Path, int]]  # with the number of the class
+
+
+def load(*, path: str, size: int | None = None) -> Source:
+  """Images in `path`/train/<class>/ and `path`/test/<class>/.
+
+  Classes are numbered in the order of their names. The images are of one
+  channel where all training images are grey, else of three. The headers of
+  the training images are looked at here, the images when a split is read.
+
+  Args:
+    path: the folder that holds `train` and `test`.
+    size: the central square of each image is resized to size x size pixels;
+      None or 0: all images have the size of the first.
+
+  Raises:
+    ConfigError: here, a folder that is missing or empty, classes that differ;
+      when a split is read, an image that differs in size or cannot be read.
+  """
+  if size:
+    check_whole("config.data.size", size, low=1)
+  root = pathlib.Path(path).expanduser()
+  names, train = _files(root / "train")
+  test_names, test = _files(root / "test")
+  if test_names != names:
+    odd = sorted(set(names) ^ set(test_names))
+    raise ConfigError(
+        "config.data.path",
+        f"the classes in {root}/train and {root}/test differ: only one of them"
+        f" has {', '.join(odd)}.",
+    )
+  shape = _shape(train, size)
+  return Source(
+      shape=shape,
+      classes=len(names),
+      train=functools.partial(_read, train, shape, bool(size)),
+      test=functools.partial(_read, test, shape, bool(size)),
+      augment=Augment(),
+  )
+
+
+def _files(folder: pathlib.Path) -> tuple[list[str], Files]:
+  """The classes of a split and its image files."""
+  if not folder.is_dir():
+    raise ConfigError("config.data.path", f"there is no folder {folder}.")
+  classes = sorted(
+      p for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".")
+  )
+  if len(classes) < 2:
+    raise ConfigError(
+        "config.data.path",
+        f"{folder} needs a folder for each of at least 2 classes, it has"
+        f" {len(classes)}.",
+    )
+  files = []
+  for number, each in enumerate(classes):
+    found = sorted(p for p in each.iterdir() if _is_image(p))
+    if not found:
+      raise ConfigError(
+          "config.data.path",
+          f"no image in {each} ({' '.join(_SUFFIXES)}).",
+      )
+    files.extend((p, number) for p in found)
+  # Whoever holds out the last examples must not hold out the last class.
+  # RandomState: numpy promises that its stream never changes.
+  order = np.random.RandomState(0).permutation(len(files))
+  return [each.name for each in classes], [files[i] for i in order]
+
+
+def _is_image(path: pathlib.Path) -> bool:
+  hidden = path.name.startswith(".")
+  return path.suffix.lower() in _SUFFIXES and not hidden
+
+
+def _open(path: pathlib.Path):
+  """A Pillow image of which the header is read."""
+  from PIL import Image
+
+  try:
+    picture = Image.open(path)
+  except (OSError, SyntaxError, ValueError) as error:
+    raise ConfigError(
+        "config.data.path", f"cannot read {path}: {error}"
+    ) from None
+  if picture.mode.startswith(_DEEP):
+    picture.close()
+    raise ConfigError(
+        "config.data.path", f"{path} has more than 8 bits a channel."
+    )
+  return picture
+
+
+def _shape(files: Files, size: int | None) -> tuple[int, int, int]:
+  from PIL import Image
+
+  grey = True
+  for path, _ in files:
+    with _open(path) as picture:
+      grey = grey and Image.getmodebase(picture.mode) == "L"
+  with _open(files[0][0]) as picture:
+    width, height = (size, size) if size else picture.size
+  return height, width, 1 if grey else 3
+
+
+def _read(files: Files, shape: tuple[int, int, int], resize: bool) -> Images:
+  height, width, channels = shape
+  images = np.empty((len(files), *shape), np.uint8)
+  for image, (path, _) in zip(images, files, strict=True):
+    with _open(path) as picture:
+      if not resize and picture.size != (width, height):
+        raise ConfigError(
+            "config.data.size",
+            f"the images differ: {path} has {picture.width}x{picture.height}"
+            f" pixels, others {width}x{height}. Give the size to resize to.",
+        )
+      try:
+        picture = picture.convert("L" if channels == 1 else "RGB")
+      except (OSError, SyntaxError, ValueError) as error:
+        raise ConfigError(
+            "config.data.path", f"cannot read {path}: {error}"
+        ) from None
+    if resize:
+      picture = square(picture, height)
+    image[:] = np.asarray(picture).reshape(shape)
+  return Images(images, np.array([label for _, label in files], np.int32))

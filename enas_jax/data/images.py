@@ -1,0 +1,190 @@
+"""Labelled images: in host memory, and as batches on the device.
+
+Next to the letters of types.py, n is the number of examples of a split.
+"""
+
+from collections.abc import Callable
+import math
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from enas_jax.data import augment as augments
+from enas_jax.data.augment import Augment
+from enas_jax.data.check import check_whole
+from enas_jax.types import ConfigError, Split
+
+_CHUNK = 1024  # images that are looked at together on the host
+
+
+class Images(NamedTuple):
+  """Labelled images; numpy in host memory, or arrays on the device."""
+
+  images: np.ndarray  # u8[n, H, W, C]
+  labels: np.ndarray  # i32[n], 0 to classes - 1
+
+
+class Source(NamedTuple):
+  """A data set of which no image has been read yet.
+
+  `train` and `test` read their own split and nothing of the other, so what is
+  only given `train` cannot see the test images.
+  """
+
+  shape: tuple[int, int, int]  # H, W, C
+  classes: int
+  train: Callable[[], Images]
+  test: Callable[[], Images]
+  augment: Augment  # what this set bears when it is trained on
+
+  @property
+  def facts(self) -> dict[str, int]:
+    """What a network has to know of the set."""
+    return {"classes": self.classes}
+
+  def search(
+      self, *, batch: int, valid: int, **augment
+  ) -> tuple[Split, Split]:
+    """The training split in two: to train on, and `valid` images to reward.
+
+    The test split is not read, and nothing here leads to it.
+    """
+    train, held = hold_out(self.train(), valid)
+    mean, std = statistics(train)
+    return (
+        image_split(
+            train, mean=mean, std=std, batch=batch, augment=Augment(**augment)
+        ),
+        image_split(held, mean=mean, std=std, batch=batch),
+    )
+
+  def final(
+      self, *, batch: int, eval_batch: int, **augment
+  ) -> tuple[Split, Split]:
+    """The whole training split, and the test split."""
+    train = self.train()
+    mean, std = statistics(train)
+    return (
+        image_split(
+            train, mean=mean, std=std, batch=batch, augment=Augment(**augment)
+        ),
+        image_split(
+            self.test(),
+            mean=mean,
+            std=std,
+            batch=eval_batch,
+            batch_key="config.data.eval_batch",
+        ),
+    )
+
+
+class ImageBatch(NamedTuple):
+  """A batch for the device."""
+
+  images: jax.Array  # f32[B, H, W, C], normalised
+  labels: jax.Array  # i32[B]
+  weight: jax.Array  # f32[B], 0 for an example that only fills the batch
+
+
+def hold_out(
+    images: Images, count: int, *, key: str = "config.data.valid"
+) -> tuple[Images, Images]:
+  """Splits off the last `count` examples, unshuffled: (train, valid).
+
+  Official `data_utils.py`: 5,000 of CIFAR-10's 50,000.
+
+  Raises:
+    ConfigError: `count` leaves one of the two without an example.
+  """
+  check_whole(key, count, low=1, high=len(images.labels) - 1)
+  return (
+      Images(images.images[:-count], images.labels[:-count]),
+      Images(images.images[-count:], images.labels[-count:]),
+  )
+
+
+def statistics(images: Images) -> tuple[np.ndarray, np.ndarray]:
+  """Mean and standard deviation of each channel, f32[C] of pixels in [0, 1].
+
+  They are those of the train part in use, without the held-out examples
+  (official `data_utils.py`). The deviation is at least one grey level, so a
+  channel that never changes is not divided by zero.
+  """
+  channels = images.images.shape[-1]
+  # Sums over counts of grey levels are exact, and need no float copy.
+  counts = np.zeros((channels, 256), np.int64)
+  for start in range(0, len(images.images), _CHUNK):
+    chunk = images.images[start : start + _CHUNK]
+    for channel in range(channels):
+      counts[channel] += np.bincount(chunk[..., channel].ravel(), minlength=256)
+  levels = np.arange(256) / 255
+  weight = counts / counts.sum(1, keepdims=True)
+  mean = weight @ levels
+  square = (weight * (levels - mean[:, None]) ** 2).sum(1)
+  deviation = np.maximum(np.sqrt(square), 1 / 255)
+  return mean.astype(np.float32), deviation.astype(np.float32)
+
+
+def image_split(
+    images: Images,
+    *,
+    mean: np.ndarray,
+    std: np.ndarray,
+    batch: int,
+    augment: Augment | None = None,
+    batch_key: str = "config.child.batch",
+    augment_key: str = "config.augment",
+) -> Split:
+  """Puts the images on the device, as batches of `ImageBatch`.
+
+  A row of the plan is (index i32[B], weight f32[B]). A shuffled pass is a
+  permutation whose last batch is filled up from the permutation's beginning,
+  all with weight 1: as many steps, all of full batches, as the official queue
+  counts as an epoch. A pass in order has every example once with weight 1;
+  its last batch is filled up with real examples at weight 0, so that batch
+  statistics never see an invented image.
+
+  Args:
+    images: u8[n, H, W, C] and i32[n] on the host.
+    mean: f32[C] of `statistics`, of the train part.
+    std: f32[C] likewise.
+    batch: B, at most n.
+    augment: what `batch` does to the images when it is given a key.
+    batch_key: the name of `batch` in errors.
+    augment_key: the name of `augment` in errors.
+
+  Raises:
+    ConfigError: a batch larger than the split, an augmentation that is larger
+      than the image.
+  """
+  n = len(images.labels)
+  check_whole(batch_key, batch, low=1)
+  if batch > n:
+    raise ConfigError(
+        batch_key, f"{batch} is more than the {n} examples of the split."
+    )
+  if augment is not None:
+    augments.check(augment, images.images.shape[1:], augment_key)
+  steps = math.ceil(n / batch)
+  mean, std = np.float32(mean), np.float32(std)
+
+  def rows(key):
+    order = jnp.arange(n, dtype=jnp.int32)
+    weight = jnp.ones(steps * batch)
+    if key is None:
+      weight = weight.at[n:].set(0)
+    else:
+      order = jax.random.permutation(key, order)
+    index = jnp.concatenate([order, order[: steps * batch - n]])
+    return index.reshape(steps, batch), weight.reshape(steps, batch)
+
+  def gather(arrays, row, key):
+    index, weight = row
+    pixels = (arrays.images[index].astype(jnp.float32) / 255 - mean) / std
+    if augment is not None and key is not None:
+      pixels = augments.apply(augment, key, pixels)
+    return ImageBatch(pixels, arrays.labels[index], weight)
+
+  return Split(jax.device_put(images), steps, rows, gather)

@@ -1,0 +1,81 @@
+"""Images whose best operation is known: the toy that a search must solve."""
+
+import functools
+
+import numpy as np
+
+from enas_jax.data.augment import Augment
+from enas_jax.data.check import check_whole
+from enas_jax.data.images import Images, Source
+
+_PERIOD = 5  # rows
+_WAVE = 3  # columns, the side of a pool: see below
+_CONTRAST = 40  # standard deviation of the texture in grey levels
+_NOISE = 10  # of each pixel, likewise
+
+
+def load(
+    *,
+    size: int = 16,
+    examples: int = 512,
+    test_examples: int = 256,
+    seed: int = 0,
+) -> Source:
+  """Textures of random rows; the class is how they go on after 5 rows.
+
+  The red and the green channel of an image each have 5 random rows, which
+  then come again, and again: unchanged, or with the opposite sign each time.
+  That makes 4 classes, equally frequent; blue is noise. Any 5 rows in
+  succession are the same random rows in every class, so it takes 6 to tell
+  one class from another. What is planted in a micro space is the separable
+  convolution of 5 x 5 everywhere:
+
+  * with the 3 x 3 stem before it, it sees 7 rows at once and 11 when it is
+    applied for the second time: one is enough;
+  * a 3 x 3 convolution sees 5 rows, and 7 only when applied for the second
+    time: second best, by as much as a network is small;
+  * identity sees the 3 rows of the stem: nothing but chance;
+  * a pool sees 5 rows: nothing. In a chain of pools the average is blind too:
+    along a row the texture repeats every 3 columns with mean zero, which is
+    what a pool of 3 columns removes. A chain of max pools, or pools of several
+    cells, see a little.
+
+  Mirrored or shifted, an image keeps its class.
+
+  Args:
+    size: of a side, in pixels.
+    examples: of the train split.
+    test_examples: of the test split.
+    seed: the whole set is a function of it and of the other arguments.
+
+  Raises:
+    ConfigError: a number out of range.
+  """
+  check_whole("config.data.size", size, low=8)
+  check_whole("config.data.examples", examples, low=4)
+  check_whole("config.data.test_examples", test_examples, low=4)
+  check_whole("config.data.seed", seed, high=2**32 - 1)
+  return Source(
+      shape=(size, size, 3),
+      classes=4,
+      train=functools.partial(_draw, [seed, 0], examples, size),
+      test=functools.partial(_draw, [seed, 1], test_examples, size),
+      augment=Augment(pad=0),
+  )
+
+
+def _draw(seed: list[int], n: int, size: int) -> Images:
+  # RandomState: numpy promises that its stream never changes.
+  random = np.random.RandomState(seed)
+  labels = random.permutation(np.arange(n) % 4)
+  pixels = random.normal(128, _NOISE, (n, size, size, 3))
+  rows = random.normal(size=(n, _PERIOD, _WAVE, 2))
+  rows -= rows.mean(2, keepdims=True)
+  rows *= _CONTRAST / rows.std((1, 2), keepdims=True)
+  at = np.arange(size)
+  turn = np.stack([1 - 2 * (labels // 2), 1 - 2 * (labels % 2)], -1)
+  sign = turn[:, None] ** (at // _PERIOD)[:, None]
+  texture = rows[:, at % _PERIOD][:, :, at % _WAVE]
+  pixels[..., :2] += texture * sign[:, :, None]
+  pixels = np.clip(np.rint(pixels), 0, 255).astype(np.uint8)
+  return Images(pixels, labels.astype(np.int32))

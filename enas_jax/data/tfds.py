@@ -1,0 +1,206 @@
+"""Any image classification set of TFDS, read without TensorFlow."""
+
+import functools
+import shlex
+
+import numpy as np
+
+from enas_jax.data.augment import Augment
+from enas_jax.data.check import check_whole
+from enas_jax.data.images import Images, Source
+from enas_jax.data.resize import square
+from enas_jax.types import ConfigError
+
+_KEY = "config.data.name"
+_CHUNK = 1024  # examples that are decoded together
+_PEEK = 16  # examples whose sizes an error tells
+# Characters: mirrored, they are others or none.
+_CHARACTERS = (
+    "binary_alpha_digits",
+    "cmaterdb",
+    "emnist",
+    "kmnist",
+    "mnist",
+    "mnist_corrupted",
+    "omniglot",
+    "svhn_cropped",
+)
+
+
+def names() -> list[str]:
+  """The sets that the installed TFDS knows, of images or not."""
+  import tensorflow_datasets as tfds
+
+  return tfds.list_builders(with_community_datasets=False)
+
+
+def exists(name: str, data_dir: str | None) -> bool:
+  """Whether TFDS knows the set, or somebody has prepared it in `data_dir`."""
+  import tensorflow_datasets as tfds
+
+  if _base(name) in names():
+    return True
+  try:
+    tfds.builder(name, data_dir=data_dir or None)
+  except ValueError:
+    return False
+  return True
+
+
+def load(
+    name: str, *, data_dir: str | None = None, size: int | None = None
+) -> Source:
+  """A set that `python -m enas_jax.data.prepare NAME` has prepared.
+
+  The test split is the set's `test`, or `validation` if it has no `test`.
+  Nothing is ever downloaded here. The examples come in the order of the
+  prepared files, which TFDS has shuffled.
+
+  Args:
+    name: as TFDS has it, `cifar10` or `mnist_corrupted/shot_noise`.
+    data_dir: where the sets are; None or "": where TFDS keeps its own.
+    size: the central square of each image is resized to size x size pixels;
+      None or 0: as they are.
+
+  Raises:
+    ConfigError: a set that TFDS does not know, that has no images and classes,
+      is not prepared, has no test split or images of varying size; when a
+      split is read, examples without a label.
+  """
+  if size:
+    check_whole("config.data.size", size, low=1)
+  builder = make_builder(name, data_dir)
+  image, label = find_features(name, builder)
+  splits = builder.info.splits
+  if not splits:
+    raise ConfigError(
+        _KEY,
+        f"{name!r} is not prepared in {builder.data_path}. Run: "
+        f"{command(name, data_dir)}",
+    )
+  held = "test" if "test" in splits else "validation"
+  if "train" not in splits or held not in splits:
+    raise ConfigError(
+        _KEY,
+        f"{name!r} needs a split 'train' and one 'test' or 'validation', it"
+        f" has {', '.join(splits)}.",
+    )
+  try:
+    data = builder.as_data_source(split="train")
+  except NotImplementedError:
+    raise ConfigError(
+        _KEY,
+        f"{name!r} in {builder.data_path} is stored as"
+        f" {builder.info.file_format.value}, which only TensorFlow reads."
+        f" Prepare it elsewhere: {command(name, 'FOLDER')}",
+    ) from None
+  shape = builder.info.features[image].shape
+  if size:
+    shape = (size, size, shape[-1])
+  elif None in shape:
+    few = data.__getitems__(list(range(min(_PEEK, len(data)))))
+    seen = sorted({"x".join(map(str, e[image].shape[1::-1])) for e in few})
+    raise ConfigError(
+        "config.data.size",
+        f"the images of {name!r} differ: {', '.join(seen)} pixels. Give the"
+        " size to resize to.",
+    )
+  read = functools.partial(
+      _read, builder, image=image, label=label, shape=shape, resize=bool(size)
+  )
+  return Source(
+      shape=shape,
+      classes=builder.info.features[label].num_classes,
+      train=functools.partial(read, "train"),
+      test=functools.partial(read, held),
+      augment=Augment(flip=_base(name) not in _CHARACTERS),
+  )
+
+
+def command(name: str, data_dir: str | None) -> str:
+  """What a person runs to prepare the set."""
+  where = f" --data_dir={shlex.quote(data_dir)}" if data_dir else ""
+  return f"python -m enas_jax.data.prepare {name}{where}"
+
+
+def make_builder(name: str, data_dir: str | None, **kwargs):
+  """TFDS's builder of a set, prepared or not.
+
+  Raises:
+    ConfigError: there is no such set, or TFDS cannot describe it.
+  """
+  import tensorflow_datasets as tfds
+
+  try:
+    return tfds.builder(name, data_dir=data_dir or None, **kwargs)
+  # What TFDS raises for a set, configuration or version that it does not have,
+  # and for a set that it describes with a package or file that is missing.
+  except (AssertionError, ImportError, OSError, ValueError) as error:
+    reason = str(error).partition("\n")[0]
+    raise ConfigError(_KEY, f"TFDS cannot offer {name!r}: {reason}") from None
+
+
+def find_features(name: str, builder) -> tuple[str, str]:
+  """The names of the image and of the class of an example.
+
+  Those that the set declares for supervised learning, or else the only ones.
+
+  Raises:
+    ConfigError: the set is not one of 8-bit images with one class each.
+  """
+  import tensorflow_datasets as tfds
+
+  features = builder.info.features
+  found = []
+  wanted = (tfds.features.Image, tfds.features.ClassLabel)
+  for at, kind in enumerate(wanted):
+    declared = builder.info.supervised_keys or ()
+    options = [k for k, f in features.items() if type(f) is kind]
+    if len(declared) == 2 and declared[at] in options:
+      options = [declared[at]]
+    found.append(options)
+  if any(len(options) != 1 for options in found):
+    kinds = [f"{k} ({type(features[k]).__name__})" for k in sorted(features)]
+    raise ConfigError(
+        _KEY,
+        f"{name!r} is not a set of images with one class each; its features:"
+        f" {', '.join(kinds)}.",
+    )
+  image, label = found[0][0], found[1][0]
+  if features[image].np_dtype != np.uint8:
+    raise ConfigError(
+        _KEY,
+        f"the images of {name!r} are {features[image].np_dtype.__name__},"
+        " not of 8 bits.",
+    )
+  return image, label
+
+
+def _read(builder, split, *, image, label, shape, resize) -> Images:
+  data = builder.as_data_source(split=split)
+  images = np.empty((len(data), *shape), np.uint8)
+  labels = np.empty(len(data), np.int32)
+  for start in range(0, len(data), _CHUNK):
+    several = range(start, min(start + _CHUNK, len(data)))
+    found = data.__getitems__(list(several))
+    for i, example in zip(several, found, strict=True):
+      pixels = example[image]
+      images[i] = _resize(pixels, shape) if resize else pixels
+      labels[i] = example[label]
+  if labels.size and labels.min() < 0:
+    raise ConfigError(
+        _KEY, f"the {split!r} examples of {builder.name!r} have no labels."
+    )
+  return Images(images, labels)
+
+
+def _resize(pixels: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
+  from PIL import Image
+
+  picture = Image.fromarray(pixels.squeeze(-1) if shape[-1] == 1 else pixels)
+  return np.asarray(square(picture, shape[0])).reshape(shape)
+
+
+def _base(name: str) -> str:
+  """A set's name without its configuration and version."""
+  return name.partition("/")[0].partition(":")[0]

@@ -1,0 +1,156 @@
+"""Derive: the best of many architectures by their shared weights (§2.2).
+
+The reference leaves this to the reader of its log. Here M architectures of the
+trained policy, and as many uniformly random ones, are scored alike on the
+whole validation split.
+"""
+
+import functools
+import json
+import pathlib
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+import numpy as np
+
+import enas_jax
+from enas_jax import arch as archs
+from enas_jax import build, evaluate, folder, metrics, progress, search
+from enas_jax.build import Experiment
+from enas_jax.folder import Signals
+from enas_jax.types import SearchState
+
+POLICY, RANDOM = "policy", "random"
+
+
+def derive(
+    config: ConfigDict,
+    parts: Experiment,
+    state: SearchState,
+    path: pathlib.Path,
+    display: progress.Display,
+    signals: Signals,
+) -> dict[str, Any]:
+  """Scores the candidates, writes `derive.jsonl` and `arch.json`.
+
+  Returns:
+    The content of `arch.json`, and `random`: the encodings of the random
+    architectures in the order drawn.
+  """
+  display.say(
+      "Search done. Scoring candidates on the whole validation split, with the"
+      " shared weights: expect accuracies well below those of a network that"
+      " is trained on its own; only their order matters here."
+  )
+  lines = _score(config, parts, state, path, display, signals)
+  metric = parts.task.metric
+  ranked = {
+      source: sorted(
+          (line for line in lines if line["source"] == source),
+          key=lambda line: -line[metric],
+      )
+      for source in (POLICY, RANDOM)
+  }
+  _show(config, ranked, metric, display)
+  best = ranked[POLICY][0]
+  scores = {
+      source: {
+          "best": found[0][metric],
+          "mean": float(np.mean([line[metric] for line in found])),
+          "count": len(found),
+      }
+      for source, found in ranked.items()
+  }
+  arch = parts.space.unflatten(best["encoding"])
+  content = archs.record(
+      arch,
+      parts.space,
+      {
+          "space": config.space.to_dict(),
+          "metric": f"validation {metric}, shared weights",
+          "scores": scores,
+          "seed": config.seed,
+          "config_hash": build.config_hash(config),
+          "version": enas_jax.__version__,
+      },
+  )
+  folder.write_json(path / "arch.json", content)
+  display.say(
+      f"Derived architecture, written to {path / 'arch.json'}:\n  "
+      + "\n  ".join(content["readable"])
+  )
+  drawn = [line["encoding"] for line in lines if line["source"] == RANDOM]
+  return {**content, "random": drawn}
+
+
+def _score(config, parts, state, path, display, signals) -> list[dict]:
+  """All candidates' lines; those that `derive.jsonl` has are not run again."""
+  counts = {POLICY: config.derive.archs, RANDOM: config.derive.random}
+  sources = {
+      POLICY: (parts.strategy, state.strategy),
+      RANDOM: (parts.uniform, ()),
+  }
+  candidates = []
+  for i, (source, (strategy, asked)) in enumerate(sources.items()):
+    key = jax.random.fold_in(jax.random.fold_in(state.key, state.step), i)
+    draw = functools.partial(search.propose, strategy, archs=counts[source])
+    drawn = jax.device_get(jax.jit(draw)(asked, key))
+    for n in range(counts[source]):
+      candidates.append((source, jax.tree.map(lambda leaf: leaf[n], drawn)))  # noqa: B023
+
+  file = path / "derive.jsonl"
+  lines = _known(file)
+  file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+  score = evaluate.evaluator(parts.task, parts.held)
+  pace = progress.Pace()
+  with display.bar(len(candidates), len(lines)) as bar, file.open("a") as out:
+    for n in range(len(lines), len(candidates)):
+      source, arch = candidates[n]
+      record = score(state, jax.tree.map(jax.numpy.asarray, arch))
+      line = {
+          "source": source,
+          **metrics.summarize(record),
+          "encoding": parts.space.flatten(arch),
+      }
+      print(json.dumps(line), file=out, flush=True)
+      lines.append(line)
+      pace.step("candidate")
+      left = pace.left({"candidate": len(candidates) - n - 1})
+      bar.show(n + 1, f"candidate {n + 1}/{len(candidates)}  {left} left")
+      signals.stop_if_caught()
+  return lines
+
+
+def _known(file: pathlib.Path) -> list[dict]:
+  """The whole lines of an earlier process; a last one cut short is dropped."""
+  if not file.exists():
+    return []
+  whole = file.read_text().split("\n")[:-1]
+  return [json.loads(line) for line in whole]
+
+
+def _show(config, ranked, metric, display) -> None:
+  def cells(source, n):
+    found = ranked[source]
+    return f"{found[n][metric]:.4f}" if n < len(found) else ""
+
+  rows = [
+      (str(n + 1), cells(POLICY, n), cells(RANDOM, n))
+      for n in range(config.derive.top)
+  ]
+  for name, summary in (("mean", np.mean), ("std", np.std)):
+    values = [
+        f"{summary([line[metric] for line in ranked[source]]):.4f}"
+        for source in (POLICY, RANDOM)
+    ]
+    rows.append((name, *values))
+  display.table(
+      f"Validation {metric} by shared weights",
+      (
+          "rank",
+          f"policy ({len(ranked[POLICY])})",
+          f"uniformly random ({len(ranked[RANDOM])})",
+      ),
+      rows,
+  )

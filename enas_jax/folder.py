@@ -1,0 +1,128 @@
+"""The run folder: who may write to it, and how to leave it in peace."""
+
+from collections.abc import Callable
+import json
+import os
+import pathlib
+import signal
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from enas_jax import build
+from enas_jax.types import ConfigError
+
+_SHOWN = 6  # differing keys in a refusal
+
+
+class Interrupted(Exception):
+  """SIGINT or SIGTERM came, and everything is saved."""
+
+
+def claim(workdir: str, config: ConfigDict) -> pathlib.Path:
+  """Makes the folder of a run, or finds the one that is to go on.
+
+  Raises:
+    ConfigError: it cannot be made, belongs to another config, or holds
+      something that is no run.
+  """
+  path = pathlib.Path(workdir)
+  try:
+    if (path / "config.json").exists():
+      _agree(path, config)
+    elif path.is_dir() and any(
+        not entry.name.endswith(".tmp") for entry in path.iterdir()
+    ):
+      raise ConfigError(
+          "--workdir", f"{path} is not empty and is not the folder of a run."
+      )
+    else:
+      path.mkdir(parents=True, exist_ok=True)
+      write_json(path / "config.json", config.to_dict())
+    with (path / "log.txt").open("a"):
+      pass
+  except OSError as error:
+    raise ConfigError(
+        "--workdir", f"cannot write to {path}: {error.strerror}."
+    ) from None
+  return path
+
+
+def _agree(path: pathlib.Path, config: ConfigDict) -> None:
+  """Raises ConfigError unless the folder was made by this very config."""
+  here = build.flat(config)
+  try:
+    there = json.loads((path / "config.json").read_text())
+    there = build.flat(ConfigDict(there))
+  except ValueError:
+    raise ConfigError(
+        "--workdir", f"{path / 'config.json'} cannot be read."
+    ) from None
+  absent = object()
+  keys = [
+      key
+      for key in sorted({*here, *there})
+      if _plain(here.get(key, absent)) != _plain(there.get(key, absent))
+  ]
+  if keys:
+    shown = ", ".join(
+        f"{key} ({there.get(key, 'absent')} there, {here.get(key, 'absent')}"
+        " here)"
+        for key in keys[:_SHOWN]
+    )
+    more = f" and {len(keys) - _SHOWN} more" if len(keys) > _SHOWN else ""
+    raise ConfigError(
+        "--workdir", f"{path} is a run of another config: {shown}{more}."
+    )
+
+
+def _plain(value):
+  return list(value) if isinstance(value, tuple) else value
+
+
+def write_json(path: pathlib.Path, content: Any) -> None:
+  """Writes the whole file or nothing, whenever the process is killed."""
+  draft = path.with_name(path.name + ".tmp")
+  draft.write_text(json.dumps(content, indent=2) + "\n")
+  os.replace(draft, path)
+
+
+class Signals:
+  """Turns the first SIGINT or SIGTERM into a wish to stop.
+
+  Entered again by the parts of a run, it stays the run's own. A second
+  SIGINT ends the process at once.
+  """
+
+  def __init__(self, say: Callable[[str], None], path: pathlib.Path):
+    self.caught = False
+    self._say, self._path, self._depth = say, path, 0
+    self._before = {}
+
+  def __enter__(self) -> "Signals":
+    if not self._depth:
+      for number in (signal.SIGINT, signal.SIGTERM):
+        self._before[number] = signal.signal(number, self._catch)
+    self._depth += 1
+    return self
+
+  def __exit__(self, *unused) -> None:
+    self._depth -= 1
+    if not self._depth:
+      for number, handler in self._before.items():
+        signal.signal(number, handler)
+
+  def stop_if_caught(self) -> None:
+    """Raises Interrupted after a signal. Call it when all is saved."""
+    if self.caught:
+      self._say(
+          "Stopped; everything is saved. The same command goes on from here"
+          f" (--workdir={self._path})."
+      )
+      raise Interrupted
+
+  def _catch(self, number, frame) -> None:
+    del frame
+    if self.caught and number == signal.SIGINT:
+      raise KeyboardInterrupt
+    self.caught = True

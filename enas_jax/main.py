@@ -1,0 +1,69 @@
+"""The command: `python -m enas_jax.main --config=configs/X.py --workdir=W`.
+
+A door, not a room: flags, then `train.run`. A value that cannot work ends in
+one line and exit code 2; a run that was interrupted, in 130.
+"""
+
+import sys
+
+from absl import app, flags, logging
+import jax
+from ml_collections import config_flags
+
+from enas_jax import folder, train
+from enas_jax.types import ConfigError, suggest
+
+_CONFIG = config_flags.DEFINE_config_file(
+    "config", None, "The experiment, a file of configs/.", lock_config=True
+)
+_WORKDIR = flags.DEFINE_string("workdir", None, "The folder of the run.")
+
+
+def main(argv: list[str]) -> None:
+  """Runs the experiment that the flags name."""
+  if len(argv) > 1:
+    raise ConfigError(argv[1], "is not a flag.")
+  for name in ("config", "workdir"):
+    if flags.FLAGS[name].value is None:
+      raise ConfigError(f"--{name}", "is required.")
+  # Orbax tells every file it opens.
+  logging.set_verbosity(logging.WARNING)
+  print(f"Devices: {', '.join(map(str, jax.devices()))}", flush=True)
+  train.run(_CONFIG.value, _WORKDIR.value)
+
+
+def cli() -> None:
+  """Maps every way to end to a line and an exit code."""
+  try:
+    app.run(main, flags_parser=_parse)
+  except ConfigError as error:
+    sys.exit(_complain(error, 2))
+  except train.Diverged as error:
+    sys.exit(_complain(error, 1))
+  except (folder.Interrupted, KeyboardInterrupt):
+    sys.exit(130)
+
+
+def _parse(argv: list[str]) -> list[str]:
+  """absl's parser, with every mistake a ConfigError."""
+  try:
+    return flags.FLAGS(argv)
+  except ConfigError:
+    raise
+  except flags.UnrecognizedFlagError as error:
+    known = [f"--{name}" for name in ("config", "workdir")]
+    raise ConfigError(
+        f"--{error.flagname}", f"no such flag. {suggest(error.flagname, known)}"
+    ) from None
+  except Exception as error:  # a config file runs here: anything can happen
+    text = " ".join(str(error).split()) or type(error).__name__
+    raise ConfigError("config", text) from None
+
+
+def _complain(error: Exception, code: int) -> int:
+  print(f"error: {error}", file=sys.stderr)
+  return code
+
+
+if __name__ == "__main__":
+  cli()

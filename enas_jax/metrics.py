@@ -1,0 +1,51 @@
+"""Records as plain numbers, and where they go: JSON lines and events."""
+
+import json
+import pathlib
+from typing import Any
+
+import tensorboardX
+
+from enas_jax.types import Record
+
+
+def summarize(record: Record, prefix: str = "") -> dict[str, float]:
+  """The means as floats; an entry that counted nothing is left out."""
+  return {
+      prefix + name: float(value.total) / float(value.count)
+      for name, value in record.items()
+      if float(value.count)
+  }
+
+
+class Writer:
+  """`metrics.jsonl` and TensorBoard events of a run folder.
+
+  A resumed run gives the size that `metrics.jsonl` had at its checkpoint:
+  lines written after that are cut off, since they will be written again.
+  """
+
+  def __init__(self, folder: pathlib.Path, size: int, epoch: int):
+    path = folder / "metrics.jsonl"
+    path.touch()
+    with path.open("r+b") as file:
+      file.truncate(size)
+    self._lines = path.open("ab")
+    self._events = tensorboardX.SummaryWriter(
+        str(folder / "events"), purge_step=epoch
+    )
+
+  @property
+  def size(self) -> int:
+    return self._lines.tell()
+
+  def write(self, epoch: int, values: dict[str, Any]) -> None:
+    line = json.dumps({"epoch": epoch, **values})
+    self._lines.write(line.encode() + b"\n")
+    self._lines.flush()
+    for name, value in values.items():
+      self._events.add_scalar(name, value, epoch)
+
+  def close(self) -> None:
+    self._lines.close()
+    self._events.close()

@@ -1,0 +1,173 @@
+"""The few layers with parameters that the image spaces share.
+
+No convolution or classifier has a bias (reference: image_ops.py).
+"""
+
+from collections.abc import Callable
+import math
+
+from flax import linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from enas_jax.ops import conv, norm, pool
+
+_MOMENTUM = 0.9  # of the moving averages: new = 0.9 old + 0.1 batch
+# A normal cut at two standard deviations keeps this part of its own.
+_DRAW = 1 << 16
+_TRUNCATED_STD = 0.87962566103423978
+
+
+def he_normal(fan_in) -> Callable:
+  """Truncated normal of variance 2 / fan_in, the reference's initialiser.
+
+  Args:
+    fan_in: a number, or an array that broadcasts against the parameter.
+  """
+  std = np.sqrt(2.0 / np.asarray(fan_in)) / _TRUNCATED_STD
+
+  def init(key, shape, dtype=jnp.float32):
+    size = math.prod(shape)
+    unit = jnp.concatenate([
+        _unit_normals(jax.random.fold_in(key, i))
+        for i in range(math.ceil(size / _DRAW))
+    ])
+    return unit[:size].reshape(shape) * jnp.asarray(std, dtype)
+
+  return init
+
+
+@jax.jit
+def _unit_normals(key):
+  """f32[_DRAW], cut at two standard deviations.
+
+  One size for all parameters, drawn flat: XLA would take half a second to
+  compile each size anew, and many seconds for a draw of five axes.
+  """
+  return jax.random.truncated_normal(key, -2.0, 2.0, (_DRAW,))
+
+
+class BatchNorm(nn.Module):
+  """Batch norm over all but the channels, with or without moving averages.
+
+  Without averages (`track=False`) it normalises by the batch at hand always,
+  as a shared network must: averages would be a mixture over architectures.
+  """
+
+  track: bool
+
+  @nn.compact
+  def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+    channels = x.shape[-1]
+    scale = self.param("scale", nn.initializers.ones, (channels,))
+    offset = self.param("offset", nn.initializers.zeros, (channels,))
+    if not self.track:
+      return norm.batch_norm(x, scale, offset)[0]
+    mean = self.variable("averages", "mean", jnp.zeros, (channels,))
+    var = self.variable("averages", "var", jnp.ones, (channels,))
+    if not train:
+      return norm.normalize(x, mean.value, var.value, scale, offset)
+    y, batch_mean, batch_var = norm.batch_norm(x, scale, offset)
+    if not self.is_initializing():
+      mean.value += (1 - _MOMENTUM) * (batch_mean - mean.value)
+      var.value += (1 - _MOMENTUM) * (batch_var - var.value)
+    return y
+
+
+class Conv(nn.Module):
+  """BN(conv k x k (x)), stride 1, SAME; 1 x 1 as a matrix product."""
+
+  channels: int
+  size: int
+  track: bool
+
+  @nn.compact
+  def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+    fan_in = self.size**2 * x.shape[-1]
+    shape = (self.size, self.size, x.shape[-1], self.channels)
+    kernel = self.param("kernel", he_normal(fan_in), shape)
+    if self.size == 1:
+      x = conv.pointwise(x, kernel[0, 0])
+    else:
+      x = conv.dense(x, kernel)
+    return BatchNorm(self.track)(x, train=train)
+
+
+class FactorizedReduction(nn.Module):
+  """Halves height and width, to `channels` (ENAS §2.2; reference: micro).
+
+  Only the even/even and the odd/odd positions are read, as in the reference.
+  """
+
+  channels: int
+  track: bool
+
+  @nn.compact
+  def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+    half = self.channels // 2
+    init = he_normal(x.shape[-1])
+    even = self.param("even", init, (x.shape[-1], half))
+    odd = self.param("odd", init, (x.shape[-1], self.channels - half))
+    x = conv.factorized_reduction(x, even, odd)
+    return BatchNorm(self.track)(x, train=train)
+
+
+class SeparableConv(nn.Module):
+  """Two stacks of ReLU, depthwise, pointwise, BN; the stride on the first."""
+
+  channels: int
+  size: int
+  stride: int
+  track: bool
+
+  @nn.compact
+  def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+    for stack, stride in enumerate((self.stride, 1)):
+      depthwise = self.param(
+        f"depthwise_{stack}",
+        he_normal(self.size**2),
+        (self.size, self.size, x.shape[-1]),
+      )
+      pointwise = self.param(
+        f"pointwise_{stack}",
+        he_normal(x.shape[-1]),
+        (x.shape[-1], self.channels),
+      )
+      x = conv.depthwise(jax.nn.relu(x), depthwise, stride)
+      x = conv.pointwise(x, pointwise)
+      x = BatchNorm(self.track)(x, train=train)
+    return x
+
+
+class AuxiliaryHead(nn.Module):
+  """Logits from the middle of the network (reference: micro_child.py).
+
+  The pooling window is 5 x 5, or the whole map where that is smaller.
+  """
+
+  classes: int
+  track: bool
+
+  @nn.compact
+  def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+    size = min(5, *x.shape[1:3])
+    x = pool.avg_pool_valid(jax.nn.relu(x), size, 3)
+    x = jax.nn.relu(Conv(128, 1, self.track)(x, train=train))
+    x = jax.nn.relu(Conv(768, 2, self.track)(x, train=train))
+    return Classifier(self.classes)(x)
+
+
+class Classifier(nn.Module):
+  """Global average pooling and a linear layer without bias."""
+
+  classes: int
+  keep: float = 1.0
+
+  @nn.compact
+  def __call__(self, x: jax.Array, *, dropout: bool = False) -> jax.Array:
+    x = x.mean((1, 2))
+    if dropout and self.keep < 1.0:
+      x = nn.Dropout(1.0 - self.keep, deterministic=False)(x)
+    init = he_normal(x.shape[-1])
+    return x @ self.param("kernel", init, (x.shape[-1], self.classes))

@@ -1,0 +1,69 @@
+"""Batch norm by batch statistics, with its gradient by hand."""
+
+import functools
+
+import jax
+from jax import lax
+import jax.numpy as jnp
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
+def batch_norm(x, scale, offset, eps: float = 1e-5):
+  """Normalises x[B, H, W, C] by its own statistics over (B, H, W).
+
+  The statistics are float32 whatever x is. They come back for the caller's
+  moving averages and carry no gradient.
+
+  Args:
+    x: [B, H, W, C].
+    scale: [C].
+    offset: [C].
+    eps: added to the variance; static.
+
+  Returns:
+    (y[B, H, W, C], mean f32[C], variance f32[C]); the variance is the biased
+    one.
+  """
+  mean, var = _moments(x)
+  return normalize(x, mean, var, scale, offset, eps), mean, var
+
+
+def normalize(x, mean, var, scale, offset, eps: float = 1e-5):
+  """Normalises x[B, H, W, C] by given statistics, [C] each."""
+  slope = scale * lax.rsqrt(var + eps)
+  return (x * slope + (offset - mean * slope)).astype(x.dtype)
+
+
+def _moments(x):
+  # One pass for both moments: XLA fuses the two reductions, but not a second
+  # one that waits for the mean. Rounding must not make the variance negative.
+  x = x.astype(jnp.float32)
+  mean = x.mean((0, 1, 2))
+  return mean, jnp.maximum((x * x).mean((0, 1, 2)) - mean * mean, 0)
+
+
+def _fwd(x, scale, offset, eps):
+  y, mean, var = batch_norm(x, scale, offset, eps)
+  return (y, mean, var), (x, scale, offset, mean, var)
+
+
+def _bwd(eps, residuals, cotangents):
+  """dx = slope * (dy - E[dy]) - c * (x - mean), in one pass over x and dy."""
+  x, scale, offset, mean, var = residuals
+  dy = cotangents[0].astype(jnp.float32)
+  x = x.astype(jnp.float32)
+  inverse = lax.rsqrt(var + eps)
+  slope = scale * inverse
+  shift = dy.mean((0, 1, 2))
+  tilt = (dy * x).mean((0, 1, 2)) - mean * shift  # E[dy * (x - mean)]
+  c = slope * inverse**2 * tilt
+  dx = slope * dy - c * x + (c * mean - slope * shift)
+  count = x.size // x.shape[-1]
+  return (
+    dx.astype(cotangents[0].dtype),
+    (count * inverse * tilt).astype(scale.dtype),
+    (count * shift).astype(offset.dtype),
+  )
+
+
+batch_norm.defvjp(_fwd, _bwd)

@@ -1,0 +1,113 @@
+"""What a person sees: lines, tables and, on a terminal, a live bar.
+
+Everything but the bar is written to the run's `log.txt` as well.
+"""
+
+from collections.abc import Sequence
+import datetime
+import io
+import pathlib
+import time
+
+from rich import console as rich_console
+from rich import progress, table
+
+_WIDTH = 100  # of log.txt and of an output that is no terminal
+
+
+class Display:
+  """Lines and tables to the output and `log.txt`; one bar at a time."""
+
+  def __init__(self, log: pathlib.Path):
+    self._console = rich_console.Console(highlight=False, soft_wrap=True)
+    self._log = log.open("a")
+    self._bar = None
+
+  def say(self, text: str) -> None:
+    self._console.print(text, markup=False)
+    print(text, file=self._log, flush=True)
+
+  def table(
+      self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]
+  ) -> None:
+    out = table.Table(*columns, title=title, title_justify="left")
+    for row in rows:
+      out.add_row(*row)
+    self._console.print(out)
+    page = rich_console.Console(file=io.StringIO(), width=_WIDTH)
+    page.print(out)
+    print(page.file.getvalue(), file=self._log, flush=True)
+
+  def bar(self, total: int, done: int = 0) -> "Bar":
+    return Bar(self._console, total, done)
+
+  def close(self) -> None:
+    self._log.close()
+
+
+class Bar:
+  """A live bar with the remaining time; nothing where there is no terminal."""
+
+  def __init__(self, console: rich_console.Console, total: int, done: int):
+    self._progress = progress.Progress(
+        progress.BarColumn(bar_width=20),
+        progress.TaskProgressColumn(),
+        progress.TextColumn("{task.description}"),
+        console=console,
+        disable=not console.is_terminal,
+        transient=True,
+    )
+    self._task = self._progress.add_task("starting", total=total)
+    self._progress.update(self._task, completed=done)
+
+  def __enter__(self) -> "Bar":
+    self._progress.start()
+    return self
+
+  def __exit__(self, *unused) -> None:
+    self._progress.stop()
+
+  def show(self, done: int, text: str) -> None:
+    self._progress.update(self._task, completed=done, description=text)
+
+
+class Pace:
+  """Seconds a step of each kind, and so the time that is left.
+
+  The first step of a kind compiles and is left out.
+  """
+
+  def __init__(self):
+    self._seen: dict[str, int] = {}
+    self._spent: dict[str, float] = {}
+    self._last = time.monotonic()
+
+  def skip(self) -> None:
+    """Forgets the time since the last step: it went into something else."""
+    self._last = time.monotonic()
+
+  def step(self, kind: str) -> None:
+    now = time.monotonic()
+    if kind in self._seen:
+      self._spent[kind] = self._spent.get(kind, 0.0) + now - self._last
+    self._seen[kind] = self._seen.get(kind, -1) + 1
+    self._last = now
+
+  def seconds(self, kind: str) -> float | None:
+    """Of one step; None before the second."""
+    return self._spent[kind] / self._seen[kind] if self._seen.get(kind) else None
+
+  def left(self, steps: dict[str, int]) -> str:
+    """The remaining time, for so many steps of each kind."""
+    total = 0.0
+    for kind, count in steps.items():
+      each = self.seconds(kind)
+      if count and each is None:
+        return "?"
+      total += count * (each or 0.0)
+    return clock(total)
+
+
+def clock(seconds: float) -> str:
+  """h:mm:ss."""
+  return str(datetime.timedelta(seconds=round(seconds)))

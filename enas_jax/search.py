@@ -1,0 +1,187 @@
+"""The body of the loop: pure functions that know protocols only.
+
+ENAS §2.2: a child step moves the shared weights with the policy frozen, a
+strategy step moves the policy with the shared weights frozen. Retraining is
+the same loop under a strategy that never changes its mind.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from enas_jax.types import (
+    Arch,
+    Key,
+    Mean,
+    NEVER,
+    Record,
+    SearchState,
+    Split,
+    Strategy,
+    Task,
+)
+
+
+def init(
+    key: Key,
+    *,
+    task: Task,
+    strategy: Strategy,
+    tx: optax.GradientTransformation,
+    train: Split,
+) -> SearchState:
+  """The state before the first step. The key is consumed."""
+  key, params_key, strategy_key, ask_key = jax.random.split(key, 4)
+  asked = strategy.init(strategy_key)
+  arch = strategy.ask(asked, ask_key)
+
+  def first_batch():
+    first = jax.tree.map(lambda rows: rows[0], train.rows(None))
+    return train.batch(train.arrays, first, None)
+
+  batch = jax.eval_shape(first_batch)
+  params, model_state = task.init(params_key, batch, arch)
+
+  # Records keep one structure from the start, or the steps compile twice.
+  def child(batch):
+    return task.loss(params, model_state, arch, batch, ask_key, 0.0)[1][1]
+
+  def controller():
+    archs = propose(strategy, asked, ask_key, 1)
+    return _as_record(strategy.tell(asked, archs, jnp.zeros(1))[1])
+
+  return SearchState(
+      step=jnp.zeros((), jnp.int32),
+      params=params,
+      model_state=model_state,
+      opt_state=tx.init(params),
+      strategy=asked,
+      child=_nothing(jax.eval_shape(child, batch)),
+      controller=_nothing(jax.eval_shape(controller)),
+      failed=jnp.asarray(NEVER, jnp.int32),
+      key=key,
+  )
+
+
+def child_step(
+    state: SearchState,
+    arrays,
+    row,
+    *,
+    task: Task,
+    strategy: Strategy,
+    tx: optax.GradientTransformation,
+    train: Split,
+    progress: Callable,
+) -> SearchState:
+  """One optimiser step of the shared weights on one fresh architecture.
+
+  Args:
+    state: is given up.
+    arrays: `train.arrays`; an argument, so that they are not constants.
+    row: one row of the epoch's plan.
+    task: gives the loss.
+    strategy: proposes the architecture.
+    tx: the child's optimiser.
+    train: the training split.
+    progress: step i32[] -> fraction of the child steps done after this one.
+  """
+  key = jax.random.fold_in(state.key, state.step)
+  ask_key, augment_key, loss_key = jax.random.split(key, 3)
+  arch = strategy.ask(state.strategy, ask_key)
+  batch = train.batch(arrays, row, augment_key)
+  (loss, (model_state, record)), grads = jax.value_and_grad(
+      task.loss, has_aux=True
+  )(
+      state.params,
+      state.model_state,
+      arch,
+      batch,
+      loss_key,
+      progress(state.step),
+  )
+  updates, opt_state = tx.update(grads, state.opt_state, state.params)
+  return state._replace(
+      step=state.step + 1,
+      params=optax.apply_updates(state.params, updates),
+      model_state=model_state,
+      opt_state=opt_state,
+      child=merge(state.child, record),
+      failed=_failed(state, jnp.isfinite(loss)),
+  )
+
+
+def strategy_step(
+    state: SearchState,
+    arrays,
+    *,
+    task: Task,
+    strategy: Strategy,
+    valid: Split,
+    archs: int,
+) -> SearchState:
+  """M architectures, each rewarded on a validation batch of its own.
+
+  Args:
+    state: is given up.
+    arrays: `valid.arrays`.
+    task: gives the reward.
+    strategy: proposes, and is told all rewards at once.
+    valid: the validation split.
+    archs: M.
+  """
+  key = jax.random.fold_in(state.key, state.step)
+  ask_key, rows_key, reward_key = jax.random.split(key, 3)
+  asked = propose(strategy, state.strategy, ask_key, archs)
+  plan = valid.rows(rows_key)
+  turns = jnp.arange(archs) % valid.steps
+  rows = jax.tree.map(lambda leaf: leaf[turns], plan)
+
+  def reward(inputs):
+    arch, row, key = inputs
+    batch = valid.batch(arrays, row, None)
+    return task.reward(state.params, state.model_state, arch, batch, key)
+
+  # A map, not vmap: vmap would turn the run-time branch into all branches.
+  keys = jax.random.split(reward_key, archs)
+  rewards = jax.lax.map(reward, (asked, rows, keys))
+  told, metrics = strategy.tell(state.strategy, asked, rewards)
+  return state._replace(
+      step=state.step + 1,
+      strategy=told,
+      controller=merge(state.controller, _as_record(metrics)),
+      failed=_failed(state, jnp.isfinite(rewards).all()),
+  )
+
+
+def propose(strategy: Strategy, asked, key: Key, archs: int) -> Arch:
+  """M architectures with a leading axis M. The key is consumed."""
+  keys = jax.random.split(key, archs)
+  return jax.vmap(strategy.ask, in_axes=(None, 0))(asked, keys)
+
+
+def merge(left: Record, right: Record) -> Record:
+  """The record of both."""
+  return jax.tree.map(jnp.add, left, right)
+
+
+def next_epoch(state: SearchState) -> SearchState:
+  """The state with its records empty."""
+  return state._replace(
+      child=_nothing(state.child), controller=_nothing(state.controller)
+  )
+
+
+def _nothing(record):
+  return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), record)
+
+
+def _as_record(metrics: dict[str, jax.Array]) -> Record:
+  return {k: Mean(v, jnp.ones(())) for k, v in metrics.items()}
+
+
+def _failed(state: SearchState, fine: jax.Array) -> jax.Array:
+  first = (state.failed == NEVER) & ~fine
+  return jnp.where(first, state.step, state.failed)

@@ -1,0 +1,5 @@
+"""The search spaces by name. A new one is a file and a line here."""
+
+from enas_jax.spaces.micro import Micro
+
+SPACES = {"micro": Micro}

@@ -1,0 +1,36 @@
+"""Random search: the baseline that a search has to beat."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from enas_jax.types import Head, SearchSpace, Strategy
+
+
+def random(space: SearchSpace) -> Strategy:
+  """Proposes architectures whose every choice is uniform, and learns nothing.
+
+  A skip bit is set with the prior of its step, the space's idea of how many
+  skips a network should have.
+  """
+  schedule = space.schedule
+
+  def ask(state, key):
+    del state
+    one_key, bit_key = jax.random.split(key)
+    slots = schedule.mask.shape[1]
+    logits = jnp.where(schedule.mask, 0.0, -jnp.inf)
+    # Rows without a choice draw something too; `decides` drops it.
+    drawn = jax.random.categorical(one_key, logits)
+    one = jnp.arange(slots) == drawn[:, None]
+    bits = jax.random.bernoulli(bit_key, schedule.prior)
+    skip = (schedule.head == Head.SKIP)[:, None]
+    decides = (schedule.head != Head.NONE)[:, None]
+    choices = np.asarray(schedule.mask) & decides
+    return space.decode(choices & jnp.where(skip, bits, one))
+
+  def tell(state, archs, rewards):
+    del archs
+    return state, {"reward": rewards.mean(), "reward_best": rewards.max()}
+
+  return Strategy(init=lambda key: (), ask=ask, tell=tell)

@@ -1,0 +1,91 @@
+"""Images to classes: cross-entropy, reward accuracy (ENAS §3.2)."""
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from enas_jax.types import Mean, Task
+
+
+def classification(
+    network, *, aux_weight: float = 0.4, dropout_in_reward: bool = False
+) -> Task:
+  """The task of a network `(images, arch, train, dropout, progress)`.
+
+  Batches have `images` f32[B, H, W, C], `labels` i32[B] and `weight` f32[B],
+  0 for an example that only fills the batch.
+
+  Args:
+    network: a flax module that returns (logits, auxiliary logits or None).
+    aux_weight: of the auxiliary head's cross-entropy in the loss.
+    dropout_in_reward: the reference's micro search keeps dropout on when a
+      child is scored, which makes the reward noisier; off by default.
+  """
+
+  def init(key, batch, arch):
+    params_key, dropout_key = jax.random.split(key)
+    # Lazy: the parameters are drawn, the network itself is not run.
+    variables = network.lazy_init(
+        {"params": params_key, "dropout": dropout_key},
+        batch.images,
+        arch,
+        train=True,
+    )
+    params = variables.pop("params")
+    return params, variables
+
+  def loss(params, model_state, arch, batch, key, progress):
+    (logits, aux), updated = network.apply(
+        {"params": params, **model_state},
+        batch.images,
+        arch,
+        train=True,
+        progress=progress,
+        rngs={"dropout": key},
+        mutable=list(model_state),
+    )
+    cross_entropy = _mean_cross_entropy(logits, batch)
+    total = cross_entropy
+    if aux is not None:
+      total += aux_weight * _mean_cross_entropy(aux, batch)
+    record = _record(logits, batch)
+    return total, ({**model_state, **updated}, record)
+
+  def reward(params, model_state, arch, batch, key):
+    logits, _ = network.apply(
+        {"params": params, **model_state},
+        batch.images,
+        arch,
+        train=False,
+        dropout=dropout_in_reward,
+        rngs={"dropout": key},
+    )
+    accuracy = _record(logits, batch)["accuracy"]
+    return accuracy.total / accuracy.count
+
+  def measure(params, model_state, arch, batch):
+    logits, _ = network.apply(
+        {"params": params, **model_state}, batch.images, arch, train=False
+    )
+    return model_state, _record(logits, batch)
+
+  return Task(init, loss, reward, measure, metric="accuracy")
+
+
+def _cross_entropy(logits, batch):
+  return optax.softmax_cross_entropy_with_integer_labels(logits, batch.labels)
+
+
+def _mean_cross_entropy(logits, batch):
+  each = _cross_entropy(logits, batch)
+  return (each * batch.weight).sum() / batch.weight.sum()
+
+
+def _record(logits, batch):
+  count = batch.weight.sum()
+  right = (jnp.argmax(logits, -1) == batch.labels) * batch.weight
+  losses = _cross_entropy(logits, batch) * batch.weight
+  return {
+      "loss": Mean(losses.sum(), count),
+      "accuracy": Mean(right.sum(), count),
+  }

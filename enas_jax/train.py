@@ -1,0 +1,353 @@
+"""A run: epochs, cadence, resume, files, progress.
+
+`run` takes a config to its end in a folder that explains itself:
+
+  config.json    the whole config
+  log.txt        what the output showed
+  metrics.jsonl  one line an epoch, and the same as TensorBoard `events/`
+  checkpoints/   by Orbax
+  derive.jsonl   a search: every candidate and its score
+  arch.json      a search: the derived architecture
+  result.json    the outcome
+"""
+
+import pathlib
+import time
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+import numpy as np
+
+from enas_jax import (
+  build,
+  checkpoint,
+  derive,
+  evaluate,
+  folder,
+  metrics,
+  progress,
+  search,
+)
+from enas_jax.build import Experiment
+from enas_jax.folder import Signals
+from enas_jax.types import NEVER, SearchState
+
+
+class Diverged(RuntimeError):
+  """A loss or reward was not finite at the same step twice."""
+
+
+def run(
+    config: ConfigDict, workdir: str, signals: Signals | None = None
+) -> dict[str, Any]:
+  """Runs or resumes the experiment of `config` in `workdir`.
+
+  Args:
+    config: as the files of `configs/` give it.
+    workdir: made where it does not exist; a run of the same config that it
+      holds goes on.
+    signals: of the run that this one is a part of.
+
+  Returns:
+    What `result.json` holds.
+
+  Raises:
+    ConfigError: a value that cannot work; nothing was written.
+    Interrupted: SIGINT or SIGTERM came; everything is saved.
+    Diverged: training cannot go on.
+  """
+  parts = build.experiment(config)
+  path = folder.claim(workdir, config)
+  display = progress.Display(path / "log.txt")
+  try:
+    with signals or Signals(display.say, path) as caught:
+      state = fit(config, parts, path, display, caught)
+      if parts.arch is not None:
+        return _final(parts, state, path, display)
+      found = derive.derive(config, parts, state, path, display, caught)
+      if not config.retrain.config:
+        display.say(
+            "Retrain the derived architecture from scratch with\n  python -m"
+            f" enas_jax.main --config={config.retrain.command}"
+            f" --config.arch={path / 'arch.json'} --workdir={path}_final"
+        )
+        return found
+      return _retrain(config, found, path, display, caught)
+  finally:
+    display.close()
+
+
+def fit(
+    config: ConfigDict,
+    parts: Experiment,
+    path: pathlib.Path,
+    display: progress.Display,
+    signals: Signals,
+) -> SearchState:
+  """The loop, from the newest checkpoint or the start to the last epoch."""
+  return _Loop(config, parts, path, display, signals).run()
+
+
+class _Loop:
+  """The moving parts of `fit`."""
+
+  def __init__(self, config, parts, path, display, signals):
+    self.config, self.parts, self.path = config, parts, path
+    self.display, self.signals = display, signals
+    self.checkpoints = checkpoint.Checkpoints(path / "checkpoints")
+    self.pace = progress.Pace()
+    self.writer = None
+    self.state = None
+    self.seconds = 0.0  # of this run's earlier processes
+    self.total = parts.epochs * parts.period
+    known = {"task": parts.task, "strategy": parts.strategy}
+
+    def child(state, arrays, row):
+      state = search.child_step(
+          state,
+          arrays,
+          row,
+          **known,
+          tx=parts.tx,
+          train=parts.train,
+          progress=parts.progress,
+      )
+      return state, (state.failed, state.child["loss"])
+
+    def controller(state, arrays):
+      state = search.strategy_step(
+          state, arrays, **known, valid=parts.held, archs=parts.archs
+      )
+      return state, (state.failed, state.child["loss"])
+
+    self.child = jax.jit(child, donate_argnums=0)
+    self.controller = jax.jit(controller, donate_argnums=0)
+    self.next_epoch = jax.jit(search.next_epoch)
+    self.order = jax.jit(parts.train.rows)
+    self.test = None
+    if parts.arch is not None:
+      self.test = evaluate.evaluator(parts.task, parts.held, parts.arch)
+
+  def run(self) -> SearchState:
+    parts = self.parts
+    first = search.init(
+        jax.random.key(self.config.seed),
+        task=parts.task,
+        strategy=parts.strategy,
+        tx=parts.tx,
+        train=parts.train,
+    )
+    step = self.load(first)
+    if not step:
+      self.save()
+    failed_at = NEVER
+    while step < self.total:
+      try:
+        with self.display.bar(self.total, step) as bar:
+          step = self.epoch(step, bar)
+      except _NotFinite as error:
+        if error.step == failed_at:
+          raise Diverged(self.complaint(error.step)) from None
+        failed_at = error.step
+        step = self.load(first)
+        self.display.say(
+            f"The loss or a reward was not finite at step {failed_at}. Rolled"
+            f" back to the checkpoint of step {step}."
+        )
+    self.writer.close()
+    self.checkpoints.close()
+    return self.state
+
+  def epoch(self, step: int, bar: progress.Bar) -> int:
+    """Runs from `step` to the end of its epoch; returns the next step."""
+    parts = self.parts
+    epoch = step // parts.period
+    key = jax.random.fold_in(jax.random.key(self.config.seed), epoch)
+    rows = jax.device_get(self.order(key))
+    begun, first, before = time.monotonic(), step, None
+    while step < (epoch + 1) * parts.period:
+      at = step % parts.period
+      if at < parts.child_steps:
+        kind, row = "child", jax.tree.map(lambda leaf: leaf[at], rows)  # noqa: B023
+        self.state, info = self.child(self.state, parts.train.arrays, row)
+      else:
+        kind = "strategy"
+        self.state, info = self.controller(self.state, parts.held.arrays)
+      step += 1
+      # One step behind, so that the device never waits for this process.
+      self.check(before)
+      before = info
+      self.pace.step(kind)
+      bar.show(step, self.status(step))
+      due = time.monotonic() - self.saved > self.config.checkpoint_seconds
+      if due or self.signals.caught:
+        self.check(info)
+        self.save()
+        self.signals.stop_if_caught()
+    self.check(before)
+    seconds = time.monotonic() - begun
+    self.report(epoch, seconds, min(parts.child_steps, step - first))
+    return step
+
+  def check(self, info) -> None:
+    if info is not None and int(info[0]) != NEVER:
+      raise _NotFinite(int(info[0]))
+
+  def status(self, step: int) -> str:
+    parts = self.parts
+    epoch, at = divmod(step - 1, parts.period)
+    left = self.steps_left(step)
+    each = self.pace.seconds("child")
+    speed = self.config.child.batch / each if each else 0.0
+    phase = "child" if at < parts.child_steps else "controller"
+    return (
+        f"epoch {epoch + 1}/{parts.epochs} {phase} step {at + 1}/{parts.period}"
+        f"  {speed:,.0f} images/s  {self.pace.left(left)} left"
+    )
+
+  def steps_left(self, step: int) -> dict[str, int]:
+    parts = self.parts
+    epoch, at = divmod(step, parts.period)
+    children = epoch * parts.child_steps + min(at, parts.child_steps)
+    children = parts.epochs * parts.child_steps - children
+    return {"child": children, "strategy": self.total - step - children}
+
+  def report(self, epoch: int, seconds: float, children: int) -> None:
+    """Writes the epoch's line; empties the records."""
+    parts, state = self.parts, self.state
+    values = {
+        **metrics.summarize(state.child, "child/"),
+        **metrics.summarize(state.controller, "controller/"),
+        "child/lr": float(parts.rates[epoch]),
+    }
+    last = epoch + 1 == parts.epochs
+    if self.test and (last or (epoch + 1) % self.config.eval_every == 0):
+      values.update(metrics.summarize(self.test(state), "test/"))
+    each = self.pace.seconds("child")
+    if each:
+      values["images_per_second"] = self.config.child.batch / each
+    values["seconds"] = seconds
+    self.writer.write(epoch + 1, values)
+    self.state = self.next_epoch(state)
+    left = self.pace.left(self.steps_left((epoch + 1) * parts.period))
+    self.display.say(
+        f"epoch {epoch + 1}/{parts.epochs}  {_line(values)}  {left} left"
+    )
+    self.pace.skip()
+    if last:
+      self.save()
+
+  def save(self) -> None:
+    facts = {"metrics_size": self.writer.size, "seconds": self.elapsed()}
+    self.checkpoints.save(self.state, facts)
+    self.saved = time.monotonic()
+    self.pace.skip()
+
+  def elapsed(self) -> float:
+    return self.seconds + time.monotonic() - self.begun
+
+  def load(self, first: SearchState) -> int:
+    """The newest checkpoint, or `first`; opens the metrics at its place."""
+    if self.writer:
+      self.writer.close()
+    found = self.checkpoints.restore(first, self.display.say)
+    # The steps give their state up: `first` has to outlive them.
+    self.state = found[0] if found else jax.tree.map(lambda x: x.copy(), first)
+    facts = found[1] if found else {"metrics_size": 0, "seconds": 0.0}
+    step = int(self.state.step)
+    self.seconds = facts["seconds"]
+    self.begun = self.saved = time.monotonic()
+    self.writer = metrics.Writer(
+        self.path, facts["metrics_size"], step // self.parts.period
+    )
+    if found and step:
+      self.display.say(
+          f"Going on from the checkpoint of step {step} of {self.total}."
+      )
+    self.pace.skip()
+    return step
+
+  def complaint(self, step: int) -> str:
+    epoch, at = divmod(step, self.parts.period)
+    kind = "loss" if at < self.parts.child_steps else "reward"
+    return (
+        f"the {kind} is not finite at step {step} (epoch {epoch + 1}), also"
+        " after going back to the last checkpoint. A smaller"
+        " --config.child.lr or --config.child.clip=5 may help."
+    )
+
+
+class _NotFinite(Exception):
+
+  def __init__(self, step: int):
+    super().__init__(step)
+    self.step = step
+
+
+def _line(values: dict[str, float]) -> str:
+  """The numbers that people follow, in words."""
+  forms = {
+      "child/loss": "loss {:.3f}",
+      "child/accuracy": "train {:.1%}",
+      "controller/reward": "reward {:.3f}",
+      "controller/reward_best": "best {:.3f}",
+      "controller/entropy": "entropy {:.2f}",
+      "test/accuracy": "test {:.2%}",
+      "images_per_second": "{:,.0f} images/s",
+  }
+  return "  ".join(
+      form.format(values[k]) for k, form in forms.items() if k in values
+  )
+
+
+def _retrain(config, found, path, display, signals) -> dict[str, Any]:
+  """Trains the derived and some random architectures alike, from scratch."""
+  runs = {"derived": found["encoding"]}
+  for n, encoding in enumerate(found["random"][: config.retrain.random]):
+    runs[f"random_{n}"] = encoding
+  results = {}
+  for name, encoding in runs.items():
+    display.say(f"Retraining {name} from scratch, {len(results) + 1} of"
+                f" {len(runs)}, in {path / 'retrain' / name}.")
+    final = ConfigDict(config.retrain.config)
+    final.arch = " ".join(map(str, encoding))
+    final.seed = config.seed
+    results[name] = run(final, str(path / "retrain" / name), signals)
+  scores = {name: result["test/accuracy"] for name, result in results.items()}
+  display.table(
+      "Test accuracy after retraining from scratch, last epoch",
+      ("architecture", "test accuracy", "parameters"),
+      [
+          (name, f"{result['test/accuracy']:.2%}", f"{result['parameters']:,}")
+          for name, result in results.items()
+      ],
+  )
+  derived = scores.pop("derived")
+  result = {"derived": derived, "random": list(scores.values())}
+  if scores:
+    mean, std = np.mean(result["random"]), np.std(result["random"])
+    display.say(
+        f"Derived {derived:.2%}; {len(scores)} random architectures"
+        f" {mean:.2%} +- {std:.2%}, the best {max(result['random']):.2%}."
+    )
+  folder.write_json(path / "result.json", result)
+  return result
+
+
+def _final(parts, state, path, display) -> dict[str, Any]:
+  """The outcome of a final training: the last epoch's test result."""
+  test = evaluate.evaluator(parts.task, parts.held, parts.arch)(state)
+  size = sum(leaf.size for leaf in jax.tree.leaves(state.params))
+  result = {
+      **metrics.summarize(test, "test/"),
+      "parameters": size,
+      "epochs": parts.epochs,
+      "arch": parts.space.flatten(parts.arch),
+  }
+  folder.write_json(path / "result.json", result)
+  display.say(
+      f"Test accuracy after the last epoch: {result['test/accuracy']:.2%}"
+      f" ({size:,} parameters). Written to {path / 'result.json'}."
+  )
+  return result

@@ -1,0 +1,194 @@
+"""The types that cross a boundary between files, and the legend of letters.
+
+Shapes in the docstrings of this package are written with these letters:
+
+  B batch, C channels, D the two inputs of a node, H W height and width,
+  N computed nodes of a cell, O operations, T controller steps,
+  K choices of a controller step (and anchor slots), M architectures,
+  E hidden size of the controller.
+
+Everything here is a record or a protocol: no computation, no other file of the
+package is imported. `search.py` knows these types and nothing else.
+"""
+
+from collections.abc import Callable
+import difflib
+import enum
+import math
+from typing import Any, NamedTuple, Protocol
+
+import jax
+import numpy as np
+
+Arch = Any  # a NamedTuple of int32 arrays; its space knows the fields
+Params = Any  # a tree of arrays that an optimiser moves
+ModelState = Any  # a tree of arrays that a network moves: averages, a carry
+Key = jax.Array
+Batch = Any  # what a task's network reads: one row of a `Split`
+
+NO_ANCHOR = -1  # `Schedule.write` of a step whose state is not kept
+NEVER = -1  # `SearchState.failed` while every loss and reward was finite
+
+
+class Head(enum.IntEnum):
+  """What a controller step decides."""
+
+  NONE = 0  # nothing: the step only moves the LSTM
+  OP = 1  # one operation, scored by a linear layer
+  ANCHOR = 2  # one earlier anchor, scored by attention
+  SKIP = 3  # any subset of earlier anchors, one independent bit each
+
+
+class Feed(enum.IntEnum):
+  """What the controller step after this one reads."""
+
+  START = 0  # the learned start vector
+  OP = 1  # the embedding of the operation just chosen
+  ANCHOR = 2  # the chosen anchors, times `feed_scale`
+
+
+class Schedule(NamedTuple):
+  """The programme of a controller: static numpy, one row a step (ENAS §2).
+
+  A space differs from another in this table only. Anchor slots may be written
+  again once nothing reads their first content any more.
+  """
+
+  head: np.ndarray  # i32[T], a Head
+  mask: np.ndarray  # bool[T, K], which choices exist
+  bias: np.ndarray  # f32[T, K], added to the squashed logits
+  scale: np.ndarray  # f32[T], the tanh constant; 0: no squashing
+  prior: np.ndarray  # f32[T, K], target probability of a skip
+  write: np.ndarray  # i32[T], anchor slot for this step's state
+  feed: np.ndarray  # i32[T], a Feed
+  feed_scale: np.ndarray  # f32[T, K], factor on the anchor that is fed
+  # f32[O], initial trainable bias of the operations; None: there is none
+  op_bias: np.ndarray | None
+
+
+class SearchSpace(Protocol):
+  """A set of architectures; a frozen dataclass with these members."""
+
+  schedule: Schedule
+  presets: dict[str, list[int]]  # published architectures, by name
+
+  def decode(self, choices) -> Arch:
+    """bool[T, K] -> Arch; traceable."""
+
+  def encode(self, arch: Arch):
+    """Arch -> bool[T, K]; the inverse of `decode`; traceable."""
+
+  def flatten(self, arch: Arch) -> list[int]:
+    """Arch -> the integers of the published encoding."""
+
+  def unflatten(self, values: list[int]) -> Arch:
+    """The inverse of `flatten`, numpy; ValueError says what is wrong."""
+
+  def describe(self, arch: Arch) -> list[str]:
+    """One line a decision, for people."""
+
+  def network(self, **hparams):
+    """The network of the space: a flax module, called on (batch, arch)."""
+
+
+class Strategy(NamedTuple):
+  """How architectures are proposed. REINFORCE, random and fixed look alike."""
+
+  init: Callable[[Key], Any]  # -> state
+  ask: Callable[[Any, Key], Arch]  # (state, key) -> one arch
+  # (state, archs with a leading M, rewards f32[M]) -> (state, metrics)
+  tell: Callable[[Any, Arch, jax.Array], tuple[Any, dict[str, jax.Array]]]
+
+
+class Mean(NamedTuple):
+  """A mean that merges: sums over what was counted, f32[] each."""
+
+  total: jax.Array
+  count: jax.Array
+
+
+Record = dict[str, Mean]
+
+
+class Task(NamedTuple):
+  """What children are for: the loss, the reward and the measure.
+
+  The model state is threaded through `loss` and `measure`, so it may hold the
+  carry of a recurrent network from one segment to the next; a batch of such a
+  task says in a field of its own when the carry starts afresh.
+  """
+
+  # (key, shapes of a batch, arch) -> (params, model state); not for jit
+  init: Callable[[Key, Batch, Arch], tuple[Params, ModelState]]
+  # (params, model state, arch, batch, key, progress in [0, 1])
+  #   -> (loss f32[], (model state, record))
+  loss: Callable[..., tuple[jax.Array, tuple[ModelState, Record]]]
+  # (params, model state, arch, batch, key) -> f32[], higher is better
+  reward: Callable[..., jax.Array]
+  # (params, model state, arch, batch) -> (model state, record)
+  measure: Callable[..., tuple[ModelState, Record]]
+  metric: str  # the record's entry that candidates are ranked by
+
+
+class Split(NamedTuple):
+  """A part of a data set as batches. The arrays sit on the device."""
+
+  arrays: Any  # a tree of device arrays
+  steps: int  # batches in one pass
+  # One pass as a plan, arrays with leading axis `steps`. A key shuffles;
+  # None visits everything once, in order.
+  rows: Callable[[Key | None], Any]
+  # (arrays, one row of the plan, key) -> Batch; pure, runs inside the jitted
+  # step. A key augments; None does not.
+  batch: Callable[[Any, Any, Key | None], Batch]
+
+
+class SearchState(NamedTuple):
+  """All that a checkpoint holds, one tree.
+
+  `step` numbers the child and the strategy updates in the order they run;
+  randomness is `fold_in(key, step)`, so a resumed run draws the same numbers.
+  """
+
+  step: jax.Array  # i32[]
+  params: Params
+  model_state: ModelState
+  opt_state: Any
+  strategy: Any
+  child: Record  # of the child steps since the epoch began
+  controller: Record  # of the strategy steps since the epoch began
+  failed: jax.Array  # i32[], first step with a non-finite value, or NEVER
+  key: Key
+
+
+class ConfigError(ValueError):
+  """A value that the user gave and that cannot work: one line with its key."""
+
+  def __init__(self, key: str, message: str):
+    super().__init__(f"{key}: {message}")
+
+
+def lookup(key: str, name: str, choices: dict[str, Any], what: str):
+  """`choices[name]`, or a ConfigError that lists the choices."""
+  if name in choices:
+    return choices[name]
+  raise ConfigError(key, f"unknown {what} {name!r}. {suggest(name, choices)}")
+
+
+def suggest(name: str, choices) -> str:
+  """The valid choices, and the nearest one when it looks like a slip."""
+  near = difflib.get_close_matches(str(name), [str(c) for c in choices], n=1)
+  hint = f"Did you mean {near[0]!r}? " if near else ""
+  return f"{hint}Choices: {', '.join(sorted(map(str, choices)))}."
+
+
+def check_number(
+    key: str, value, *, low=0.0, high=math.inf, open_low=False
+) -> None:
+  """Raises ConfigError unless low <= value <= high (low < value if open)."""
+  fine = isinstance(value, (int, float)) and not isinstance(value, bool)
+  fine = fine and math.isfinite(value) and low <= value <= high
+  if not fine or (open_low and value == low):
+    sign = ">" if open_low else ">="
+    upper = f" and <= {high:g}" if math.isfinite(high) else ""
+    raise ConfigError(key, f"must be {sign} {low:g}{upper}, got {value!r}.")

@@ -1,0 +1,54 @@
+"""The variants that every config understands: `configs/X.py:a,b`."""
+
+from typing import Any, NamedTuple
+
+from enas_jax.types import ConfigError, suggest
+
+_WORDS = ("smoke", "profile=repaired", "profile=faithful")
+
+# What makes every stage run in seconds, where a config has the key.
+_SMALL = {
+    "epochs": 2,
+    "data.name": "synthetic",
+    "data.valid": 64,
+    "data.eval_batch": 64,
+    "data.size": 8,
+    "augment.pad": 1,
+    "network.cells": 1,
+    "network.filters": 4,
+    "child.batch": 32,
+    "strategy.steps": 2,
+    "strategy.archs": 2,
+    "derive.archs": 3,
+    "derive.random": 3,
+    "derive.top": 2,
+}
+
+
+class Variants(NamedTuple):
+  smoke: bool
+  profile: str  # repaired, or faithful to the reference and its quirks
+
+  def shrink(self, config: Any) -> None:
+    """Sets the smoke values in a ConfigDict, in place."""
+    for key, value in _SMALL.items():
+      block, _, name = key.rpartition(".")
+      inner = config
+      if block:
+        inner = config.get(block, {})
+      if name in inner:
+        inner[name] = value
+
+
+def parse(text: str) -> Variants:
+  """Reads the words after a config's colon."""
+  words = [word for word in text.split(",") if word]
+  for word in words:
+    if word not in _WORDS:
+      raise ConfigError(
+          "config", f"unknown variant {word!r}. {suggest(word, _WORDS)}"
+      )
+  faithful = "profile=faithful" in words
+  if faithful and "profile=repaired" in words:
+    raise ConfigError("config", "two profiles were given.")
+  return Variants("smoke" in words, "faithful" if faithful else "repaired")

@@ -1,0 +1,223 @@
+"""Splits, plans and batches of images; statistics; augmentation."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from enas_jax.data import Augment, hold_out, image_split, Images, statistics
+from enas_jax.data import augment as augments
+from enas_jax.types import ConfigError
+
+
+def make_images(n, height=4, width=5, channels=3):
+  random = np.random.RandomState(n)
+  return Images(
+      random.randint(0, 256, (n, height, width, channels), np.uint8),
+      np.arange(n, dtype=np.int32) % 3,
+  )
+
+
+def make_split(n=10, batch=4, **more):
+  images = make_images(n)
+  mean, std = statistics(images)
+  return image_split(images, mean=mean, std=std, batch=batch, **more), images
+
+
+class TestHoldOut:
+  def test_takes_the_last_in_order(self):
+    images = make_images(10)
+    train, valid = hold_out(images, 3)
+    np.testing.assert_array_equal(train.images, images.images[:7])
+    np.testing.assert_array_equal(train.labels, images.labels[:7])
+    np.testing.assert_array_equal(valid.images, images.images[7:])
+    np.testing.assert_array_equal(valid.labels, images.labels[7:])
+
+  @pytest.mark.parametrize("count", [0, -1, 10, 2.5, True, "3"])
+  def test_refuses_what_leaves_a_part_empty(self, count):
+    with pytest.raises(ConfigError, match=r"config\.data\.valid: must be "):
+      hold_out(make_images(10), count)
+
+
+class TestStatistics:
+  def test_are_those_of_numpy_in_double_precision(self):
+    images = make_images(1500)  # more than one chunk
+    pixels = images.images.astype(np.float64) / 255
+    mean, std = statistics(images)
+    np.testing.assert_allclose(mean, pixels.mean((0, 1, 2)), rtol=1e-6)
+    np.testing.assert_allclose(std, pixels.std((0, 1, 2)), rtol=1e-6)
+
+  def test_a_constant_channel_is_not_divided_by_zero(self):
+    images = make_images(6)
+    images.images[..., 1] = 9
+    mean, std = statistics(images)
+    assert std[1] == np.float32(1 / 255)
+    split = image_split(images, mean=mean, std=std, batch=6)
+    batch = split.batch(split.arrays, rows_of(split, None, 0), None)
+    np.testing.assert_allclose(batch.images[..., 1], 0, atol=1e-5)
+
+
+def rows_of(split, key, i):
+  return jax.tree.map(lambda x: x[i], split.rows(key))
+
+
+class TestRows:
+  @pytest.mark.parametrize("n, batch", [(10, 4), (12, 4), (5, 5), (7, 1)])
+  def test_in_order_each_example_counts_once(self, n, batch):
+    split, _ = make_split(n, batch)
+    index, weight = split.rows(None)
+    assert index.shape == weight.shape == (split.steps, batch)
+    assert split.steps == -(-n // batch)
+    counts = np.zeros(n)
+    np.add.at(counts, np.ravel(index), np.ravel(weight))
+    np.testing.assert_array_equal(counts, np.ones(n))
+    np.testing.assert_array_equal(np.ravel(index)[:n], np.arange(n))
+    # What fills the last batch is real, and none of it is there twice.
+    assert len(set(np.asarray(index[-1]))) == batch
+
+  @pytest.mark.parametrize("n, batch", [(10, 4), (12, 4), (5, 5), (7, 1)])
+  def test_shuffled_it_is_a_permutation_from_its_beginning_again(
+      self, n, batch
+  ):
+    split, _ = make_split(n, batch)
+    index, weight = split.rows(jax.random.key(0))
+    assert index.shape == weight.shape == (split.steps, batch)
+    index = np.ravel(index)
+    assert sorted(index[:n]) == list(range(n))
+    np.testing.assert_array_equal(index[n:], index[: len(index) - n])
+    assert (weight == 1).all()
+
+  def test_a_key_is_an_order(self):
+    split, _ = make_split(50, 8)
+    rows = jax.jit(split.rows)
+    first, other = rows(jax.random.key(0))[0], rows(jax.random.key(1))[0]
+    np.testing.assert_array_equal(first, split.rows(jax.random.key(0))[0])
+    assert not np.array_equal(first, other)
+    assert not np.array_equal(np.ravel(first)[:50], np.arange(50))
+
+  def test_types(self):
+    split, _ = make_split()
+    for key in (None, jax.random.key(0)):
+      index, weight = split.rows(key)
+      assert (index.dtype, weight.dtype) == (jnp.int32, jnp.float32)
+
+
+class TestBatch:
+  def test_is_normalised_and_in_the_order_of_the_row(self):
+    split, images = make_split(10, 4, augment=Augment(pad=1))
+    index, weight = row = rows_of(split, None, 2)
+    batch = jax.jit(functools.partial(split.batch, key=None))(split.arrays, row)
+    mean, std = statistics(images)
+    expected = (images.images[np.asarray(index)] / 255 - mean) / std
+    np.testing.assert_allclose(batch.images, expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(batch.labels, images.labels[index])
+    np.testing.assert_array_equal(batch.weight, weight)
+    assert batch.images.dtype == batch.weight.dtype == jnp.float32
+    assert batch.labels.dtype == jnp.int32
+
+  def test_a_key_augments_and_only_if_asked(self):
+    for augment, same in ((None, True), (Augment(pad=2), False)):
+      split, _ = make_split(10, 4, augment=augment)
+      row = rows_of(split, None, 0)
+      plain = split.batch(split.arrays, row, None)
+      moved = split.batch(split.arrays, row, jax.random.key(0))
+      assert np.array_equal(plain.images, moved.images) == same
+      np.testing.assert_array_equal(plain.labels, moved.labels)
+
+  def test_images_stay_bytes_on_the_device(self):
+    split, _ = make_split()
+    assert isinstance(split.arrays.images, jax.Array)
+    assert split.arrays.images.dtype == jnp.uint8
+
+
+@pytest.mark.parametrize(
+    "changes, line",
+    [
+        ({"batch": 11}, r"config\.child\.batch: 11 is more than the 10 "),
+        (
+            {"batch": 11, "batch_key": "config.data.eval_batch"},
+            r"config\.data\.eval_batch: 11 ",
+        ),
+        ({"batch": 0}, r"config\.child\.batch: must be >= 1"),
+        ({"augment": Augment(pad=5)}, r"config\.augment\.pad: .* <= 4"),
+        ({"augment": Augment(pad=0.5)}, r"config\.augment\.pad: .* whole"),
+        ({"augment": Augment(cutout=-1)}, r"config\.augment\.cutout: "),
+    ],
+)
+def test_what_cannot_work_is_refused(changes, line):
+  with pytest.raises(ConfigError, match=line):
+    make_split(**{"n": 10, "batch": 4, **changes})
+
+
+HEIGHT, WIDTH = 6, 7
+
+
+def numbered(batch):
+  """f32[B, H, W, 1], every pixel another number, none of them 0."""
+  pixels = np.arange(1, batch * HEIGHT * WIDTH + 1, dtype=np.float32)
+  return pixels.reshape(batch, HEIGHT, WIDTH, 1)
+
+
+def run(augment, images, seed=0):
+  apply = jax.jit(functools.partial(augments.apply, augment))
+  return np.asarray(apply(jax.random.key(seed), images))
+
+
+@pytest.mark.parametrize("pad, flip", [(2, False), (2, True), (0, True)])
+def test_crops_are_windows_of_the_padded_image(pad, flip):
+  images = numbered(600)
+  out = run(Augment(pad=pad, flip=flip), images)
+  padded = np.pad(images, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
+  seen = []
+  for window, result in zip(padded, out, strict=True):
+    found = [
+        (top, left, mirrored)
+        for top in range(2 * pad + 1)
+        for left in range(2 * pad + 1)
+        for mirrored in range(1 + flip)
+        if np.array_equal(
+            window[top : top + HEIGHT, left : left + WIDTH][
+                :, :: -1 if mirrored else 1
+            ],
+            result,
+        )
+    ]
+    seen.extend(found)
+    assert len(found) == 1
+  # Each of them, about as often as any other.
+  kinds = (2 * pad + 1) ** 2 * (1 + flip)
+  counts = np.unique(seen, axis=0, return_counts=True)[1]
+  assert len(counts) == kinds
+  assert abs(counts / 600 - 1 / kinds).max() < 5 * (600 * kinds) ** -0.5
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 9])
+@pytest.mark.parametrize("corner", [False, True])
+def test_holes_are_those_of_the_witness(size, corner):
+  augment = Augment(pad=0, flip=False, cutout=size, cutout_corner=corner)
+  images = numbered(2000)
+  out = run(augment, images)
+  assert ((out == 0) | (out == images)).all()
+  before = 0 if corner else size // 2
+  expected = []
+  for row in range(HEIGHT):
+    for column in range(WIDTH):
+      hole = np.zeros((HEIGHT, WIDTH), bool)
+      top, left = max(row - before, 0), max(column - before, 0)
+      hole[top : row - before + size, left : column - before + size] = True
+      expected.append(hole.tobytes())
+  found = [hole.tobytes() for hole in out[..., 0] == 0]
+  assert set(found) == set(expected)
+  # As often as the witness, which has each place once.
+  for hole in set(expected):
+    share = expected.count(hole) / len(expected)
+    spread = (share * (1 - share) / len(found)) ** 0.5
+    assert abs(found.count(hole) / len(found) - share) <= 5 * spread
+
+
+def test_nothing_is_done_when_all_is_off():
+  images = numbered(5)
+  out = run(Augment(pad=0, flip=False, cutout=0), images)
+  np.testing.assert_array_equal(out, images)
