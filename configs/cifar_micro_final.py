@@ -62,7 +62,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
       "clip": 0.0,  # C1
       "freeze_aux": faithful,  # C3
   }
-  config.strategy = {"name": "fixed", "steps": 0, "archs": 1}
+  config.strategy = {"name": "fixed"}
   if variants.smoke:
     variants.shrink(config)
   return config

@@ -26,34 +26,44 @@ def parse(key: str, text: str, space: SearchSpace, name: str) -> Arch:
   elif re.fullmatch(r"[\s\d,\[\]-]+", text):
     values = [int(v) for v in re.findall(r"-?\d+", text)]
   else:
-    values = _read(key, text, space, name)
+    content = _read(key, text, space.presets)
+    found, values = content["space"]["name"], content["encoding"]
+    if found != name:
+      raise ConfigError(
+          key, f"{text} is of the space {found!r}, this config of {name!r}."
+      )
   try:
     return space.unflatten(values)
   except ValueError as error:
     raise ConfigError(key, f"{error}.") from None
 
 
-def _read(key: str, text: str, space: SearchSpace, name: str) -> list[int]:
+def space_arguments(key: str, text: str) -> dict[str, Any]:
+  """The arguments of the space that an `arch.json` is of; else nothing."""
+  if not pathlib.Path(text).is_file():
+    return {}
+  space = _read(key, text, {})["space"]
+  return {name: value for name, value in space.items() if name != "name"}
+
+
+def _read(key: str, text: str, presets) -> dict[str, Any]:
   path = pathlib.Path(text)
   if not path.is_file():
     raise ConfigError(
         key,
-        f"{text!r} is no file and no preset. {suggest(text, space.presets)}"
+        f"{text!r} is no file and no preset. {suggest(text, presets)}"
         " Or the path of an arch.json, or the integers.",
     )
   try:
     content = json.loads(path.read_text())
-    found, values = content["space"]["name"], content["encoding"]
-    values = [int(v) for v in values]
+    if not isinstance(content["space"]["name"], str):
+      raise TypeError("the space has no name")
+    [int(value) for value in content["encoding"]]
+    return content
   except (ValueError, KeyError, TypeError, OSError) as error:
     raise ConfigError(
         key, f"{text} is not an arch.json ({type(error).__name__}: {error})."
     ) from None
-  if found != name:
-    raise ConfigError(
-        key, f"{text} is of the space {found!r}, this config of {name!r}."
-    )
-  return values
 
 
 def record(

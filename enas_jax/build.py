@@ -87,22 +87,14 @@ def experiment(config: ConfigDict) -> Experiment:
   Raises:
     ConfigError: a value that cannot work.
   """
-  _check_numbers(config)
-  space_class = lookup(
-      "config.space.name", config.space.name, SPACES, "search space"
-  )
-  strategy_fn = lookup(
-      "config.strategy.name", config.strategy.name, STRATEGIES, "strategy"
-  )
-  task_fn = lookup("config.task.name", config.task.name, TASKS, "task")
-  space = space_class(**_arguments(config.space))
-
+  space, strategy_fn, task_fn = _checked(config)
+  if config.get("retrain", {}).get("config"):
+    # What would only die after the search dies now.
+    _checked(retraining(config, None))
   arguments = config.get(config.strategy.name, ConfigDict()).to_dict()
   arch = None
   if config.strategy.name == "fixed":
-    arch = archs.parse(
-        "config.arch", config.get("arch", ""), space, config.space.name
-    )
+    arch = archs.parse("config.arch", config.arch, space, config.space.name)
     arguments["arch"] = arch
 
   # An empty value is for the loader to choose; not every set takes each.
@@ -115,7 +107,9 @@ def experiment(config: ConfigDict) -> Experiment:
     train, held = source.search(valid=config.data.valid, **batches)
   else:
     train, held = source.final(eval_batch=config.data.eval_batch, **batches)
-  child_steps, strategy_steps = train.steps, config.strategy.steps
+  child_steps = train.steps
+  # A strategy that is told nothing has no steps.
+  strategy_steps = config.strategy.get("steps", 0)
 
   network = space.network(**source.facts, **config.network)
   rates = optim.cosine_restarts(
@@ -153,10 +147,21 @@ def experiment(config: ConfigDict) -> Experiment:
       epochs=config.epochs,
       child_steps=child_steps,
       strategy_steps=strategy_steps,
-      archs=config.strategy.archs,
+      archs=config.strategy.get("archs", 1),
       rates=rates,
       progress=progress,
   )
+
+
+def retraining(config: ConfigDict, encoding: list[int] | None) -> ConfigDict:
+  """The final config of a search that retrains, for one architecture."""
+  final = ConfigDict(config.retrain.config)
+  final.seed = config.seed
+  final.space = config.space
+  final.data.update({key: config.data[key] for key in ("name", "path", "size")})
+  if encoding:
+    final.arch = " ".join(map(str, encoding))
+  return final
 
 
 def config_hash(config: ConfigDict) -> str:
@@ -178,6 +183,30 @@ def flat(config: ConfigDict) -> dict[str, Any]:
 
 def _arguments(block: ConfigDict) -> dict[str, Any]:
   return {k: v for k, v in block.items() if k != "name"}
+
+
+def _checked(config: ConfigDict):
+  """The space, and the makers of the strategy and the task, if all is well."""
+  _check_numbers(config)
+  space_class, strategy_fn, task_fn = (
+      lookup(f"config.{block}.name", config[block].name, choices, what)
+      for block, choices, what in (
+          ("space", SPACES, "search space"),
+          ("strategy", STRATEGIES, "strategy"),
+          ("task", TASKS, "task"),
+      )
+  )
+  if config.strategy.name != "fixed":
+    return space_class(**_arguments(config.space)), strategy_fn, task_fn
+  if "arch" not in config:
+    raise ConfigError(
+        "config.strategy.name", "'fixed' needs a config with an arch."
+    )
+  # A found architecture brings the arguments of its own space along.
+  arguments = archs.space_arguments("config.arch", config.arch)
+  space = space_class(**(arguments or _arguments(config.space)))
+  archs.parse("config.arch", config.arch, space, config.space.name)
+  return space, strategy_fn, task_fn
 
 
 def _check_numbers(config: ConfigDict) -> None:

@@ -31,12 +31,12 @@ def derive(
     path: pathlib.Path,
     display: progress.Display,
     signals: Signals,
-) -> dict[str, Any]:
+) -> tuple[dict[str, Any], list[list[int]]]:
   """Scores the candidates, writes `derive.jsonl` and `arch.json`.
 
   Returns:
-    The content of `arch.json`, and `random`: the encodings of the random
-    architectures in the order drawn.
+    The content of `arch.json`, and the encodings of the random architectures
+    in the order drawn.
   """
   display.say(
       "Search done. Scoring candidates on the whole validation split, with the"
@@ -81,7 +81,7 @@ def derive(
       + "\n  ".join(content["readable"])
   )
   drawn = [line["encoding"] for line in lines if line["source"] == RANDOM]
-  return {**content, "random": drawn}
+  return content, drawn
 
 
 def _score(config, parts, state, path, display, signals) -> list[dict]:

@@ -48,6 +48,12 @@ def claim(workdir: str, config: ConfigDict) -> pathlib.Path:
   return path
 
 
+def finished(path: pathlib.Path) -> dict[str, Any] | None:
+  """The result of a run that has ended."""
+  result = path / "result.json"
+  return json.loads(result.read_text()) if result.exists() else None
+
+
 def _agree(path: pathlib.Path, config: ConfigDict) -> None:
   """Raises ConfigError unless the folder was made by this very config."""
   here = build.flat(config)

@@ -77,10 +77,7 @@ def child(
     return tx
   return optax.multi_transform(
       {"train": tx, "freeze": optax.set_to_zero()},
-      lambda params: {
-          k: jax.tree.map(lambda _: "freeze" if k == freeze else "train", v)
-          for k, v in params.items()
-      },
+      lambda params: {k: "freeze" if k == freeze else "train" for k in params},
   )
 
 

@@ -95,7 +95,8 @@ class Pace:
 
   def seconds(self, kind: str) -> float | None:
     """Of one step; None before the second."""
-    return self._spent[kind] / self._seen[kind] if self._seen.get(kind) else None
+    count = self._seen.get(kind)
+    return self._spent[kind] / count if count else None
 
   def left(self, steps: dict[str, int]) -> str:
     """The remaining time, for so many steps of each kind."""

@@ -31,11 +31,22 @@ def init(
     strategy: Strategy,
     tx: optax.GradientTransformation,
     train: Split,
+    arch: Arch | None = None,
 ) -> SearchState:
-  """The state before the first step. The key is consumed."""
+  """The state before the first step. The key is consumed; not for jit.
+
+  Args:
+    key: consumed.
+    task: gives the parameters.
+    strategy: gives its own state.
+    tx: the child's optimiser.
+    train: its first batch shows the shapes; no array is read.
+    arch: what a fixed strategy asks for, since its network depends on it.
+  """
   key, params_key, strategy_key, ask_key = jax.random.split(key, 4)
   asked = strategy.init(strategy_key)
-  arch = strategy.ask(asked, ask_key)
+  if arch is None:
+    arch = jax.eval_shape(strategy.ask, asked, ask_key)
 
   def first_batch():
     first = jax.tree.map(lambda rows: rows[0], train.rows(None))
@@ -46,6 +57,7 @@ def init(
 
   # Records keep one structure from the start, or the steps compile twice.
   def child(batch):
+    arch = strategy.ask(asked, ask_key)
     return task.loss(params, model_state, arch, batch, ask_key, 0.0)[1][1]
 
   def controller():
@@ -56,7 +68,7 @@ def init(
       step=jnp.zeros((), jnp.int32),
       params=params,
       model_state=model_state,
-      opt_state=tx.init(params),
+      opt_state=jax.jit(tx.init)(params),
       strategy=asked,
       child=_nothing(jax.eval_shape(child, batch)),
       controller=_nothing(jax.eval_shape(controller)),

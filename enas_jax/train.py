@@ -11,6 +11,7 @@
   result.json    the outcome
 """
 
+from collections.abc import Callable
 import pathlib
 import time
 from typing import Any
@@ -31,7 +32,7 @@ from enas_jax import (
 )
 from enas_jax.build import Experiment
 from enas_jax.folder import Signals
-from enas_jax.types import NEVER, SearchState
+from enas_jax.types import NEVER, Record, SearchState
 
 
 class Diverged(RuntimeError):
@@ -62,20 +63,37 @@ def run(
   display = progress.Display(path / "log.txt")
   try:
     with signals or Signals(display.say, path) as caught:
-      state = fit(config, parts, path, display, caught)
-      if parts.arch is not None:
-        return _final(parts, state, path, display)
-      found = derive.derive(config, parts, state, path, display, caught)
-      if not config.retrain.config:
-        display.say(
-            "Retrain the derived architecture from scratch with\n  python -m"
-            f" enas_jax.main --config={config.retrain.command}"
-            f" --config.arch={path / 'arch.json'} --workdir={path}_final"
-        )
-        return found
-      return _retrain(config, found, path, display, caught)
+      done = folder.finished(path)
+      if done:
+        display.say(f"{path} is finished; its result.json says how it ended.")
+        return done
+      finish = _search if parts.arch is None else _final
+      result = finish(config, parts, path, display, caught)
+      folder.write_json(path / "result.json", result)
+      return result
   finally:
     display.close()
+
+
+def _search(config, parts, path, display, signals) -> dict[str, Any]:
+  """Search, derive, and what follows: retraining, or the command for it."""
+  state = fit(config, parts, path, display, signals)
+  found, drawn = derive.derive(config, parts, state, path, display, signals)
+  if config.retrain.config:
+    return _retrain(config, found, drawn, path, display, signals)
+  same = [f"--config.data.name={config.data.name}"]
+  same += [
+      f"--config.data.{key}={config.data[key]}"
+      for key in ("path", "size")
+      if config.data[key]
+  ]
+  display.say(
+      "Retrain the derived architecture from scratch with\n  python -m"
+      f" enas_jax.main --config={config.retrain.command}"
+      f" --config.arch={path / 'arch.json'} {' '.join(same)}"
+      f" --workdir={path}_final"
+  )
+  return found
 
 
 def fit(
@@ -84,15 +102,25 @@ def fit(
     path: pathlib.Path,
     display: progress.Display,
     signals: Signals,
+    test: Callable[[SearchState], Record] | None = None,
 ) -> SearchState:
-  """The loop, from the newest checkpoint or the start to the last epoch."""
-  return _Loop(config, parts, path, display, signals).run()
+  """The loop, from the newest checkpoint or the start to the last epoch.
+
+  Args:
+    config: the whole config.
+    parts: what `build` made of it.
+    path: the run folder.
+    display: where to show it.
+    signals: asked after every step.
+    test: measures a final training every `config.eval_every` epochs.
+  """
+  return _Loop(config, parts, path, display, signals, test).run()
 
 
 class _Loop:
   """The moving parts of `fit`."""
 
-  def __init__(self, config, parts, path, display, signals):
+  def __init__(self, config, parts, path, display, signals, test):
     self.config, self.parts, self.path = config, parts, path
     self.display, self.signals = display, signals
     self.checkpoints = checkpoint.Checkpoints(path / "checkpoints")
@@ -125,9 +153,7 @@ class _Loop:
     self.controller = jax.jit(controller, donate_argnums=0)
     self.next_epoch = jax.jit(search.next_epoch)
     self.order = jax.jit(parts.train.rows)
-    self.test = None
-    if parts.arch is not None:
-      self.test = evaluate.evaluator(parts.task, parts.held, parts.arch)
+    self.test = test
 
   def run(self) -> SearchState:
     parts = self.parts
@@ -137,6 +163,7 @@ class _Loop:
         strategy=parts.strategy,
         tx=parts.tx,
         train=parts.train,
+        arch=parts.arch,
     )
     step = self.load(first)
     if not step:
@@ -165,9 +192,8 @@ class _Loop:
     epoch = step // parts.period
     key = jax.random.fold_in(jax.random.key(self.config.seed), epoch)
     rows = jax.device_get(self.order(key))
-    begun, first, before = time.monotonic(), step, None
-    while step < (epoch + 1) * parts.period:
-      at = step % parts.period
+    begun, before = time.monotonic(), None
+    for at in range(step % parts.period, parts.period):
       if at < parts.child_steps:
         kind, row = "child", jax.tree.map(lambda leaf: leaf[at], rows)  # noqa: B023
         self.state, info = self.child(self.state, parts.train.arrays, row)
@@ -180,14 +206,15 @@ class _Loop:
       before = info
       self.pace.step(kind)
       bar.show(step, self.status(step))
+      if at + 1 == parts.period:
+        self.check(info)
+        self.report(epoch, time.monotonic() - begun)
+      # Only now: a checkpoint at an epoch's end holds what follows its line.
       due = time.monotonic() - self.saved > self.config.checkpoint_seconds
-      if due or self.signals.caught:
+      if due or self.signals.caught or step == self.total:
         self.check(info)
         self.save()
         self.signals.stop_if_caught()
-    self.check(before)
-    seconds = time.monotonic() - begun
-    self.report(epoch, seconds, min(parts.child_steps, step - first))
     return step
 
   def check(self, info) -> None:
@@ -213,7 +240,7 @@ class _Loop:
     children = parts.epochs * parts.child_steps - children
     return {"child": children, "strategy": self.total - step - children}
 
-  def report(self, epoch: int, seconds: float, children: int) -> None:
+  def report(self, epoch: int, seconds: float) -> None:
     """Writes the epoch's line; empties the records."""
     parts, state = self.parts, self.state
     values = {
@@ -235,8 +262,6 @@ class _Loop:
         f"epoch {epoch + 1}/{parts.epochs}  {_line(values)}  {left} left"
     )
     self.pace.skip()
-    if last:
-      self.save()
 
   def save(self) -> None:
     facts = {"metrics_size": self.writer.size, "seconds": self.elapsed()}
@@ -259,7 +284,7 @@ class _Loop:
     self.seconds = facts["seconds"]
     self.begun = self.saved = time.monotonic()
     self.writer = metrics.Writer(
-        self.path, facts["metrics_size"], step // self.parts.period
+        self.path, facts["metrics_size"], step // self.parts.period + 1
     )
     if found and step:
       self.display.say(
@@ -301,20 +326,19 @@ def _line(values: dict[str, float]) -> str:
   )
 
 
-def _retrain(config, found, path, display, signals) -> dict[str, Any]:
+def _retrain(config, found, drawn, path, display, signals) -> dict[str, Any]:
   """Trains the derived and some random architectures alike, from scratch."""
   runs = {"derived": found["encoding"]}
-  for n, encoding in enumerate(found["random"][: config.retrain.random]):
+  for n, encoding in enumerate(drawn[: config.retrain.random]):
     runs[f"random_{n}"] = encoding
   results = {}
   for name, encoding in runs.items():
-    display.say(f"Retraining {name} from scratch, {len(results) + 1} of"
-                f" {len(runs)}, in {path / 'retrain' / name}.")
-    final = ConfigDict(config.retrain.config)
-    final.arch = " ".join(map(str, encoding))
-    final.seed = config.seed
+    display.say(
+        f"Retraining {name} from scratch, {len(results) + 1} of {len(runs)},"
+        f" in {path / 'retrain' / name}."
+    )
+    final = build.retraining(config, encoding)
     results[name] = run(final, str(path / "retrain" / name), signals)
-  scores = {name: result["test/accuracy"] for name, result in results.items()}
   display.table(
       "Test accuracy after retraining from scratch, last epoch",
       ("architecture", "test accuracy", "parameters"),
@@ -323,29 +347,28 @@ def _retrain(config, found, path, display, signals) -> dict[str, Any]:
           for name, result in results.items()
       ],
   )
-  derived = scores.pop("derived")
-  result = {"derived": derived, "random": list(scores.values())}
-  if scores:
-    mean, std = np.mean(result["random"]), np.std(result["random"])
+  scores = {name: result["test/accuracy"] for name, result in results.items()}
+  derived, random = scores.pop("derived"), list(scores.values())
+  if random:
     display.say(
-        f"Derived {derived:.2%}; {len(scores)} random architectures"
-        f" {mean:.2%} +- {std:.2%}, the best {max(result['random']):.2%}."
+        f"Derived {derived:.2%}; {len(random)} random: mean"
+        f" {np.mean(random):.2%}, std {np.std(random):.2%}, best"
+        f" {max(random):.2%}."
     )
-  folder.write_json(path / "result.json", result)
-  return result
+  return {**found, "test": {"derived": derived, "random": random}}
 
 
-def _final(parts, state, path, display) -> dict[str, Any]:
-  """The outcome of a final training: the last epoch's test result."""
-  test = evaluate.evaluator(parts.task, parts.held, parts.arch)(state)
+def _final(config, parts, path, display, signals) -> dict[str, Any]:
+  """A final training; its outcome is the last epoch's, never the best's."""
+  test = evaluate.evaluator(parts.task, parts.held, parts.arch)
+  state = fit(config, parts, path, display, signals, test)
   size = sum(leaf.size for leaf in jax.tree.leaves(state.params))
   result = {
-      **metrics.summarize(test, "test/"),
+      **metrics.summarize(test(state), "test/"),
       "parameters": size,
       "epochs": parts.epochs,
-      "arch": parts.space.flatten(parts.arch),
+      "encoding": parts.space.flatten(parts.arch),
   }
-  folder.write_json(path / "result.json", result)
   display.say(
       f"Test accuracy after the last epoch: {result['test/accuracy']:.2%}"
       f" ({size:,} parameters). Written to {path / 'result.json'}."

@@ -161,7 +161,7 @@ class SearchState(NamedTuple):
   key: Key
 
 
-class ConfigError(ValueError):
+class ConfigError(Exception):
   """A value that the user gave and that cannot work: one line with its key."""
 
   def __init__(self, key: str, message: str):

@@ -26,6 +26,8 @@ _SMALL = {
 
 
 class Variants(NamedTuple):
+  """What the words after a config's colon say."""
+
   smoke: bool
   profile: str  # repaired, or faithful to the reference and its quirks
 

@@ -8,10 +8,10 @@ from enas_jax.data.augment import Augment
 from enas_jax.data.check import check_whole
 from enas_jax.data.images import Images, Source
 
-_PERIOD = 5  # rows
+_PERIOD = 6  # rows
 _WAVE = 3  # columns, the side of a pool: see below
 _CONTRAST = 40  # standard deviation of the texture in grey levels
-_NOISE = 10  # of each pixel, likewise
+_NOISE = 5  # of each pixel, likewise
 
 
 def load(
@@ -21,24 +21,25 @@ def load(
     test_examples: int = 256,
     seed: int = 0,
 ) -> Source:
-  """Textures of random rows; the class is how they go on after 5 rows.
+  """Textures of random rows; the class is how they go on after 6 rows.
 
-  The red and the green channel of an image each have 5 random rows, which
+  The red and the green channel of an image each have 6 random rows, which
   then come again, and again: unchanged, or with the opposite sign each time.
-  That makes 4 classes, equally frequent; blue is noise. Any 5 rows in
-  succession are the same random rows in every class, so it takes 6 to tell
+  That makes 4 classes, equally frequent; blue is noise. Any 6 rows in
+  succession are the same random rows in every class, so it takes 7 to tell
   one class from another. What is planted in a micro space is the separable
   convolution of 5 x 5 everywhere:
 
   * with the 3 x 3 stem before it, it sees 7 rows at once and 11 when it is
     applied for the second time: one is enough;
   * a 3 x 3 convolution sees 5 rows, and 7 only when applied for the second
-    time: second best, by as much as a network is small;
-  * identity sees the 3 rows of the stem: nothing but chance;
+    time: second best, by more the smaller the network is;
+  * identity sees the 3 rows of the stem, and 6 with the shifted grids of two
+    factorised reductions: nothing but chance;
   * a pool sees 5 rows: nothing. In a chain of pools the average is blind too:
     along a row the texture repeats every 3 columns with mean zero, which is
     what a pool of 3 columns removes. A chain of max pools, or pools of several
-    cells, see a little.
+    cells, could see a little.
 
   Mirrored or shifted, an image keeps its class.
 

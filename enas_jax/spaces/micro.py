@@ -291,7 +291,8 @@ class SharedCell(nn.Module):
       """[rows, 2 sides, 2 stacks, *shape], read at the chosen inputs."""
       if init is None:
         fan_in = per_row if self.row_fan_in else np.full((1, 1, 1), fan_in)
-        init = layers.he_normal(fan_in.reshape(*fan_in.shape, *[1] * len(shape)))
+        trailing = [1] * len(shape)
+        init = layers.he_normal(fan_in.reshape(*fan_in.shape, *trailing))
       full = self.param(name, init, (counts.sum(), 2, 2, *shape))
       return full[row, np.arange(2)]
 

@@ -1,4 +1,4 @@
-"""REINFORCE with a moving-average baseline (ENAS §2.2, training the controller).
+"""REINFORCE with a moving-average baseline (ENAS §2.2).
 
 The paper's gradient estimate over M architectures sampled with one policy: the
 mean of grad log pi(a) (R(a) - b), followed by one step of the optimiser.
@@ -15,6 +15,8 @@ from enas_jax.types import Params, SearchSpace, Strategy
 
 
 class ReinforceState(NamedTuple):
+  """The policy, and what its next update needs."""
+
   params: Params  # the controller's
   opt_state: Any
   baseline: jax.Array  # f32[], moving average of R

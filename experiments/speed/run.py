@@ -1,0 +1,147 @@
+"""What does one compiled program for every architecture cost?
+
+  python experiments/speed/run.py [--cells=6 --filters=20 --batch=160]
+
+Times a whole child step (augmentation, forward, backward, Nesterov) of the
+micro space on CIFAR-sized noise: the architecture as a traced array, against
+the same architecture compiled statically, interleaved. Prints one JSON line.
+"""
+
+import json
+import platform
+import resource
+import time
+
+from absl import app, flags
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from enas_jax import data, optim, search
+from enas_jax.spaces import SPACES
+from enas_jax.strategies import STRATEGIES
+from enas_jax.tasks import TASKS
+from enas_jax.types import Strategy
+
+_CELLS = flags.DEFINE_integer("cells", 2, "Normal cells.")
+_FILTERS = flags.DEFINE_integer("filters", 16, "Channels of the first cells.")
+_BATCH = flags.DEFINE_integer("batch", 64, "Images of a step.")
+_ARCHS = flags.DEFINE_integer("archs", 20, "Random architectures.")
+_STATIC = flags.DEFINE_integer("static", 20, "How many of them compiled alone.")
+_REPEAT = flags.DEFINE_integer("repeat", 5, "Timed steps of each, the median.")
+
+
+def _source(examples: int) -> data.Source:
+  rng = np.random.default_rng(0)
+  pixels = rng.integers(0, 256, (examples, 32, 32, 3), np.uint8)
+  labels = (np.arange(examples) % 10).astype(np.int32)
+  images = data.Images(pixels, labels)
+  return data.Source((32, 32, 3), 10, lambda: images, lambda: images, data.Augment())
+
+
+def _compile(step, *args):
+  start = time.perf_counter()
+  compiled = jax.jit(step).lower(*args).compile()
+  return compiled, time.perf_counter() - start
+
+
+def _median(run) -> float:
+  jax.block_until_ready(run())
+  times = []
+  for _ in range(_REPEAT.value):
+    start = time.perf_counter()
+    jax.block_until_ready(run())
+    times.append(time.perf_counter() - start)
+  return float(np.median(times))
+
+
+def main(_) -> None:
+  batch = _BATCH.value
+  train, held = _source(4 * batch).search(
+      batch=batch, valid=batch, pad=4, flip=True, cutout=0, cutout_corner=False
+  )
+  space = SPACES["micro"]()
+  network = space.network(
+      classes=10, cells=_CELLS.value, filters=_FILTERS.value
+  )
+  task = TASKS["classification"](network)
+  tx = optim.child(lambda count: 0.05, momentum=0.9, l2=1e-4)
+  row = jax.tree.map(lambda leaf: leaf[0], train.rows(None))
+  uniform = STRATEGIES["random"](space)
+  archs = search.propose(uniform, (), jax.random.key(0), _ARCHS.value)
+  archs = [
+      jax.tree.map(lambda leaf: np.asarray(leaf)[i], archs)  # noqa: B023
+      for i in range(_ARCHS.value)
+  ]
+
+  def step(strategy):
+    def run(state, arrays, row):
+      return search.child_step(
+          state,
+          arrays,
+          row,
+          task=task,
+          strategy=strategy,
+          tx=tx,
+          train=train,
+          progress=lambda step: 0.0,
+      )
+
+    return run
+
+  # The architecture is the strategy's state: an argument of the program.
+  given = Strategy(
+      init=lambda key: jax.tree.map(jnp.asarray, archs[0]),
+      ask=lambda state, key: state,
+      tell=lambda state, archs, rewards: (state, {}),
+  )
+  state = search.init(
+      jax.random.key(0), task=task, strategy=given, tx=tx, train=train
+  )
+  args = (state, train.arrays, row)
+  traced, compile_seconds = _compile(step(given), *args)
+  memory = traced.memory_analysis().temp_size_in_bytes
+
+  def score(state, arrays, row):
+    images = held.batch(arrays, row, None)
+    return task.reward(
+        state.params, state.model_state, state.strategy, images, state.key
+    )
+
+  rewarded, _ = _compile(score, state, held.arrays, row)
+  dynamic, static, rewards, static_compile = [], [], [], []
+  for index, arch in enumerate(archs):
+    asked = state._replace(strategy=jax.tree.map(jnp.asarray, arch))
+    alone = None
+    if index < _STATIC.value:
+      fixed = STRATEGIES["fixed"](space, arch=arch)
+      alone, seconds = _compile(step(fixed), asked, *args[1:])
+      static_compile.append(seconds)
+    dynamic.append(_median(lambda: traced(asked, *args[1:])))  # noqa: B023
+    rewards.append(_median(lambda: rewarded(asked, held.arrays, row)))  # noqa: B023
+    if alone:
+      static.append(_median(lambda: alone(asked, *args[1:])))  # noqa: B023
+  result = {
+      "cells": _CELLS.value,
+      "filters": _FILTERS.value,
+      "batch": batch,
+      "archs": _ARCHS.value,
+      "step_ms": 1e3 * float(np.median(dynamic)),
+      "reward_ms": 1e3 * float(np.median(rewards)),
+      "compile_s": compile_seconds,
+      "temporary_mb": memory / 1e6,
+      "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3,
+      "jax": jax.__version__,
+      "machine": f"{jax.device_count()} {jax.devices()[0].device_kind}"
+      f" {platform.machine()}",
+  }
+  if static:
+    pairs = np.asarray(dynamic[: len(static)]) / np.asarray(static)
+    result["static_ms"] = 1e3 * float(np.median(static))
+    result["dynamic_over_static"] = float(pairs.mean())
+    result["static_compile_s"] = float(np.median(static_compile))
+  print(json.dumps(result))
+
+
+if __name__ == "__main__":
+  app.run(main)

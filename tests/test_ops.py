@@ -1,0 +1,282 @@
+"""Each operation against plain XLA and its autodiff, values and gradients."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+import numpy as np
+import pytest
+
+from enas_jax.ops import choose, conv, drop, norm, pool
+
+_SIZES = [(8, 8), (7, 9)]  # even, odd
+
+
+def _normal(seed, *shape):
+  return jax.random.normal(jax.random.key(seed), shape)
+
+
+def assert_same(operation, plain, *args, atol=2e-4):
+  """Equal values, and equal gradients with respect to every argument."""
+  y, pull = jax.vjp(jax.jit(operation), *args)
+  want, want_pull = jax.vjp(plain, *args)
+  assert y.dtype == want.dtype
+  np.testing.assert_allclose(y, want, atol=atol)
+  g = _normal(99, *y.shape)
+  for got, expected in zip(pull(g), want_pull(g), strict=True):
+    np.testing.assert_allclose(got, expected, atol=atol)
+
+
+def _conv(x, w, stride=1, groups=1):
+  return lax.conv_general_dilated(
+      x,
+      w,
+      (stride, stride),
+      "SAME",
+      dimension_numbers=("NHWC", "HWIO", "NHWC"),
+      feature_group_count=groups,
+      precision="highest",
+  )
+
+
+def test_pointwise():
+  assert_same(
+      conv.pointwise,
+      lambda x, w: _conv(x, w[None, None]),
+      _normal(0, 3, 5, 4, 6),
+      _normal(1, 6, 7),
+  )
+
+
+@pytest.mark.parametrize("size", _SIZES)
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("k", [3, 5])
+@pytest.mark.parametrize("batch", [3, 4])  # the weight gradient takes pairs
+def test_depthwise(batch, k, stride, size):
+  assert_same(
+      functools.partial(conv.depthwise, stride=stride),
+      lambda x, w: _conv(x, w[:, :, None], stride, groups=6),
+      _normal(0, batch, *size, 6),
+      _normal(1, k, k, 6),
+  )
+
+
+@pytest.mark.parametrize("size", _SIZES)
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("k", [2, 3, 5])
+def test_dense(k, stride, size):
+  assert_same(
+      functools.partial(conv.dense, stride=stride),
+      functools.partial(_conv, stride=stride),
+      _normal(0, 3, *size, 4),
+      _normal(1, k, k, 4, 5),
+  )
+
+
+@pytest.mark.parametrize("size", _SIZES)
+def test_factorized_reduction(size):
+  def plain(x, w1, w2):
+    # As in the reference: pad below and right, drop the first row and column.
+    shifted = jnp.pad(x, ((0, 0), (0, 1), (0, 1), (0, 0)))[:, 1:, 1:]
+    paths = (
+        _conv(path[:, ::2, ::2], w[None, None])
+        for path, w in ((x, w1), (shifted, w2))
+    )
+    return jnp.concatenate(list(paths), axis=-1)
+
+  args = _normal(0, 2, *size, 4), _normal(1, 4, 3), _normal(2, 4, 3)
+  assert conv.factorized_reduction(*args).shape == (2, 4, -(-size[1] // 2), 6)
+  assert_same(conv.factorized_reduction, plain, *args)
+
+
+def _batch_norm(x, scale, offset):
+  mean, var = x.mean((0, 1, 2)), x.var((0, 1, 2))
+  return (x - mean) / jnp.sqrt(var + 1e-5) * scale + offset
+
+
+def test_batch_norm():
+  x = 3 * _normal(0, 4, 5, 6, 7) + _normal(1, 7)
+  scale, offset = _normal(2, 7), _normal(3, 7)
+  assert_same(lambda *a: norm.batch_norm(*a)[0], _batch_norm, x, scale, offset)
+  _, mean, var = norm.batch_norm(x, scale, offset)
+  np.testing.assert_allclose(mean, x.mean((0, 1, 2)), atol=1e-5)
+  np.testing.assert_allclose(var, x.var((0, 1, 2)), atol=1e-5)
+
+
+def test_batch_norm_statistics_carry_no_gradient():
+  def statistics(x):
+    _, mean, var = norm.batch_norm(x, jnp.ones(3), jnp.zeros(3))
+    return mean.sum() + var.sum()
+
+  assert not jax.grad(statistics)(_normal(0, 2, 3, 3, 3)).any()
+
+
+def test_batch_norm_of_a_constant_channel_is_finite():
+  # The rounded variance must not come out below -eps.
+  x = jnp.full((8, 9, 9, 2), 1234.567)
+  y, _, var = norm.batch_norm(x, jnp.ones(2), jnp.zeros(2))
+  assert jnp.isfinite(y).all() and (var >= 0).all()
+
+
+def test_normalize_is_batch_norm_with_given_statistics():
+  x, scale, offset = _normal(0, 4, 5, 6, 7), _normal(1, 7), _normal(2, 7)
+  y, mean, var = norm.batch_norm(x, scale, offset)
+  np.testing.assert_allclose(
+      norm.normalize(x, mean, var, scale, offset), y, atol=1e-6
+  )
+
+
+def _window(x, stride, initial, combine):
+  window, strides = (1, 3, 3, 1), (1, stride, stride, 1)
+  return lax.reduce_window(x, initial, combine, window, strides, "SAME")
+
+
+def _average(x, stride):
+  count = _window(jnp.ones_like(x), stride, 0.0, lax.add)
+  return _window(x, stride, 0.0, lax.add) / count
+
+
+def _maximum(x, stride):
+  return _window(x, stride, -jnp.inf, lax.max)
+
+
+@pytest.mark.parametrize("size", _SIZES)
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize(
+    "pooled, plain", [(pool.avg_pool, _average), (pool.max_pool, _maximum)]
+)
+def test_pool(pooled, plain, stride, size):
+  assert_same(
+      functools.partial(pooled, stride=stride),
+      functools.partial(plain, stride=stride),
+      _normal(0, 3, *size, 5),
+  )
+
+
+@pytest.mark.parametrize("size", _SIZES)
+@pytest.mark.parametrize("stride", [1, 2])
+def test_max_pool_sends_the_gradient_of_a_tie_to_the_first(stride, size):
+  # A max pool of a max pool, and a few levels only: ties everywhere.
+  x = jnp.round(_normal(0, 3, *size, 5))
+  assert_same(
+      lambda x: pool.max_pool(pool.max_pool(x), stride),
+      lambda x: _maximum(_maximum(x, 1), stride),
+      x,
+  )
+
+
+def test_avg_pool_valid():
+  def plain(x):
+    window, strides = (1, 5, 5, 1), (1, 3, 3, 1)
+    return lax.reduce_window(x, 0.0, lax.add, window, strides, "VALID") / 25
+
+  assert_same(
+      lambda x: pool.avg_pool_valid(x, 5, 3), plain, _normal(0, 2, 8, 9, 3)
+  )
+
+
+def test_dropout_keeps_the_mean():
+  x = drop.dropout(jax.random.key(0), jnp.ones((100, 100)), 0.8)
+  np.testing.assert_allclose(x[x > 0], 1 / 0.8, rtol=1e-6)
+  np.testing.assert_allclose((x > 0).mean(), 0.8, atol=0.02)
+
+
+def test_drop_path_decides_once_an_example():
+  x = drop.drop_path(jax.random.key(0), jnp.ones((1000, 2, 3, 4)), 0.6)
+  per_example = x.reshape(1000, -1)
+  assert (per_example == per_example[:, :1]).all()
+  np.testing.assert_allclose((x > 0).mean(), 0.6, atol=0.05)
+  np.testing.assert_allclose(x[x > 0], 1 / 0.6, rtol=1e-6)
+
+
+_BRANCHES = (
+    lambda x, w: jnp.sin(x) * w["a"],
+    lambda x, w: x * w["b"] ** 2,
+    lambda x, w: x,
+)
+
+
+@pytest.mark.parametrize("index", range(3))
+def test_choose(index):
+  x, weights = _normal(0, 4), {"a": _normal(1, 4), "b": _normal(2, 4)}
+
+  def run(index):
+    y, pull = jax.vjp(
+        lambda x, w: choose.choose(index, _BRANCHES, x, w), x, weights
+    )
+    return y, pull(_normal(3, 4))
+
+  y, (dx, dw) = jax.jit(run)(index)  # a traced index
+  for other in (run(index), run(np.int32(index))):
+    np.testing.assert_allclose(y, other[0], rtol=1e-6)
+    np.testing.assert_allclose(dx, other[1][0], rtol=1e-6)
+    jax.tree.map(
+        functools.partial(np.testing.assert_allclose, rtol=1e-6),
+        dw,
+        other[1][1],
+    )
+  for n, name in enumerate("ab"):
+    assert dw[name].any() == (index == n)  # exactly zero when not chosen
+
+
+def test_choose_builds_one_branch_only_for_a_static_index():
+  def never(x, weights):
+    raise AssertionError("built")
+
+  assert choose.choose(1, (never, lambda x, w: x + w), 2, 3) == 5
+
+
+def test_choose_saves_no_branch_residuals():
+  # Autodiff of a switch would save the sines that one branch needs.
+  x = _normal(0, 4)
+  saved = jax.eval_shape(
+      lambda i: jax.vjp(
+          lambda x: choose.choose(i, _BRANCHES, x, {"a": x, "b": x}), x
+      )[1],
+      jnp.int32(0),
+  )
+  sizes = [leaf.shape for leaf in jax.tree.leaves(saved)]
+  assert len(sizes) <= 4, sizes  # index, x, a, b
+
+
+@pytest.mark.parametrize(
+    "operation",
+    [
+        lambda x: conv.pointwise(x, jnp.ones((4, 4))),
+        lambda x: conv.depthwise(x, jnp.ones((3, 3, 4))),
+        lambda x: conv.dense(x, jnp.ones((3, 3, 4, 4))),
+        lambda x: norm.batch_norm(x, jnp.ones(4), jnp.zeros(4))[0],
+        pool.avg_pool,
+        pool.max_pool,
+        lambda x: drop.drop_path(jax.random.key(0), x, 0.5),
+    ],
+)
+def test_bfloat16(operation):
+  """Results in bfloat16 near those in float32, from float32 weights."""
+  x = _normal(0, 2, 6, 6, 4).astype(jnp.bfloat16)
+  y, pull = jax.vjp(operation, x)
+  want, want_pull = jax.vjp(operation, x.astype(jnp.float32))
+  assert y.dtype == jnp.bfloat16
+  g = _normal(1, *y.shape).astype(jnp.bfloat16)
+  (dx,), (want_dx,) = pull(g), want_pull(g.astype(jnp.float32))
+  for got, expected in ((y, want), (dx, want_dx)):
+    got = got.astype(jnp.float32)
+    np.testing.assert_allclose(got, expected, atol=0.1, rtol=0.05)
+
+
+def test_batch_norm_statistics_are_float32():
+  x = (3 + _normal(0, 64, 8, 8, 2)).astype(jnp.bfloat16)
+  _, mean, var = norm.batch_norm(x, jnp.ones(2), jnp.zeros(2))
+  assert mean.dtype == var.dtype == jnp.float32
+  exact = x.astype(jnp.float32)
+  np.testing.assert_allclose(mean, exact.mean((0, 1, 2)), rtol=1e-5)
+  np.testing.assert_allclose(var, exact.var((0, 1, 2)), rtol=1e-3)
+
+
+def test_operations_run_without_jit():
+  with jax.disable_jit():
+    x = _normal(0, 2, 4, 4, 3)
+    w = _normal(1, 3, 3, 3)
+    jax.grad(lambda x, w: conv.depthwise(x, w).sum(), (0, 1))(x, w)
+    jax.grad(lambda x: pool.max_pool(x).sum() + pool.avg_pool(x).sum())(x)
