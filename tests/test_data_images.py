@@ -7,7 +7,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from enas_jax.data import Augment, hold_out, image_split, Images, statistics
+from enas_jax.data import (
+    Augment,
+    hold_out,
+    image_split,
+    Images,
+    Source,
+    statistics,
+)
 from enas_jax.data import augment as augments
 from enas_jax.types import ConfigError
 
@@ -39,6 +46,53 @@ class TestHoldOut:
   def test_refuses_what_leaves_a_part_empty(self, count):
     with pytest.raises(ConfigError, match=r"config\.data\.valid: must be "):
       hold_out(make_images(10), count)
+
+
+def make_source(*, test=None):
+  return Source(
+      shape=(4, 5, 3),
+      classes=3,
+      train=functools.partial(make_images, 10),
+      test=test or functools.partial(make_images, 6),
+      augment=Augment(),
+  )
+
+
+class TestSource:
+  def test_a_search_has_two_parts_of_the_train_split_only(self):
+    def test():
+      raise AssertionError("the test split was read")
+
+    train, held = make_source(test=test).search(batch=3, valid=4, pad=1)
+    images = make_images(10)
+    np.testing.assert_array_equal(train.arrays.images, images.images[:6])
+    np.testing.assert_array_equal(held.arrays.images, images.images[6:])
+    mean, std = statistics(Images(images.images[:6], images.labels[:6]))
+    for split, first in ((train, 0), (held, 6)):
+      batch = split.batch(split.arrays, rows_of(split, None, 0), None)
+      expected = (images.images[first : first + 3] / 255 - mean) / std
+      np.testing.assert_allclose(batch.images, expected, atol=1e-5)
+
+  def test_a_final_training_has_all_of_both_splits(self):
+    train, held = make_source().final(batch=3, eval_batch=2, pad=1)
+    np.testing.assert_array_equal(train.arrays.images, make_images(10).images)
+    np.testing.assert_array_equal(held.arrays.images, make_images(6).images)
+    assert (train.steps, held.steps) == (4, 3)
+    mean, std = statistics(make_images(10))
+    batch = held.batch(held.arrays, rows_of(held, None, 0), None)
+    expected = (make_images(6).images[:2] / 255 - mean) / std
+    np.testing.assert_allclose(batch.images, expected, atol=1e-5)
+
+  def test_only_what_is_trained_on_is_augmented(self):
+    for train, held in (
+        make_source().search(batch=3, valid=4, pad=2),
+        make_source().final(batch=3, eval_batch=3, pad=2),
+    ):
+      for split, same in ((train, False), (held, True)):
+        row = rows_of(split, None, 0)
+        plain = split.batch(split.arrays, row, None).images
+        keyed = split.batch(split.arrays, row, jax.random.key(0)).images
+        assert np.array_equal(plain, keyed) == same
 
 
 class TestStatistics:

@@ -3,6 +3,7 @@
 import io
 import sys
 import tarfile
+import tempfile
 import types
 import urllib.error
 
@@ -20,6 +21,12 @@ FORMS = {
     "cifar10": ("cifar-10-batches-bin", TEN, "test_batch.bin", 10, 1),
     "cifar100": ("cifar-100-binary", ["train.bin"], "test.bin", 100, 2),
 }
+
+
+@pytest.fixture(autouse=True)
+def no_litter(tmp_path, monkeypatch):
+  # TFDS leaves a temporary folder behind for each set that it prepares.
+  monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
 
 
 def write_archive(name, path):
@@ -73,7 +80,9 @@ def test_the_images_of_the_archive_come_back(
     asked.append((url, self._url_infos[url].checksum))
     return tmp_path / "archive.tar.gz"
 
-  monkeypatch.setattr(download_manager.DownloadManager, "download", download)
+  manager = download_manager.DownloadManager
+  monkeypatch.setattr(manager, "download", download)
+  monkeypatch.setattr(manager, "download_and_extract", None)  # TensorFlow's
   root = str(tmp_path / "sets")
   prepare.prepare(name, root)
   prepare.prepare(name, root)  # is there already
@@ -81,7 +90,7 @@ def test_the_images_of_the_archive_come_back(
   assert url.startswith("https://www.cs.toronto.edu/~kriz/cifar-10")
   assert len(checksum) == 64
 
-  source = data.load(name, data_dir=root)
+  source = data.load(name, path=root)
   assert (source.shape, source.classes) == ((32, 32, 3), FORMS[name][3])
   for split in ("train", "test"):
     images, labels = getattr(source, split)()

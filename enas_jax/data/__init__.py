@@ -49,7 +49,7 @@ def load(name: str, **args) -> Source:
   if name in DATASETS:
     _check_arguments(name, DATASETS[name], args)
     return DATASETS[name](**args)
-  if not tfds.exists(name, args.get("data_dir")):
+  if not tfds.exists(name, args.get("path")):
     near = difflib.get_close_matches(name, [*DATASETS, *tfds.names()], n=3)
     hint = f"Did you mean {' or '.join(map(repr, near))}? " if near else ""
     raise ConfigError(

@@ -34,21 +34,21 @@ def names() -> list[str]:
   return tfds.list_builders(with_community_datasets=False)
 
 
-def exists(name: str, data_dir: str | None) -> bool:
-  """Whether TFDS knows the set, or somebody has prepared it in `data_dir`."""
+def exists(name: str, path: str | None) -> bool:
+  """Whether TFDS knows the set, or somebody has prepared it in `path`."""
   import tensorflow_datasets as tfds
 
   if _base(name) in names():
     return True
   try:
-    tfds.builder(name, data_dir=data_dir or None)
+    tfds.builder(name, data_dir=path or None)
   except ValueError:
     return False
   return True
 
 
 def load(
-    name: str, *, data_dir: str | None = None, size: int | None = None
+    name: str, *, path: str | None = None, size: int | None = None
 ) -> Source:
   """A set that `python -m enas_jax.data.prepare NAME` has prepared.
 
@@ -58,7 +58,7 @@ def load(
 
   Args:
     name: as TFDS has it, `cifar10` or `mnist_corrupted/shot_noise`.
-    data_dir: where the sets are; None or "": where TFDS keeps its own.
+    path: the folder of the sets, TFDS's `data_dir`; None or "": its default.
     size: the central square of each image is resized to size x size pixels;
       None or 0: as they are.
 
@@ -69,14 +69,14 @@ def load(
   """
   if size:
     check_whole("config.data.size", size, low=1)
-  builder = make_builder(name, data_dir)
+  builder = make_builder(name, path)
   image, label = find_features(name, builder)
   splits = builder.info.splits
   if not splits:
     raise ConfigError(
         _KEY,
         f"{name!r} is not prepared in {builder.data_path}. Run: "
-        f"{command(name, data_dir)}",
+        f"{command(name, path)}",
     )
   held = "test" if "test" in splits else "validation"
   if "train" not in splits or held not in splits:
@@ -117,13 +117,13 @@ def load(
   )
 
 
-def command(name: str, data_dir: str | None) -> str:
+def command(name: str, path: str | None) -> str:
   """What a person runs to prepare the set."""
-  where = f" --data_dir={shlex.quote(data_dir)}" if data_dir else ""
+  where = f" --data_dir={shlex.quote(path)}" if path else ""
   return f"python -m enas_jax.data.prepare {name}{where}"
 
 
-def make_builder(name: str, data_dir: str | None, **kwargs):
+def make_builder(name: str, path: str | None, **kwargs):
   """TFDS's builder of a set, prepared or not.
 
   Raises:
@@ -132,7 +132,7 @@ def make_builder(name: str, data_dir: str | None, **kwargs):
   import tensorflow_datasets as tfds
 
   try:
-    return tfds.builder(name, data_dir=data_dir or None, **kwargs)
+    return tfds.builder(name, data_dir=path or None, **kwargs)
   # What TFDS raises for a set, configuration or version that it does not have,
   # and for a set that it describes with a package or file that is missing.
   except (AssertionError, ImportError, OSError, ValueError) as error:
