@@ -114,7 +114,11 @@ def fit(
     signals: asked after every step.
     test: measures a final training every `config.eval_every` epochs.
   """
-  return _Loop(config, parts, path, display, signals, test).run()
+  loop = _Loop(config, parts, path, display, signals, test)
+  try:
+    return loop.run()
+  finally:
+    loop.close()
 
 
 class _Loop:
@@ -182,9 +186,12 @@ class _Loop:
             f"The loss or a reward was not finite at step {failed_at}. Rolled"
             f" back to the checkpoint of step {step}."
         )
-    self.writer.close()
-    self.checkpoints.close()
     return self.state
+
+  def close(self) -> None:
+    if self.writer:
+      self.writer.close()
+    self.checkpoints.close()
 
   def epoch(self, step: int, bar: progress.Bar) -> int:
     """Runs from `step` to the end of its epoch; returns the next step."""

@@ -1,0 +1,1 @@
+"""Operations on images and cells, fast on CPU, GPU and TPU."""

@@ -1,4 +1,4 @@
-"""The searched cell: nodes that sum two branches each (ENAS §2.3, §3.4)."""
+"""The searched cell: nodes that sum two branches each (ENAS §2.4)."""
 
 import functools
 
@@ -11,46 +11,44 @@ from enas_jax.ops import conv
 
 
 def cell(branches, weights, mix, inputs, sources, ops):
-  """Runs a cell and mixes its loose ends: the states that no node reads.
+  """Runs a cell and mixes its loose ends: the states that no side reads.
 
-  State 0 and 1 are the inputs, state n + 2 is node n:
-  state[n + 2] = sum over d of branches[ops[n, d]](state[sources[n, d]],
-  weights[n, d]). The result is the sum over the loose states j of
-  relu(state[j]) @ mix[j], before its batch norm.
+  States 0 and 1 are the inputs, state n + 2 is node n:
+  state[n + 2] = sum over d of
+  branches[ops[n, d]](state[sources[n, d]], weights[n, d]). The result is the
+  sum over the loose states j of relu(state[j]) @ mix[j], before its batch norm.
 
   With numpy `sources` and `ops` only the chosen branches are built. With jax
-  arrays one program serves every architecture and runs the chosen branches
+  arrays one program serves every architecture, and runs the chosen branches
   only; see `_searched`.
 
   Args:
-    branches: static; functions (x[B, H, W, C], weights of one side) ->
-      y[B, H, W, C].
-    weights: a tree, leaves [N, D, ...]; what each side of each node reads.
+    branches: static; a tuple of functions (x[B, H, W, C], weights of one side)
+      -> y[B, H, W, C].
+    weights: a tree, leaves [N, D, ...]: what each side of each node may read.
     mix: [2 + N, C, C].
     inputs: [2, B, H, W, C], or a pair.
-    sources: i32[N, D]; the state each side reads, an earlier one.
-    ops: i32[N, D]; its branch.
+    sources: i32[N, D], the state each side reads, an earlier one.
+    ops: i32[N, D], the branch of each side.
 
   Returns:
     [B, H, W, C].
   """
-  if isinstance(ops, jax.Array) or isinstance(sources, jax.Array):
+  if isinstance(sources, jax.Array) or isinstance(ops, jax.Array):
     return _searched(branches, weights, mix, jnp.stack(inputs), sources, ops)
   return _fixed(branches, weights, mix, inputs, sources, ops)
 
 
 def _fixed(branches, weights, mix, inputs, sources, ops):
+  def side(n, d):
+    w = jax.tree.map(lambda leaf: leaf[n, d], weights)
+    return branches[ops[n, d]](states[sources[n, d]], w)
+
+  nodes, sides = sources.shape
   states = list(inputs)
-  for n, row in enumerate(ops):
-    states.append(
-      sum(
-        branches[op](
-          states[sources[n][d]], jax.tree.map(lambda w: w[n, d], weights)
-        )
-        for d, op in enumerate(row)
-      )
-    )
-  loose = sorted(set(range(len(states))) - set(np.ravel(sources).tolist()))
+  for n in range(nodes):
+    states.append(sum(side(n, d) for d in range(sides)))
+  loose = sorted(set(range(nodes + 2)) - set(sources.ravel().tolist()))
   return sum(_mixed(states[j], mix[j]) for j in loose)
 
 
@@ -62,90 +60,88 @@ def _mixed(state, mix):
 def _searched(branches, weights, mix, inputs, sources, ops):
   """The cell whose architecture is data, with its own gradient.
 
-  Forward, a scan over the sides of the nodes writes a buffer of states
+  Forward, a scan over the sides of all nodes adds to a buffer of states
   [2 + N, B, H, W, C]. Backward, the scan runs in reverse over a buffer of
-  their cotangents, updated in place, and runs the one chosen branch again
-  before it pulls back through it. Autodiff would save what every branch needs
-  and make a whole buffer of zeros for each state that is read.
+  their cotangents, updated in place, and runs the one chosen branch again to
+  pull back through it. Autodiff would save what every branch needs, and make a
+  whole buffer of zeros for each state that is read.
   """
-  return _fwd(branches, weights, mix, inputs, sources, ops)[0]
+  return _forward(branches, weights, mix, inputs, sources, ops)[0]
 
 
-def _edges(tree):
-  """Leaves [N, D, ...] -> [N * D, ...]."""
-  return jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), tree)
+def _forward(branches, weights, mix, inputs, sources, ops):
+  shape = (len(sources), *inputs.shape[1:])
+  states = jnp.concatenate([inputs, jnp.zeros(shape, inputs.dtype)])
 
-
-def _targets(sources):
-  """The state that each side of each node is added to, i32[N * D]."""
-  nodes, sides = sources.shape
-  return np.repeat(np.arange(nodes, dtype=np.int32) + 2, sides)
-
-
-def _loose(sources):
-  """(states, those that no side reads first; how many these are)."""
-  nodes = len(sources)
-  loose = jnp.ones(nodes + 2, bool).at[sources.ravel()].set(False)
-  return jnp.argsort(~loose), loose.sum()
-
-
-def _fwd(branches, weights, mix, inputs, sources, ops):
-  nodes = len(sources)
-  nothing = jnp.zeros((nodes, *inputs.shape[1:]), inputs.dtype)
-  states = jnp.concatenate([inputs, nothing])
-
-  def run(branch):
+  # The branches index the buffer themselves: an operand of a switch is cheap,
+  # a slice made outside would be a copy.
+  def reading(branch):
     return lambda states, source, w: branch(states[source], w)
 
-  runs = [run(branch) for branch in branches]
+  readers = [reading(branch) for branch in branches]
 
-  def step(states, edge):
-    target, source, op, w = edge
-    y = lax.switch(op, runs, states, source, w)
+  def step(states, side):
+    target, source, op, w = side
+    y = lax.switch(op, readers, states, source, w)
     return states.at[target].add(y), None
 
-  edges = (_targets(sources), *_edges((sources, ops, weights)))
-  states, _ = lax.scan(step, states, edges)
+  states, _ = lax.scan(step, states, _sides(sources, ops, weights))
 
+  # A loop of unknown length: only the loose states pay.
   order, count = _loose(sources)
 
-  def gather(n, out):
-    j = order[n]
-    return out + _mixed(states[j], mix[j])
+  def gather(i, out):
+    return out + _mixed(states[order[i]], mix[order[i]])
 
   out = lax.fori_loop(0, count, gather, jnp.zeros_like(inputs[0]))
   return out, (weights, mix, states, sources, ops)
 
 
-def _bwd(branches, residuals, g):
+def _backward(branches, residuals, g):
   weights, mix, states, sources, ops = residuals
   order, count = _loose(sources)
 
-  def scatter(n, carry):
-    dstates, dmix = carry
-    j = order[n]
-    ds, dm = jax.vjp(_mixed, states[j], mix[j])[1](g)
-    return dstates.at[j].set(ds), dmix.at[j].set(dm)
+  def scatter(i, carry):
+    j = order[i]
+    pulled = jax.vjp(_mixed, states[j], mix[j])[1](g)
+    return tuple(a.at[j].set(b) for a, b in zip(carry, pulled, strict=True))
 
   zeros = jnp.zeros_like(states), jnp.zeros_like(mix)
   dstates, dmix = lax.fori_loop(0, count, scatter, zeros)
 
-  def pull(branch):
+  def pulling(branch):
     return lambda states, dstates, target, source, w: jax.vjp(
-      branch, states[source], w
+        branch, states[source], w
     )[1](dstates[target])
 
-  pulls = [pull(branch) for branch in branches]
+  pullers = [pulling(branch) for branch in branches]
 
-  def step(dstates, edge):
-    target, source, op, w = edge
-    dx, dw = lax.switch(op, pulls, states, dstates, target, source, w)
+  def step(dstates, side):
+    target, source, op, w = side
+    dx, dw = lax.switch(op, pullers, states, dstates, target, source, w)
     return dstates.at[source].add(dx), dw
 
-  edges = (_targets(sources), *_edges((sources, ops, weights)))
-  dstates, dweights = lax.scan(step, dstates, edges, reverse=True)
-  dweights = jax.tree.map(lambda dw, w: dw.reshape(w.shape), dweights, weights)
+  dstates, dweights = lax.scan(
+      step, dstates, _sides(sources, ops, weights), reverse=True
+  )
+  dweights = jax.tree.map(lambda d, w: d.reshape(w.shape), dweights, weights)
   return dweights, dmix, dstates[:2], None, None
 
 
-_searched.defvjp(_fwd, _bwd)
+_searched.defvjp(_forward, _backward)
+
+
+def _sides(sources, ops, weights):
+  """(the state to add to, source, op, weights) of each side, [N * D, ...]."""
+  nodes, sides = sources.shape
+  targets = np.repeat(np.arange(2, nodes + 2, dtype=np.int32), sides)
+  flat = jax.tree.map(
+      lambda a: a.reshape(nodes * sides, *a.shape[2:]), (sources, ops, weights)
+  )
+  return targets, *flat
+
+
+def _loose(sources):
+  """(the states, those that no side reads first; how many these are)."""
+  read = jnp.zeros(len(sources) + 2, bool).at[sources.ravel()].set(True)
+  return jnp.argsort(read), (~read).sum()

@@ -14,12 +14,13 @@ import jax.numpy as jnp
 
 from enas_jax.ops import windows
 
-NHWC = ("NHWC", "HWIO", "NHWC")
+_NHWC = ("NHWC", "HWIO", "NHWC")
+_PATCH_ENTRIES = 1 << 19  # 2 MiB of patches at a time, on the CPU
 
 
 def pointwise(x, w):
   """1x1 convolution: x[B, H, W, C], w[C, F] -> [B, H, W, F]."""
-  y = x.reshape(-1, x.shape[-1]) @ w
+  y = x.reshape(-1, x.shape[-1]) @ w.astype(x.dtype)
   return y.reshape(*x.shape[:-1], w.shape[-1])
 
 
@@ -36,10 +37,10 @@ def depthwise(x, w, stride: int = 1):
     [B, ceil(H / stride), ceil(W / stride), C].
   """
   return lax.platform_dependent(
-    x,
-    w,
-    cpu=functools.partial(_depthwise_shifts, stride=stride),
-    default=functools.partial(_depthwise_conv, stride=stride),
+      x,
+      w,
+      cpu=functools.partial(_depthwise_taps, stride=stride),
+      default=functools.partial(_depthwise_conv, stride=stride),
   )
 
 
@@ -64,28 +65,24 @@ depthwise.defvjp(_depthwise_fwd, _depthwise_bwd)
 
 def _depthwise_conv(x, w, stride):
   return lax.conv_general_dilated(
-    x,
-    w[:, :, None],
-    (stride, stride),
-    "SAME",
-    dimension_numbers=NHWC,
-    feature_group_count=x.shape[-1],
+      x,
+      w[:, :, None].astype(x.dtype),
+      (stride, stride),
+      "SAME",
+      dimension_numbers=_NHWC,
+      feature_group_count=x.shape[-1],
   )
 
 
-def _depthwise_shifts(x, w, stride):
-  k = len(w)
-  phases = windows.split(x, k, stride)
-  height, width = (windows.same(n, k, stride)[0] for n in x.shape[1:3])
-  return sum(
-    windows.tap(phases, i, j, height, width) * w[i, j]
-    for i in range(k)
-    for j in range(k)
-  )
+def _depthwise_taps(x, w, stride):
+  k, c = len(w), x.shape[-1]
+  taps = windows.taps(x, k, stride)
+  factors = w.astype(x.dtype).reshape(-1, c)
+  return sum(tap * f for tap, f in zip(taps, factors, strict=True))
 
 
 def _depthwise_dx(g, w, shape, stride):
-  k = len(w)
+  k, w = len(w), w.astype(g.dtype)
   g = windows.spread(g, k, stride)
 
   def term(i, j):
@@ -104,31 +101,30 @@ def _depthwise_dw(x, g, w, stride):
   batch, height, width, c = g.shape
   pair = 2 - batch % 2
   phases = windows.split(x, k, stride)
+  sums = (jnp.zeros((pair, height, width * c), jnp.float32),) * k**2
 
-  def pairs(a):  # rows of W * C: one long axis for the vector units
-    return a.reshape(batch // pair, pair, a.shape[1], -1)
+  def long_rows(a, n):  # of W * C: one long axis for the vector units
+    a = lax.dynamic_slice_in_dim(a, n * pair, pair)
+    return a.reshape(*a.shape[:2], -1)
 
-  phases = jax.tree.map(pairs, phases)
-  zeros = jnp.zeros((pair, height, width * c), jnp.float32)
+  def body(n, sums):
+    rows = jax.tree.map(lambda phase: long_rows(phase, n), phases)
+    dy = long_rows(g, n)
 
-  def body(sums, xs):
-    phases, g = xs
-    taps = (
-      phases[i % stride][j % stride][
-        :,
-        i // stride : i // stride + height,
-        j // stride * c : (j // stride + width) * c,
-      ]
-      for i in range(k)
-      for j in range(k)
-    )
-    return tuple(s + t * g for s, t in zip(sums, taps, strict=True)), None
+    def tap(i, j):
+      p, q = i // stride, j // stride
+      phase = rows[i % stride][j % stride]
+      return phase[:, p : p + height, q * c : (q + width) * c]
 
-  sums, _ = lax.scan(body, (zeros,) * k**2, (phases, pairs(g)))
+    taps = (tap(i, j) for i in range(k) for j in range(k))
+    return tuple(s + tap * dy for s, tap in zip(sums, taps, strict=True))
+
+  sums = lax.fori_loop(0, batch // pair, body, sums)
   sums = [s.reshape(-1, width, c).sum((0, 1)) for s in sums]
   return jnp.stack(sums).reshape(w.shape).astype(w.dtype)
 
 
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def dense(x, w, stride: int = 1):
   """Ordinary convolution with SAME padding.
 
@@ -141,32 +137,80 @@ def dense(x, w, stride: int = 1):
     [B, ceil(H / stride), ceil(W / stride), F].
   """
   return lax.platform_dependent(
-    x,
-    w,
-    cpu=functools.partial(_dense_patches, stride=stride),
-    default=functools.partial(_dense_conv, stride=stride),
+      x,
+      w,
+      cpu=functools.partial(_dense_patches, stride=stride),
+      default=functools.partial(_dense_conv, stride=stride),
   )
 
 
+def _dense_fwd(x, w, stride):
+  return dense(x, w, stride), (x, w)
+
+
+def _dense_bwd(stride, residuals, g):
+  def plain(x, w, g):
+    conv = functools.partial(_dense_conv, stride=stride)
+    return jax.vjp(conv, x, w)[1](g)
+
+  patches = functools.partial(_dense_gradients, stride=stride)
+  return lax.platform_dependent(*residuals, g, cpu=patches, default=plain)
+
+
+dense.defvjp(_dense_fwd, _dense_bwd)
+
+
 def _dense_conv(x, w, stride):
+  w = w.astype(x.dtype)
   return lax.conv_general_dilated(
-    x, w, (stride, stride), "SAME", dimension_numbers=NHWC
+      x, w, (stride, stride), "SAME", dimension_numbers=_NHWC
   )
 
 
 def _dense_patches(x, w, stride):
-  k = len(w)
-  phases = windows.split(x, k, stride)
-  height, width = (windows.same(n, k, stride)[0] for n in x.shape[1:3])
-  patches = jnp.concatenate(
-    [
-      windows.tap(phases, i, j, height, width)
-      for i in range(k)
-      for j in range(k)
-    ],
-    axis=-1,
-  )
-  return pointwise(patches, w.reshape(-1, w.shape[-1]))
+  k, features = len(w), w.shape[-1]
+  out = [windows.same(size, k, stride)[0] for size in x.shape[1:3]]
+  w = w.reshape(-1, features)
+
+  def chunk(x):
+    return pointwise(_patches(x, k, stride), w)
+
+  return lax.map(chunk, _chunks(x, w, out)).reshape(-1, *out, features)
+
+
+def _dense_gradients(x, w, g, stride):
+  k, (height, width, c) = len(w), x.shape[1:]
+  flat = w.reshape(-1, w.shape[-1]).astype(g.dtype)
+
+  def step(dw, chunk):
+    x, g = chunk
+    patches = _patches(x, k, stride)
+    dw += jnp.einsum(
+        "bhwp,bhwf->pf", patches, g, preferred_element_type=jnp.float32
+    )
+    dpatches = windows.spread(pointwise(g, flat.T), k, stride)
+
+    def term(i, j):
+      n = (i * k + j) * c
+      return windows.back(dpatches[..., n : n + c], i, j, k, stride)
+
+    return dw, windows.collect(term, k, stride, height, width)
+
+  chunks = tuple(_chunks(a, flat, g.shape[1:3]) for a in (x, g))
+  dw, dx = lax.scan(step, jnp.zeros(flat.shape, jnp.float32), chunks)
+  return dx.reshape(x.shape), dw.reshape(w.shape).astype(w.dtype)
+
+
+def _patches(x, k, stride):
+  """[B, H, W, C] -> [B, Ho, Wo, k * k * C]: what each output pixel reads."""
+  return jnp.concatenate(windows.taps(x, k, stride), axis=-1)
+
+
+def _chunks(a, w, out):
+  """[B, ...] -> [B / n, n, ...]: as many images as patches fit in the cache."""
+  fit = _PATCH_ENTRIES // (out[0] * out[1] * len(w))
+  n = max(n for n in range(1, max(fit, 1) + 1) if len(a) % n == 0)
+  return a.reshape(-1, n, *a.shape[1:])
 
 
 def factorized_reduction(x, w1, w2):
@@ -185,6 +229,6 @@ def factorized_reduction(x, w1, w2):
     [B, ceil(H / 2), ceil(W / 2), F], before the batch norm.
   """
   even, odd = x[:, ::2, ::2], x[:, 1::2, 1::2]
-  rows, columns = (a - b for a, b in zip(even.shape[1:3], odd.shape[1:3]))
+  rows, columns = (size % 2 for size in x.shape[1:3])
   odd = jnp.pad(odd, ((0, 0), (0, rows), (0, columns), (0, 0)))
   return jnp.concatenate([pointwise(even, w1), pointwise(odd, w2)], axis=-1)

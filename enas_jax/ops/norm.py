@@ -35,8 +35,8 @@ def normalize(x, mean, var, scale, offset, eps: float = 1e-5):
 
 
 def _moments(x):
-  # One pass for both moments: XLA fuses the two reductions, but not a second
-  # one that waits for the mean. Rounding must not make the variance negative.
+  # Both sums at once: a variance that waits for the mean is a pass more. The
+  # rounding must not make it negative.
   x = x.astype(jnp.float32)
   mean = x.mean((0, 1, 2))
   return mean, jnp.maximum((x * x).mean((0, 1, 2)) - mean * mean, 0)
@@ -60,9 +60,9 @@ def _bwd(eps, residuals, cotangents):
   dx = slope * dy - c * x + (c * mean - slope * shift)
   count = x.size // x.shape[-1]
   return (
-    dx.astype(cotangents[0].dtype),
-    (count * inverse * tilt).astype(scale.dtype),
-    (count * shift).astype(offset.dtype),
+      dx.astype(cotangents[0].dtype),
+      (count * inverse * tilt).astype(scale.dtype),
+      (count * shift).astype(offset.dtype),
   )
 
 

@@ -9,17 +9,16 @@ import numpy as np
 
 from enas_jax.ops import windows
 
-SIZE = 3  # the only window of the search spaces (ENAS §2.1, §3.1)
-TAPS = [(i, j) for i in range(SIZE) for j in range(SIZE)]  # raster order
+_SIZE = 3  # the only window of the search spaces (ENAS §2.3, §2.4)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
 def avg_pool(x, stride: int = 1):
   """3x3 SAME average of x[B, H, W, C]; padding is not counted."""
   return lax.platform_dependent(
-    x,
-    cpu=functools.partial(_avg_shifts, stride=stride),
-    default=functools.partial(_avg_window, stride=stride),
+      x,
+      cpu=lambda x: sum(windows.taps(x, _SIZE, stride)) * _share(x, stride),
+      default=lambda x: _avg_window(x, stride),
   )
 
 
@@ -29,15 +28,15 @@ def _avg_fwd(x, stride):
 
 def _avg_bwd(stride, x, g):
   def plain(x, g):
-    return jax.vjp(functools.partial(_avg_window, stride=stride), x)[1](g)[0]
+    return jax.vjp(lambda x: _avg_window(x, stride), x)[1](g)[0]
 
   def shifts(x, g):
-    g = windows.spread(g * _share(x, stride), SIZE, stride)
+    g = windows.spread(g * _share(x, stride), _SIZE, stride)
 
     def term(i, j):
-      return windows.back(g, i, j, SIZE, stride)
+      return windows.back(g, i, j, _SIZE, stride)
 
-    return windows.collect(term, SIZE, stride, *x.shape[1:3])
+    return windows.collect(term, _SIZE, stride, *x.shape[1:3])
 
   return (lax.platform_dependent(x, g, cpu=shifts, default=plain),)
 
@@ -49,9 +48,9 @@ def _share(x, stride):
   """One over the number of pixels in each window: [Ho, Wo, 1]."""
   counts = []
   for size in x.shape[1:3]:
-    out, low, _ = windows.same(size, SIZE, stride)
+    out, low = windows.same(size, _SIZE, stride)
     first = np.arange(out) * stride - low
-    counts.append(np.minimum(first + SIZE, size) - np.maximum(first, 0))
+    counts.append(np.minimum(first + _SIZE, size) - np.maximum(first, 0))
   return (1 / np.outer(*counts)).astype(x.dtype)[:, :, None]
 
 
@@ -59,15 +58,9 @@ def _avg_window(x, stride):
   return _window(x, stride, 0.0, lax.add) * _share(x, stride)
 
 
-def _avg_shifts(x, stride):
-  phases = windows.split(x, SIZE, stride)
-  share = _share(x, stride)
-  total = sum(windows.tap(phases, i, j, *share.shape[:2]) for i, j in TAPS)
-  return total * share
-
-
 def _window(x, stride, initial, combine):
-  window, strides = (1, SIZE, SIZE, 1), (1, stride, stride, 1)
+  window, strides = (1, _SIZE, _SIZE, 1), (1, stride, stride, 1)
+  initial = np.array(initial, x.dtype)
   return lax.reduce_window(x, initial, combine, window, strides, "SAME")
 
 
@@ -79,34 +72,30 @@ def max_pool(x, stride: int = 1):
   own gradient. Ties are the rule, not the exception: a max pool of a max pool
   repeats values.
   """
-  return _max_fwd(x, stride)[0]
-
-
-def _max_window(x, stride):
-  return _window(x, stride, -jnp.inf, lax.max)
+  return lax.platform_dependent(
+      x,
+      cpu=lambda x: _max_taps(x, stride)[0],
+      default=lambda x: _max_window(x, stride),
+  )
 
 
 def _max_fwd(x, stride):
-  return lax.platform_dependent(
-    x,
-    cpu=lambda x: _max_shifts(x, stride)[0],
-    default=lambda x: _max_window(x, stride),
-  ), x
+  return max_pool(x, stride), x
 
 
 def _max_bwd(stride, x, g):
   def plain(x, g):
-    return jax.vjp(functools.partial(_max_window, stride=stride), x)[1](g)[0]
+    return jax.vjp(lambda x: _max_window(x, stride), x)[1](g)[0]
 
   def shifts(x, g):
-    first = windows.spread(_max_shifts(x, stride)[1], SIZE, stride)
-    g = windows.spread(g, SIZE, stride)
+    first = windows.spread(_max_taps(x, stride)[1], _SIZE, stride)
+    g = windows.spread(g, _SIZE, stride)
 
     def term(i, j):
-      own = windows.back(first, i, j, SIZE, stride) == i * SIZE + j
-      return jnp.where(own, windows.back(g, i, j, SIZE, stride), 0)
+      own = windows.back(first, i, j, _SIZE, stride) == i * _SIZE + j
+      return jnp.where(own, windows.back(g, i, j, _SIZE, stride), 0)
 
-    return windows.collect(term, SIZE, stride, *x.shape[1:3])
+    return windows.collect(term, _SIZE, stride, *x.shape[1:3])
 
   return (lax.platform_dependent(x, g, cpu=shifts, default=plain),)
 
@@ -114,27 +103,28 @@ def _max_bwd(stride, x, g):
 max_pool.defvjp(_max_fwd, _max_bwd)
 
 
-def _max_shifts(x, stride):
-  """(maximum, the tap it was first found at)."""
-  height, width = (windows.same(n, SIZE, stride)[0] for n in x.shape[1:3])
-  phases = windows.split(x, SIZE, stride, -jnp.inf)
-  best = windows.tap(phases, 0, 0, height, width)
+def _max_window(x, stride):
+  return _window(x, stride, -np.inf, lax.max)
+
+
+def _max_taps(x, stride):
+  """(maximum, the number of the tap where it comes first), [B, Ho, Wo, C]."""
+  best, *others = windows.taps(x, _SIZE, stride, -np.inf)
   first = jnp.zeros(best.shape, jnp.int8)
-  for n, (i, j) in enumerate(TAPS[1:], 1):
-    value = windows.tap(phases, i, j, height, width)
+  for n, value in enumerate(others, 1):
     first = jnp.where(value > best, jnp.int8(n), first)
     best = jnp.maximum(value, best)
   return best, first
 
 
 def avg_pool_valid(x, size: int, stride: int):
-  """size x size average of x[B, H, W, C] without padding (ENAS §3.7)."""
-  height, width = ((n - size) // stride + 1 for n in x.shape[1:3])
-  rows = x[:, : (height - 1) * stride + size]
-  rows = sum(
-    rows[:, i : i + (height - 1) * stride + 1 : stride] for i in range(size)
-  )
-  total = sum(
-    rows[:, :, j : j + (width - 1) * stride + 1 : stride] for j in range(size)
-  )
-  return total / size**2
+  """size x size average of x[B, H, W, C] without padding (auxiliary head)."""
+
+  def average(x, axis):
+    last = (x.shape[axis] - size) // stride * stride
+    slices = (
+        lax.slice_in_dim(x, i, i + last + 1, stride, axis) for i in range(size)
+    )
+    return sum(slices) / size
+
+  return average(average(x, 1), 2)

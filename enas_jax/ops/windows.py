@@ -15,45 +15,48 @@ from jax import lax
 import jax.numpy as jnp
 
 
-def same(size: int, k: int, stride: int) -> tuple[int, int, int]:
-  """(output size, padding before, padding after) of SAME padding."""
+def same(size: int, k: int, stride: int) -> tuple[int, int]:
+  """(output size, padding before) of SAME padding, as in TensorFlow."""
   out = -(-size // stride)
-  total = max((out - 1) * stride + k - size, 0)
-  return out, total // 2, total - total // 2
+  return out, max((out - 1) * stride + k - size, 0) // 2
 
 
 def split(x, k: int, stride: int, value=0.0) -> list[list[jax.Array]]:
   """[B, H, W, C] padded with `value`, as stride x stride phases."""
   pads = []
   for size in x.shape[1:3]:
-    out, low, _ = same(size, k, stride)
+    out, low = same(size, k, stride)
     reach = stride * (out + (k - 1) // stride)
     pads.append((low, reach - size - low, 0))
-  fill = jnp.asarray(value, x.dtype)
-  x = lax.pad(x, fill, [(0, 0, 0), *pads, (0, 0, 0)])
+  x = lax.pad(x, jnp.asarray(value, x.dtype), [(0, 0, 0), *pads, (0, 0, 0)])
   if stride == 1:
     return [[x]]
   steps = range(stride)
   return [[x[:, a::stride, b::stride] for b in steps] for a in steps]
 
 
-def tap(phases, i: int, j: int, height: int, width: int) -> jax.Array:
-  """What tap (i, j) reads for a height x width output."""
-  stride = len(phases)
-  phase = phases[i % stride][j % stride]
-  p, q = i // stride, j // stride
-  return phase[:, p : p + height, q : q + width]
+def taps(x, k: int, stride: int, value=0.0) -> list[jax.Array]:
+  """The k * k taps of x[B, H, W, C] in raster order, [B, Ho, Wo, C] each."""
+  phases = split(x, k, stride, value)
+  height, width = (same(size, k, stride)[0] for size in x.shape[1:3])
+
+  def tap(i, j):
+    p, q = i // stride, j // stride
+    phase = phases[i % stride][j % stride]
+    return phase[:, p : p + height, q : q + width]
+
+  return [tap(i, j) for i in range(k) for j in range(k)]
 
 
 def spread(g, k: int, stride: int) -> jax.Array:
-  """Pads an output cotangent so that `back` can slice it."""
+  """Pads an output cotangent [B, Ho, Wo, C] so that `back` can slice it."""
   reach = (k - 1) // stride
-  edge = (reach, reach)
-  return jnp.pad(g, ((0, 0), edge, edge, (0, 0)))
+  edge = (reach, reach, 0)
+  return lax.pad(g, jnp.zeros((), g.dtype), [(0, 0, 0), edge, edge, (0, 0, 0)])
 
 
 def back(spread_g, i: int, j: int, k: int, stride: int) -> jax.Array:
-  """The adjoint of `tap`: `spread_g` moved to the phase that tap reads."""
+  """The adjoint of tap (i, j): `spread_g` moved to the phase that it reads."""
   reach = (k - 1) // stride
   height, width = (size - reach for size in spread_g.shape[1:3])
   p, q = reach - i // stride, reach - j // stride
@@ -61,22 +64,22 @@ def back(spread_g, i: int, j: int, k: int, stride: int) -> jax.Array:
 
 
 def collect(term, k: int, stride: int, height: int, width: int) -> jax.Array:
-  """The adjoint of `split` and all its taps: [B, height, width, C].
+  """The adjoint of all taps together: [B, height, width, C].
 
   Sums term(i, j), what tap (i, j) sends `back`, over the taps of each phase,
   interleaves the phases and cuts the padding off.
   """
-  steps = range(stride)
-  phases = [
-    [
-      sum(term(i, j) for i in range(a, k, stride) for j in range(b, k, stride))
-      for b in steps
-    ]
-    for a in steps
-  ]
-  x = phases[0][0]
-  if stride > 1:
-    x = jnp.stack([jnp.stack(row, axis=3) for row in phases], axis=2)
+
+  def phase(a, b):
+    rows, columns = range(a, k, stride), range(b, k, stride)
+    return sum(term(i, j) for i in rows for j in columns)
+
+  if stride == 1:
+    x = phase(0, 0)
+  else:
+    steps = range(stride)
+    rows = [jnp.stack([phase(a, b) for b in steps], axis=3) for a in steps]
+    x = jnp.stack(rows, axis=2)
     x = x.reshape(len(x), x.shape[1] * stride, x.shape[3] * stride, -1)
-  top, left = (same(size, k, stride)[1] for size in (height, width))
+  (_, top), (_, left) = (same(size, k, stride) for size in (height, width))
   return x[:, top : top + height, left : left + width]

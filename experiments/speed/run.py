@@ -36,7 +36,8 @@ def _source(examples: int) -> data.Source:
   pixels = rng.integers(0, 256, (examples, 32, 32, 3), np.uint8)
   labels = (np.arange(examples) % 10).astype(np.int32)
   images = data.Images(pixels, labels)
-  return data.Source((32, 32, 3), 10, lambda: images, lambda: images, data.Augment())
+  read = lambda: images  # noqa: E731
+  return data.Source((32, 32, 3), 10, read, read, data.Augment())
 
 
 def _compile(step, *args):
@@ -118,7 +119,8 @@ def main(_) -> None:
       alone, seconds = _compile(step(fixed), asked, *args[1:])
       static_compile.append(seconds)
     dynamic.append(_median(lambda: traced(asked, *args[1:])))  # noqa: B023
-    rewards.append(_median(lambda: rewarded(asked, held.arrays, row)))  # noqa: B023
+    scored = (asked, held.arrays, row)
+    rewards.append(_median(lambda: rewarded(*scored)))  # noqa: B023
     if alone:
       static.append(_median(lambda: alone(asked, *args[1:])))  # noqa: B023
   result = {
