@@ -1,0 +1,172 @@
+"""Architectures that a user names: what is read, and what is refused how."""
+
+import json
+
+import chex
+import numpy as np
+import pytest
+
+from enas_jax import arch
+from enas_jax.spaces.micro import Micro
+from enas_jax.types import ConfigError
+
+SPACE, SMALL = Micro(), Micro(nodes=2)
+# Published cells, as the reference's script has them.
+PUBLISHED = """
+0 2 0 0  0 4 0 1  0 4 1 1  1 0 0 1  0 2 1 1
+1 0 1 0  0 3 0 2  1 1 3 1  1 0 0 4  0 3 1 1
+"""
+INTEGERS = [0, 1, 1, 2, 2, 4, 0, 3, 1, 0, 0, 4, 1, 2, 2, 1]
+
+
+def fault(what):
+  """Of a test that the package fails as it is."""
+  return pytest.mark.xfail(strict=True, reason=what)
+
+
+def parse(text, space=SMALL):
+  return arch.parse("config.arch", text, space, "micro")
+
+
+def write(path, content):
+  path.write_text(content if isinstance(content, str) else json.dumps(content))
+  return str(path)
+
+
+def test_a_preset_is_the_published_one():
+  named, spelled = parse("enas_micro", SPACE), parse(PUBLISHED, SPACE)
+  chex.assert_trees_all_equal(named, spelled)
+  assert named.normal[1].tolist() == [0, 4, 0, 1]
+  assert named.reduce[4].tolist() == [0, 3, 1, 1]
+  for table in named:
+    assert isinstance(table, np.ndarray) and table.dtype == np.int32
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        " ".join(map(str, INTEGERS)),
+        ",".join(map(str, INTEGERS)),
+        str(INTEGERS),
+        "[0,1,1,2 2,4,0,3]\n[1,0,0,4 1,2,2,1]",
+    ],
+)
+def test_integers_are_read_however_they_are_set(text):
+  assert SMALL.flatten(parse(text)) == INTEGERS
+
+
+def test_a_record_reads_back(tmp_path):
+  facts = {"space": {"name": "micro", "nodes": 2}, "seed": 3}
+  content = arch.record(SMALL.unflatten(INTEGERS), SMALL, facts)
+  path = write(tmp_path / "arch.json", content)
+  assert SMALL.flatten(parse(path)) == INTEGERS
+  assert content["encoding"] == INTEGERS and content["seed"] == 3
+  assert len(content["readable"]) == 4
+  assert arch.space_arguments("config.arch", path) == {"nodes": 2}
+  assert arch.space_arguments("config.arch", "enas_micro") == {}
+
+
+def refusal(text, space=SMALL):
+  with pytest.raises(ConfigError) as caught:
+    parse(text, space)
+  message = str(caught.value)
+  assert message.startswith("config.arch: ")
+  assert "\n" not in message
+  return message
+
+
+def changed(index, value):
+  return str([*INTEGERS[:index], value, *INTEGERS[index + 1 :]])
+
+
+@pytest.mark.parametrize(
+    "text, parts",
+    [
+        ("0 1 2", ["16 integers", "2 nodes", "got 3"]),
+        ("[]", ["16 integers", "got 0"]),
+        (changed(0, 2), ["node 2", "normal cell", "input 2", "0..1"]),
+        (changed(4, 3), ["node 3", "normal cell", "input 3", "0..2"]),
+        (changed(9, 5), ["node 2", "reduce cell", "operation 5", "0..4"]),
+        (changed(15, -1), ["node 3", "reduce cell", "operation -1", "0..4"]),
+        (changed(14, -2), ["node 3", "reduce cell", "input -2", "0..2"]),
+        pytest.param(
+            changed(0, 10**11),
+            ["node 2", "normal cell", "0..1"],
+            marks=fault("OverflowError of numpy"),
+        ),
+    ],
+)
+def test_integers_that_are_no_architecture(text, parts):
+  message = refusal(text)
+  for part in parts:
+    assert part in message
+
+
+@pytest.mark.parametrize(
+    "text, near",
+    [
+        ("enas_mirco", True),
+        ("micro_enas_2", False),
+        ("", False),
+        pytest.param(
+            300 * "x", False, marks=fault("OSError: no such long file name")
+        ),
+    ],
+)
+def test_an_unknown_preset(text, near):
+  message = refusal(text, SPACE)
+  assert repr(text) in message
+  assert "Choices: enas_micro." in message
+  assert ("Did you mean 'enas_micro'?" in message) == near
+  assert "arch.json" in message and "integers" in message
+
+
+def test_a_missing_file():
+  message = refusal("runs/none/arch.json", SPACE)
+  assert "'runs/none/arch.json' is no file" in message
+  assert "Choices: enas_micro." in message
+
+
+GOOD = {"space": {"name": "micro", "nodes": 2}, "encoding": INTEGERS}
+
+
+@pytest.mark.parametrize(
+    "content, parts",
+    [
+        ('{"encoding": [0, 1', ["not an arch.json", "JSONDecodeError"]),
+        ([1, 2], ["not an arch.json"]),
+        ({"space": GOOD["space"]}, ["not an arch.json", "encoding"]),
+        ({"encoding": INTEGERS}, ["not an arch.json", "space"]),
+        ({**GOOD, "space": {"name": 3}}, ["not an arch.json", "no name"]),
+        ({**GOOD, "encoding": None}, ["not an arch.json"]),
+        ({**GOOD, "encoding": ["a"] * 16}, ["not an arch.json"]),
+        pytest.param(
+            {**GOOD, "encoding": [0.7] * 16},
+            ["not an arch.json"],
+            marks=fault("cut to zeros"),
+        ),
+        pytest.param(
+            {**GOOD, "encoding": "0" * 16},
+            ["not an arch.json"],
+            marks=fault("a message of numpy, without the file"),
+        ),
+        ({**GOOD, "encoding": INTEGERS[:-1]}, ["16 integers", "got 15"]),
+        (
+            {**GOOD, "space": {"name": "macro"}},
+            ["the space 'macro'", "of 'micro'"],
+        ),
+    ],
+)
+def test_files_that_are_no_architecture(content, parts, tmp_path):
+  path = write(tmp_path / "arch.json", content)
+  message = refusal(path)
+  if "integers" not in parts[0]:
+    assert path in message
+  for part in parts:
+    assert part in message
+
+
+def test_bytes_that_are_no_text(tmp_path):
+  path = tmp_path / "arch.json"
+  path.write_bytes(b"\xff\xfe\x00")
+  assert "not an arch.json" in refusal(str(path))

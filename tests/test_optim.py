@@ -1,0 +1,181 @@
+"""Optimisers and schedules against plain numpy and the reference's numbers."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from enas_jax import optim
+
+# (low, epoch, rate) of the reference's three recipes; high 0.05, 10 epochs
+# doubled.
+SEARCH, MACRO_FINAL, MICRO_FINAL = 5e-4, 1e-3, 1e-4
+
+
+@pytest.mark.parametrize(
+    "low, epoch, rate",
+    [
+        (SEARCH, 0, 0.05),
+        (SEARCH, 1, 0.048789),
+        (SEARCH, 5, 0.02525),
+        (SEARCH, 9, 0.001711),
+        (SEARCH, 10, 0.05),
+        (SEARCH, 29, 0.000805),
+        (SEARCH, 149, 0.000519),
+        (SEARCH, 150, 0.05),
+        (MACRO_FINAL, 306, 0.001076),
+        (MACRO_FINAL, 309, 0.001005),
+        (MICRO_FINAL, 9, 0.001321),
+        (MICRO_FINAL, 29, 0.000407),
+        (MICRO_FINAL, 629, 0.000101),
+    ],
+)
+def test_cosine_restarts_has_the_rates_of_the_reference(low, epoch, rate):
+  rates = optim.cosine_restarts(
+      epochs=epoch + 1, high=0.05, low=low, first=10, factor=2
+  )
+  assert rates.shape == (epoch + 1,)
+  np.testing.assert_allclose(rates[epoch], rate, atol=6e-7)
+
+
+def test_by_epoch_is_constant_within_an_epoch_and_after_the_last():
+  schedule = optim.by_epoch(np.array([3.0, 2.0, 1.0]), steps=4)
+  got = [float(schedule(jnp.asarray(count))) for count in range(16)]
+  assert got == [3.0] * 4 + [2.0] * 4 + [1.0] * 8
+
+
+GRADS = np.array([1e-4, -1e-3, 0.02, 0.0], np.float32)
+
+
+def updates(tx, params, grads):
+  """What `tx` adds to `params`, for each of the gradients in turn."""
+  state = tx.init(params)
+  out = []
+  for grad in grads:
+    change, state = tx.update(grad, state, params)
+    params = optax.apply_updates(params, change)
+    out.append(change)
+  return out
+
+
+def test_reference_adam_is_tensorflows():
+  rate, b1, b2, eps = 0.01, 0.3, 0.999, 1e-3
+  tx = optim.reference_adam(rate, b1=b1, b2=b2, eps=eps)
+  grads = [GRADS, -0.5 * GRADS, 3 * GRADS]
+  got = updates(tx, {"w": jnp.zeros(4)}, [{"w": jnp.asarray(g)} for g in grads])
+  m = v = np.zeros(4)
+  for t, (g, change) in enumerate(zip(grads, got, strict=True), 1):
+    m = b1 * m + (1 - b1) * g
+    v = b2 * v + (1 - b2) * np.square(g, dtype=np.float64)
+    size = rate * math.sqrt(1 - b2**t) / (1 - b1**t)
+    expected = -size * m / (np.sqrt(v) + eps)
+    np.testing.assert_allclose(change["w"], expected, rtol=2e-4)
+
+
+def test_reference_adam_starts_with_a_larger_epsilon_than_optax():
+  # eps / sqrt(1 - b2) counts in the first step; 31.6 times, which matters at
+  # the controllers' eps and gradients.
+  args = {"b1": 0.0, "b2": 0.999, "eps": 1e-3}
+  params, grads = jnp.zeros(4), [jnp.asarray(GRADS)]
+  (mine,) = updates(optim.reference_adam(1.0, **args), params, grads)
+  (theirs,) = updates(optax.adam(1.0, **args), params, grads)
+  size = np.abs(GRADS)
+  np.testing.assert_allclose(
+      mine, -GRADS / (size + 1e-3 / math.sqrt(1e-3)), rtol=1e-3
+  )
+  np.testing.assert_allclose(theirs, -GRADS / (size + 1e-3), rtol=1e-3)
+  assert theirs[1] / mine[1] > 16
+
+
+PARAMS = {
+    "cell": {
+        "kernel": jnp.array([1.0, -2.0]),
+        "scale": jnp.array([1.5]),
+        "scale_3": jnp.array([0.5]),
+        "offset_5": jnp.array([-1.0]),
+    },
+    "aux": {"conv": {"kernel": jnp.array([3.0])}},
+}
+ZEROS = jax.tree.map(jnp.zeros_like, PARAMS)
+ONES = jax.tree.map(jnp.ones_like, PARAMS)
+
+
+def constant(rate):
+  return lambda count: rate
+
+
+@pytest.mark.parametrize("l2_all", [False, True])
+def test_l2_has_no_half_and_spares_batch_norm_unless_told(l2_all):
+  tx = optim.child(constant(0.1), momentum=0.0, l2=0.01, l2_all=l2_all)
+  (change,) = updates(tx, PARAMS, [ZEROS])
+  # The gradient of l2 * sum(w^2) is 2 l2 w.
+  decayed = jax.tree.map(lambda w: -0.1 * 2 * 0.01 * w, PARAMS)
+  if not l2_all:
+    for name in ("scale", "scale_3", "offset_5"):
+      decayed["cell"][name] = jnp.zeros(1)
+  jax.tree.map(
+      lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6, atol=0),
+      change,
+      decayed,
+  )
+
+
+def test_momentum_is_nesterovs_with_the_penalty_inside():
+  rates, l2, momentum = [0.1, 0.1, 0.02], 0.05, 0.9
+  tx = optim.child(
+      optim.by_epoch(np.array(rates), steps=1), momentum=momentum, l2=l2
+  )
+  grads = [{"kernel": jnp.array([g])} for g in (1.0, -0.5, 2.0)]
+  got = updates(tx, {"kernel": jnp.array([4.0])}, grads)
+  w, velocity = 4.0, 0.0
+  for rate, grad, change in zip(rates, grads, got, strict=True):
+    g = float(grad["kernel"][0]) + 2 * l2 * w
+    velocity = momentum * velocity + g
+    step = -rate * (g + momentum * velocity)
+    np.testing.assert_allclose(change["kernel"], [step], rtol=1e-5)
+    w += step
+
+
+def norm(tree):
+  return float(optax.global_norm(tree))
+
+
+@pytest.mark.parametrize("clip", [0.0, 0.5])
+def test_the_clipped_gradient_is_the_one_applied(clip):
+  # The reference computes it and applies the other one.
+  tx = optim.child(constant(0.1), momentum=0.0, l2=0.01, clip=clip)
+  (change,) = updates(tx, PARAMS, [ONES])
+  (whole,) = updates(
+      optim.child(constant(0.1), momentum=0.0, l2=0.01), PARAMS, [ONES]
+  )
+  assert norm(whole) > 0.1 * 2
+  if clip:  # the norm is of all leaves together, the penalty among them
+    np.testing.assert_allclose(norm(change), 0.1 * clip, rtol=1e-5)
+  small = jax.tree.map(lambda g: 1e-3 * g, ONES)
+  tx = optim.child(constant(0.1), momentum=0.0, l2=0.0, clip=clip)
+  (change,) = updates(tx, PARAMS, [small])
+  np.testing.assert_allclose(norm(change), 0.1 * norm(small), rtol=1e-5)
+
+
+def test_freeze_leaves_exactly_that_subtree():
+  kwargs = {"momentum": 0.9, "l2": 0.01, "l2_all": True}
+  frozen, free = (
+      updates(
+          optim.child(constant(0.1), freeze=freeze, **kwargs),
+          PARAMS,
+          [ONES, ONES],
+      )
+      for freeze in ("aux", "")
+  )
+  for some, everything in zip(frozen, free, strict=True):
+    np.testing.assert_array_equal(some["aux"]["conv"]["kernel"], [0.0])
+    assert everything["aux"]["conv"]["kernel"] != 0
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6),
+        some["cell"],
+        everything["cell"],
+    )
+    assert all(np.all(leaf != 0) for leaf in jax.tree.leaves(some["cell"]))
