@@ -1,0 +1,202 @@
+"""Whole runs in small: what is written, resumed, refused and rolled back."""
+
+import json
+import os
+import signal
+
+import jax
+import numpy as np
+import pytest
+
+from configs import cifar_micro
+from enas_jax import arch, build, folder, train
+from enas_jax.data import images
+from enas_jax.types import ConfigError
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compile_cache(tmp_path_factory):
+  """The runs of this file compile the same few programs again and again."""
+  values = {
+      "jax_compilation_cache_dir": str(tmp_path_factory.mktemp("xla")),
+      "jax_persistent_cache_min_compile_time_secs": 0.1,
+      "jax_persistent_cache_min_entry_size_bytes": -1,
+  }
+  before = {key: getattr(jax.config, key) for key in values}
+  for key, value in values.items():
+    jax.config.update(key, value)
+  yield
+  for key, value in before.items():
+    jax.config.update(key, value)
+
+
+def small(config):
+  config.space.nodes = 1
+  config.network.aux = False
+  return config
+
+
+def search_config():
+  config = small(cifar_micro.get_config("smoke"))
+  config.checkpoint_seconds = 0.0  # after every step
+  return config
+
+
+def lines(path):
+  """Every line of a metrics file, without what a clock says."""
+  found = [json.loads(line) for line in path.read_text().splitlines()]
+  return [
+      {k: v for k, v in line.items() if "second" not in k} for line in found
+  ]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+  """A search that nothing interrupts."""
+  path = tmp_path_factory.mktemp("whole") / "run"
+  result = train.run(search_config(), str(path))
+  return path, result
+
+
+def test_a_search_leaves_a_folder_that_explains_itself(whole):
+  path, result = whole
+  names = {entry.name for entry in path.iterdir()}
+  assert names == {
+      "arch.json",
+      "checkpoints",
+      "config.json",
+      "derive.jsonl",
+      "events",
+      "log.txt",
+      "metrics.jsonl",
+      "result.json",
+  }
+  content = json.loads((path / "arch.json").read_text())
+  assert content["encoding"] == result["encoding"]
+  assert content["space"]["name"] == "micro"
+  assert [line["epoch"] for line in lines(path / "metrics.jsonl")] == [1, 2]
+  assert len(lines(path / "derive.jsonl")) == 6
+  log = (path / "log.txt").read_text()
+  assert "shared weights" in log
+  assert f"--config.arch={path / 'arch.json'}" in log
+
+
+def test_the_derived_architecture_is_the_best_of_the_policy(whole):
+  path, result = whole
+  scored = lines(path / "derive.jsonl")
+  policy = [line for line in scored if line["source"] == "policy"]
+  best = max(policy, key=lambda line: line["accuracy"])
+  assert result["encoding"] == best["encoding"]
+
+
+class _Stop:
+  """Sends this process a signal before its n-th child step."""
+
+  def __init__(self, monkeypatch, at):
+    self.left = at
+    loop = train._Loop.status
+
+    def status(inner, step):
+      self.left -= 1
+      if not self.left:
+        os.kill(os.getpid(), signal.SIGTERM)
+      return loop(inner, step)
+
+    monkeypatch.setattr(train._Loop, "status", status)
+
+
+# On the last step of the first epoch, where its line has just been written.
+@pytest.mark.parametrize("at", [16])
+def test_a_resumed_run_is_the_uninterrupted_run(
+    whole, tmp_path, monkeypatch, at
+):
+  path, result = whole
+  config = search_config()
+  config.checkpoint_seconds = 1e6  # only the signal saves
+  with monkeypatch.context() as patched:
+    _Stop(patched, at)
+    with pytest.raises(folder.Interrupted):
+      train.run(config, str(tmp_path / "run"))
+  resumed = train.run(config, str(tmp_path / "run"))
+  assert resumed["encoding"] == result["encoding"]
+  assert resumed["scores"] == result["scores"]
+  for name in ("metrics.jsonl", "derive.jsonl"):
+    assert lines(tmp_path / "run" / name) == lines(path / name)
+
+
+
+
+def test_derive_goes_on_after_its_last_whole_line(whole, tmp_path):
+  path, result = whole
+  run = tmp_path / "run"
+  os.system(f"cp -r {path} {run}")
+  (run / "result.json").unlink()
+  text = (run / "derive.jsonl").read_text()
+  (run / "derive.jsonl").write_text(text[: len(text) // 2])
+  assert train.run(search_config(), str(run)) == result
+  assert (run / "derive.jsonl").read_text() == text
+
+
+def test_a_finished_folder_is_not_run_again(whole, capsys):
+  path, result = whole
+  before = (path / "log.txt").stat().st_size
+  assert train.run(search_config(), str(path)) == result
+  assert "is finished" in capsys.readouterr().out
+  assert (path / "log.txt").stat().st_size > before
+
+
+def test_a_folder_of_another_config_is_refused_with_the_keys(whole):
+  path, _ = whole
+  config = search_config()
+  config.child.lr = 0.1
+  with pytest.raises(ConfigError, match=r"child\.lr \(0\.05 there, 0\.1 here"):
+    train.run(config, str(path))
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+@pytest.mark.parametrize("profile", ["repaired", "faithful"])
+def test_profiles_set_every_quirk(profile):
+  config = cifar_micro.get_config(f"profile={profile}")
+  quirks = [
+      config.task.dropout_in_reward,
+      config.space.saturated_prior,
+      config.network.row_fan_in,
+      config.child.l2_all,
+      config.child.freeze_aux,
+      config.reinforce.zero_baseline,
+  ]
+  assert quirks == [profile == "faithful"] * 6
+
+
+def test_a_hash_changes_with_any_value():
+  one, other = search_config(), search_config()
+  assert build.config_hash(one) == build.config_hash(other)
+  other.child.l2 *= 2
+  assert build.config_hash(one) != build.config_hash(other)
+
+
+def test_splits_of_a_search_share_no_image():
+  numbers = np.arange(10, dtype=np.int32)
+  pixels = np.tile(numbers.astype(np.uint8)[:, None, None, None], (1, 2, 2, 1))
+  train_part, valid = images.hold_out(images.Images(pixels, numbers), 3)
+  assert train_part.labels.tolist() == list(range(7))
+  assert valid.labels.tolist() == [7, 8, 9]
+
+
+def test_the_integers_of_a_preset_read_like_its_name():
+  space = build.SPACES["micro"]()
+  text = " ".join(map(str, space.presets["enas_micro"]))
+  named = arch.parse("config.arch", "enas_micro", space, "micro")
+  spelt = arch.parse("config.arch", text, space, "micro")
+  assert space.flatten(named) == space.flatten(spelt)
