@@ -94,7 +94,9 @@ TINY = Schedule(
         ],
         np.float32,
     ),
-    write=np.array([0, 1, 2, NO_ANCHOR, NO_ANCHOR, 0, NO_ANCHOR, 1], np.int32),
+    # Two slots are written again; the ANCHOR step at 6 feeds its slot's old
+    # content.
+    write=np.array([0, 1, 2, NO_ANCHOR, NO_ANCHOR, 0, 1, NO_ANCHOR], np.int32),
     feed=np.array(
         [
             *(Feed.START, Feed.OP, Feed.ANCHOR, Feed.ANCHOR),

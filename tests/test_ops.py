@@ -122,10 +122,10 @@ def test_batch_norm_statistics_carry_no_gradient():
   assert not jax.grad(statistics)(_normal(0, 2, 3, 3, 3)).any()
 
 
-def test_batch_norm_of_a_constant_channel_is_finite():
-  # The rounded variance must not come out below -eps.
-  x = jnp.full((8, 9, 9, 2), 1234.567)
-  y, _, var = norm.batch_norm(x, jnp.ones(2), jnp.zeros(2))
+def test_batch_norm_of_constant_channels_is_finite():
+  # The difference of two large means must not come out below -eps.
+  x = jnp.broadcast_to(1000 * _normal(0, 64), (2, 3, 3, 64))
+  y, _, var = norm.batch_norm(x, jnp.ones(64), jnp.zeros(64))
   assert jnp.isfinite(y).all() and (var >= 0).all()
 
 
@@ -186,6 +186,52 @@ def test_avg_pool_valid():
   )
 
 
+# (operation, plain XLA) on x[B, H, W, 4], w[3, 3, 4, 5], stride.
+_WINDOWED = {
+    "depthwise": (
+        lambda x, w, s: conv.depthwise(x, w[..., 0], s),
+        lambda x, w, s: _conv(x, w[:, :, None, :, 0], s, groups=4),
+    ),
+    "dense": (conv.dense, _conv),
+    "avg_pool": (
+        lambda x, w, s: pool.avg_pool(x, s),
+        lambda x, w, s: _average(x, s),
+    ),
+    "max_pool": (
+        lambda x, w, s: pool.max_pool(x, s),
+        lambda x, w, s: _maximum(x, s),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", _WINDOWED)
+def test_other_platforms_take_the_plain_rule(name, monkeypatch):
+  def other(*args, cpu, default):
+    return default(*args)
+
+  monkeypatch.setattr(lax, "platform_dependent", other)
+  operation, plain = _WINDOWED[name]
+  assert_same(
+      lambda x, w: operation(x, w, 2),
+      lambda x, w: plain(x, w, 2),
+      _normal(0, 3, 7, 9, 4),
+      _normal(1, 3, 3, 4, 5),
+  )
+
+
+@pytest.mark.parametrize("platform, plain", [("cpu", False), ("tpu", True)])
+@pytest.mark.parametrize("name", _WINDOWED)
+def test_window_operations_are_plain_xla_except_on_the_cpu(
+    name, platform, plain
+):
+  operation, _ = _WINDOWED[name]
+  run = jax.jit(jax.grad(lambda x, w: (operation(x, w, 1) ** 2).sum(), (0, 1)))
+  args = _normal(0, 3, 7, 9, 4), _normal(1, 3, 3, 4, 5)
+  text = run.trace(*args).lower(lowering_platforms=(platform,)).as_text()
+  windowed = "stablehlo.convolution" in text or "reduce_window" in text
+  assert windowed == plain
+
+
 def test_dropout_keeps_the_mean():
   x = drop.dropout(jax.random.key(0), jnp.ones((100, 100)), 0.8)
   np.testing.assert_allclose(x[x > 0], 1 / 0.8, rtol=1e-6)
@@ -238,16 +284,20 @@ def test_choose_builds_one_branch_only_for_a_static_index():
 
 
 def test_choose_saves_no_branch_residuals():
-  # Autodiff of a switch would save the sines that one branch needs.
-  x = _normal(0, 4)
-  saved = jax.eval_shape(
-      lambda i: jax.vjp(
-          lambda x: choose.choose(i, _BRANCHES, x, {"a": x, "b": x}), x
-      )[1],
-      jnp.int32(0),
-  )
-  sizes = [leaf.shape for leaf in jax.tree.leaves(saved)]
-  assert len(sizes) <= 4, sizes  # index, x, a, b
+  # Autodiff of a switch would save ten sines, filled with zeros or not.
+  def deep(x, w):
+    for _ in range(5):
+      x = jnp.sin(x) * w
+    return x
+
+  def residuals(index, x, w):
+    return jax.vjp(
+        lambda x, w: choose.choose(index, (deep, deep), x, w), x, w
+    )[1]
+
+  x = jnp.ones(4)
+  saved = jax.tree.leaves(jax.eval_shape(residuals, jnp.int32(0), x, x))
+  assert len(saved) == 3  # the index, x and w
 
 
 @pytest.mark.parametrize(

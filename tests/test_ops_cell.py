@@ -160,32 +160,34 @@ def test_fixed_cell_builds_the_chosen_branches_only(tensors):
 _TOY = (lambda x, w: x * w["one"]["scale"],)
 
 
-def _toy(tensors, inputs, wrap):
-  """With `wrap` of numpy the fixed cell, of jax the searched one."""
+def _toy(tensors, inputs, sources):
+  """With numpy `sources` the fixed cell, with jax ones the searched one."""
   weights, mix, _, g = tensors
-  sources, ops = (wrap(a) for a in next(_archs(1)))
   y, pull = jax.vjp(
-      lambda w, x: ops_cell.cell(_TOY, w, mix, x, sources, 0 * ops),
-      weights,
+      lambda x: ops_cell.cell(_TOY, weights, mix, x, sources, 0 * sources),
       inputs,
   )
-  return y, pull(g)
+  return y, pull(g)[0]
 
 
 def test_inputs_may_be_a_pair(tensors):
   inputs = tensors[2]
-  for wrap in (np.asarray, jnp.asarray):
-    y, (dweights, dinputs) = _toy(tensors, inputs, wrap)
-    pair = _toy(tensors, tuple(inputs), wrap)
-    _assert_close((pair[0], pair[1][0]), (y, dweights))
-    _assert_close(jnp.stack(pair[1][1]), dinputs)
+  sources, _ = next(_archs(1))
+  fixed = jax.jit(lambda x: _toy(tensors, x, sources))
+  searched = jax.jit(lambda x: _toy(tensors, x, jnp.asarray(sources)))
+  for run in (fixed, searched):
+    y, dinputs = run(inputs)
+    pair_y, pair_dinputs = run(tuple(inputs))
+    _assert_close(pair_y, y)
+    _assert_close(jnp.stack(pair_dinputs), dinputs)
 
 
 def test_without_jit(tensors):
   inputs = tensors[2]
+  sources, _ = next(_archs(1))
   with jax.disable_jit():
-    got = _toy(tensors, inputs, jnp.asarray)
-  _assert_close(got, _toy(tensors, inputs, np.asarray))
+    got = _toy(tensors, inputs, jnp.asarray(sources))
+  _assert_close(got, jax.jit(lambda x: _toy(tensors, x, sources))(inputs))
 
 
 def test_bfloat16(tensors, searched):

@@ -75,20 +75,20 @@ def _depthwise_conv(x, w, stride):
 
 
 def _depthwise_taps(x, w, stride):
-  k, c = len(w), x.shape[-1]
-  taps = windows.taps(x, k, stride)
-  factors = w.astype(x.dtype).reshape(-1, c)
-  return sum(tap * f for tap, f in zip(taps, factors, strict=True))
+  taps = windows.taps(x, len(w), stride)
+  factors = w.astype(jnp.float32).reshape(-1, x.shape[-1])
+  y = sum(tap * f for tap, f in zip(taps, factors, strict=True))
+  return y.astype(x.dtype)
 
 
 def _depthwise_dx(g, w, shape, stride):
-  k, w = len(w), w.astype(g.dtype)
-  g = windows.spread(g, k, stride)
+  k, w = len(w), w.astype(jnp.float32)
+  spread = windows.spread(g, k, stride)
 
   def term(i, j):
-    return windows.back(g, i, j, k, stride) * w[i, j]
+    return windows.back(spread, i, j, k, stride) * w[i, j]
 
-  return windows.collect(term, k, stride, *shape[1:3])
+  return windows.collect(term, k, stride, *shape[1:3]).astype(g.dtype)
 
 
 def _depthwise_dw(x, g, w, stride):
@@ -214,11 +214,11 @@ def _chunks(a, w, out):
 
 
 def factorized_reduction(x, w1, w2):
-  """Halves the resolution: two pointwise paths one pixel apart (ENAS §2.4).
+  """Halves the resolution: two pointwise paths one pixel apart.
 
   The second path reads the odd rows and columns. Where the size is odd its
-  last position lies outside the image and reads zero, as in the reference,
-  which pads below and to the right before it crops.
+  last position lies outside the image and reads zero, as in the reference
+  (micro_child.py), which pads below and to the right before it crops.
 
   Args:
     x: [B, H, W, C].

@@ -11,9 +11,10 @@ def dropout(key, x, keep):
 
 
 def drop_path(key, x, keep):
-  """Keeps or drops x[B, H, W, C] one example at a time (ENAS §3.6).
+  """Keeps or drops x[B, H, W, C] one example at a time.
 
-  `keep` may be traced: it falls from layer to layer and from step to step.
+  Reference: image_ops.py. `keep` may be traced: it falls from layer to layer
+  and from step to step.
   """
   draw = jax.random.uniform(key, (len(x), 1, 1, 1))
   return (x / keep * jnp.floor(keep + draw)).astype(x.dtype)
