@@ -1,0 +1,573 @@
+"""What every search space keeps, and the numbers of each one's reference."""
+
+from collections.abc import Sequence
+import functools
+from typing import Any, NamedTuple
+
+import chex
+from flax import linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from enas_jax.spaces import micro as micro_file
+from enas_jax.spaces import SPACES
+from enas_jax.spaces.micro import FinalCell, Micro
+from enas_jax.tasks import TASKS
+from enas_jax.types import Feed, Head, NO_ANCHOR
+
+
+class Images(NamedTuple):
+  images: jax.Array
+  labels: jax.Array
+  weight: jax.Array
+
+
+def images(count=4, size=8) -> Images:
+  rng = np.random.default_rng(0)
+  pixels = rng.normal(size=(count, size, size, 3)).astype(np.float32)
+  return Images(jnp.asarray(pixels), jnp.arange(count) % 3, jnp.ones(count))
+
+
+class Small(NamedTuple):
+  """What makes a space cheap to test."""
+
+  arguments: dict[str, Any]  # of the space
+  network: dict[str, Any]  # the smallest that has every part
+  task: str
+  batch: Any
+  # Architectures by their integers. In the first every single choice shows in
+  # the loss; the second compiles fast; the third runs fast without jit.
+  every_choice_shows: Sequence[int]
+  cheap: Sequence[int]
+  plain: Sequence[int]
+
+
+SMALL = {
+    "micro": Small(
+        {"nodes": 2},
+        {"classes": 3, "cells": 1, "filters": 4, "keep": 0.5, "aux": False},
+        "classification",
+        images(8),
+        # No pool reads a pool: on 2 x 2 pixels it would read a constant.
+        [0, 0, 1, 1, 1, 2, 2, 4, 1, 0, 0, 1, 0, 3, 2, 4],
+        [0, 1, 1, 2, 1, 4, 2, 3, 1, 4, 0, 0, 2, 3, 0, 2],
+        [0, 4, 1, 4, 2, 4, 1, 4, 1, 4, 1, 4, 0, 4, 2, 4],
+    )
+}
+
+
+def test_every_space_is_under_test():
+  assert SMALL.keys() == SPACES.keys()
+
+
+@pytest.fixture(params=SPACES)
+def name(request):
+  return request.param
+
+
+@pytest.fixture
+def small(name):
+  return SMALL[name]
+
+
+@pytest.fixture
+def space(name):
+  return small_space(name)
+
+
+def small_space(name):
+  return SPACES[name](**SMALL[name].arguments)
+
+
+def random_choices(schedule, count, seed=0) -> np.ndarray:
+  """bool[count, T, K], uniform; not by the strategy that is named so."""
+  rng = np.random.default_rng(seed)
+  choices = np.zeros((count, *schedule.mask.shape), bool)
+  for one in choices:
+    for t, head in enumerate(schedule.head):
+      exist = np.flatnonzero(schedule.mask[t])
+      if head == Head.SKIP:
+        one[t, exist] = rng.integers(0, 2, len(exist))
+      elif head != Head.NONE:
+        one[t, rng.choice(exist)] = True
+  return choices
+
+
+def changes(schedule, choices) -> list[np.ndarray]:
+  """All choices that differ from these in one place."""
+  out = []
+  for t, head in enumerate(schedule.head):
+    for j in np.flatnonzero(schedule.mask[t] & (head != Head.NONE)):
+      other = choices.copy()
+      if head == Head.SKIP:
+        other[t, j] ^= True
+      else:
+        other[t] = np.arange(len(other[t])) == j
+      if np.any(other != choices):
+        out.append(other)
+  return out
+
+
+def hosted(arch):
+  """The architecture in numpy arrays: a fixed one."""
+  return jax.tree.map(np.asarray, arch)
+
+
+def test_a_schedule_reads_only_what_was_written(space):
+  schedule = space.schedule
+  steps, slots = schedule.mask.shape
+  for leaf in (schedule.bias, schedule.prior, schedule.feed_scale):
+    assert leaf.shape == (steps, slots) and np.all(np.isfinite(leaf))
+  assert np.all((schedule.prior > 0) & (schedule.prior < 1))
+  assert np.all(schedule.scale >= 0)
+  written = np.zeros(slots, bool)
+  for t in range(steps):
+    head, mask = schedule.head[t], schedule.mask[t]
+    if head in (Head.ANCHOR, Head.SKIP):
+      assert not np.any(mask & ~written), t
+    if head in (Head.OP, Head.ANCHOR):
+      assert np.any(mask), t
+    if head == Head.NONE:
+      assert not np.any(mask), t
+    assert schedule.feed[t] != Feed.OP or head == Head.OP
+    assert schedule.feed[t] != Feed.ANCHOR or head in (Head.ANCHOR, Head.SKIP)
+    if schedule.write[t] != NO_ANCHOR:
+      written[schedule.write[t]] = True
+
+
+def test_every_encoding_reads_back(space):
+  choices = random_choices(space.schedule, 50)
+  archs = jax.jit(jax.vmap(space.decode))(choices)
+  again = jax.jit(jax.vmap(space.encode))(archs)
+  np.testing.assert_array_equal(again, choices)
+  lines = set()
+  for i in range(50):
+    arch = hosted(jax.tree.map(lambda leaf: leaf[i], archs))  # noqa: B023
+    for leaf in jax.tree.leaves(arch):
+      assert leaf.dtype == np.int32
+    values = space.flatten(arch)
+    assert all(type(value) is int for value in values)
+    chex.assert_trees_all_equal(space.unflatten(values), arch)
+    chex.assert_trees_all_equal(
+        hosted(space.decode(np.asarray(space.encode(arch)))), arch
+    )
+    assert all(isinstance(leaf, np.ndarray) for leaf in space.unflatten(values))
+    lines.add("\n".join(space.describe(arch)))
+  assert len(lines) == len(np.unique(choices, axis=0))
+
+
+def test_presets_are_architectures(space):
+  default = type(space)()
+  assert default.presets
+  for values in default.presets.values():
+    assert default.flatten(default.unflatten(values)) == list(values)
+
+
+def filled(shapes, seed=0):
+  """Parameters as after some training: no weight zero, no two alike."""
+  rng = np.random.default_rng(seed)
+
+  def fill(path, leaf):
+    drawn = rng.normal(size=leaf.shape).astype(np.float32)
+    if path[-1].key.startswith(("scale", "var")):
+      return jnp.asarray(1 + 0.1 * np.abs(drawn))
+    return jnp.asarray(0.3 * drawn)
+
+  return jax.tree_util.tree_map_with_path(fill, shapes)
+
+
+class Supernet:
+  """A small network of a space; its loss and gradient, compiled once."""
+
+  def __init__(self, name):
+    self.space, small = small_space(name), SMALL[name]
+    space, self.batch = self.space, small.batch
+    self.task = TASKS[small.task](space.network(**small.network))
+    example = space.unflatten(list(small.cheap))
+    shapes = jax.eval_shape(
+        lambda key: self.task.init(key, self.batch, example), jax.random.key(0)
+    )
+    self.params, self.state = filled(shapes)
+    self.traces = 0
+
+    @jax.jit
+    def grade(params, arch, key):
+      self.traces += 1
+      return self.grade_of(params, arch, key)
+
+    self._grade = grade
+
+  def grade_of(self, params, arch, key):
+    (loss, _), grads = jax.value_and_grad(self.task.loss, has_aux=True)(
+        params, self.state, arch, self.batch, key, 0.5
+    )
+    return loss, grads
+
+  def grade(self, arch, seed=0):
+    """(loss, gradients) of an architecture of jax arrays."""
+    arch = jax.tree.map(jnp.asarray, arch)
+    return self._grade(self.params, arch, jax.random.key(seed))
+
+  def loss(self, arch, seed=0) -> float:
+    return float(self.grade(arch, seed)[0])
+
+
+supernet_of = functools.cache(Supernet)
+
+
+@pytest.fixture
+def supernet(name):
+  return supernet_of(name)
+
+
+def test_thirty_architectures_are_one_trace_and_thirty_losses(supernet):
+  space = supernet.space
+  losses, alive = [], None
+  for choices in random_choices(space.schedule, 30, seed=1):
+    loss, grads = supernet.grade(space.decode(choices))
+    losses.append(float(loss))
+    some = jax.tree.map(lambda g: bool(np.any(g)), grads)
+    alive = some if alive is None else jax.tree.map(max, alive, some)
+  assert supernet.traces == 1
+  assert np.all(np.isfinite(losses))
+  assert np.all(np.diff(np.sort(losses)) > 1e-6)
+  assert not unmoved(alive)
+
+
+def unmoved(tree) -> list[str]:
+  """The paths of what is false."""
+  paths = jax.tree.leaves_with_path(tree)
+  return [jax.tree_util.keystr(path) for path, ok in paths if not ok]
+
+
+def test_every_single_choice_shows(supernet, small):
+  space = supernet.space
+  arch = space.unflatten(list(small.every_choice_shows))
+  loss = supernet.loss(arch)
+  assert supernet.loss(arch) == loss
+  others = changes(space.schedule, np.asarray(space.encode(arch)))
+  assert len(others) >= 10
+  for other in others:
+    changed = space.decode(other)
+    assert abs(supernet.loss(changed) - loss) > 1e-5, space.describe(changed)
+
+
+def test_fixed_network_is_the_supernet(supernet, small):
+  arch = supernet.space.unflatten(list(small.cheap))
+  key = jax.random.key(0)
+  fixed = jax.jit(lambda params: supernet.grade_of(params, arch, key))
+  loss, grads = fixed(supernet.params)
+  searched_loss, searched_grads = supernet.grade(arch)
+  np.testing.assert_allclose(loss, searched_loss, rtol=1e-5)
+  chex.assert_trees_all_close(grads, searched_grads, atol=2e-5, rtol=2e-4)
+
+
+def test_without_jit_and_evaluated_twice(supernet, small):
+  task, params, state = supernet.task, supernet.params, supernet.state
+  arch = jax.tree.map(
+      jnp.asarray, supernet.space.unflatten(list(small.plain))
+  )
+  key = jax.random.key(0)
+  with jax.disable_jit():
+    loss, _ = task.loss(params, state, arch, supernet.batch, key, 0.5)
+    rewards = {
+        float(task.reward(params, state, arch, supernet.batch, key))
+        for key in jax.random.split(key, 3)
+    }
+    again, record = task.measure(params, state, arch, supernet.batch)
+  np.testing.assert_allclose(loss, supernet.loss(arch), rtol=1e-4)
+  # A child's reward is its own, not the dropout's.
+  assert len(rewards) == 1
+  chex.assert_trees_all_equal(again, state)
+  mean = record[task.metric]
+  np.testing.assert_allclose(mean.total / mean.count, rewards.pop(), rtol=1e-6)
+
+
+# The micro space.
+
+
+@pytest.fixture
+def micro():
+  return supernet_of("micro")
+
+
+CONV_OF_OP = {0: "3", 1: "5"}
+
+
+def read_weights(table, kernel):
+  """bool[rows, sides]: which rows of a table the cell reads."""
+  nodes = len(table)
+  first = np.cumsum([0, *range(2, nodes + 2)])  # node k has k + 2 rows
+  out = np.zeros((first[-1], 2), bool)
+  for k, node in enumerate(table):
+    for side in range(2):
+      source, op = node[2 * side : 2 * side + 2]
+      if CONV_OF_OP.get(int(op)) == kernel:
+        out[first[k] + source, side] = True
+  return out
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_exactly_the_chosen_weights_have_a_gradient(micro, seed):
+  choices = random_choices(micro.space.schedule, 1, seed)[0]
+  arch = hosted(micro.space.decode(choices))
+  _, grads = micro.grade(arch)
+  cells = (("cell_0", "reduce"), ("cell_1", "reduce"), ("cell_2", "normal"))
+  for cell, which in cells:
+    table = getattr(arch, which)
+    tables = grads.pop(cell)
+    for kernel in ("3", "5"):
+      read = read_weights(table, kernel)
+      for name in ("depthwise", "pointwise", "scale", "offset"):
+        grad = np.asarray(tables.pop(f"{name}_{kernel}"))
+        some = np.any(grad.reshape(*read.shape, 2, -1) != 0, -1)  # 2 stacks
+        np.testing.assert_array_equal(some[..., 0], read, f"{cell} {name}")
+        np.testing.assert_array_equal(some[..., 1], read, f"{cell} {name}")
+    loose = ~np.isin(np.arange(4), table[:, ::2])
+    mixed = np.any(np.asarray(tables.pop("mix")) != 0, (1, 2))
+    np.testing.assert_array_equal(mixed, loose, cell)
+    assert all(np.any(grad) for grad in jax.tree.leaves(tables))
+  # Stem, reductions and classifier belong to every architecture.
+  assert all(np.any(grad) for grad in jax.tree.leaves(grads))
+
+
+REDUCE = [0, 0, 1, 1, 1, 2, 2, 4]
+
+
+def test_pools_of_a_constant_are_the_identity(micro):
+  # On the normal cell's 2 x 2 pixels a pool sees everything everywhere, so
+  # what follows it cannot matter unless it has weights.
+  def loss(op1, op2):
+    normal = [0, 2, 1, 3, 2, op1, 2, op2]
+    return micro.loss(micro.space.unflatten(normal + REDUCE))
+
+  same = [loss(op1, op2) for op1 in (2, 3, 4) for op2 in (2, 3, 4)]
+  np.testing.assert_allclose(same, same[0], rtol=1e-5)
+  for op in (0, 1):
+    assert abs(loss(op, 4) - same[0]) > 1e-4
+
+
+def test_sides_differ_in_their_weights_only(micro):
+  def loss(*node):
+    normal = [*node, 0, 0, 2, 4]
+    return micro.loss(micro.space.unflatten(normal + REDUCE))
+
+  np.testing.assert_allclose(loss(0, 2, 1, 3), loss(1, 3, 0, 2), rtol=1e-6)
+  assert abs(loss(0, 0, 1, 3) - loss(1, 3, 0, 0)) > 1e-4
+
+
+def count(tree) -> int:
+  return sum(leaf.size for leaf in jax.tree.leaves(tree))
+
+
+class Called(NamedTuple):
+  """A cell, or the auxiliary head, as it was run."""
+
+  name: str
+  shape: tuple[int, ...]
+  module: nn.Module
+
+
+def walk(network, arch, size=32):
+  """(parameter shapes, calls) of a training network at its end; no array."""
+  calls = []
+
+  def note(call, args, kwargs, context):
+    out = call(*args, **kwargs)
+    name = context.module.name or ""
+    run = context.method_name == "__call__"
+    if run and (name == "aux" or name.startswith("cell_")):
+      calls.append(Called(name, out.shape, context.module))
+    return out
+
+  def init(key, x):
+    return network.init(
+        {"params": key, "dropout": key}, x, arch, train=True, progress=1.0
+    )["params"]
+
+  with nn.intercept_methods(note):
+    params = jax.eval_shape(
+        init, jax.random.key(0), jnp.zeros((1, size, size, 3))
+    )
+  return params, calls
+
+
+def published():
+  return Micro().unflatten(Micro().presets["enas_micro"])
+
+
+def test_shared_network_is_the_references():
+  network = Micro().network(classes=10, cells=6, filters=20)
+  params, calls = walk(network, jax.tree.map(jnp.asarray, published()))
+  aux = params.pop("aux")
+  assert (count(params), count(aux)) == (5_373_140, 412_928)
+  names = [f"cell_{i}" for i in range(8)]
+  assert [c.name for c in calls] == [*names[:7], "aux", names[7]]
+  channels = [c.shape[1:] for c in calls if c.name != "aux"]
+  expected = [(32, 20)] * 2 + [(16, 40)] * 3 + [(8, 80)] * 3
+  assert channels == [(size, size, c) for size, c in expected]
+
+
+def test_final_network_is_the_references():
+  network = Micro().network(
+      classes=10, final=True, cells=15, filters=36, drop_path_keep=0.6
+  )
+  params, calls = walk(network, published())
+  aux = params.pop("aux")
+  assert (count(params), count(aux)) == (3_894_372, 494_848)
+  names = [f"cell_{i}" for i in range(17)]
+  assert [c.name for c in calls] == [*names[:13], "aux", *names[13:]]
+  cells = [c for c in calls if c.name != "aux"]
+  # Loose ends: all 5 nodes of the normal cell, 4 states of the reduction.
+  expected = [(32, 180)] * 5 + [(16, 288)] + [(16, 360)] * 5
+  expected += [(8, 576)] + [(8, 720)] * 5
+  assert [c.shape[1:] for c in cells] == [(s, s, c) for s, c in expected]
+  keep = [cell.module.keep for cell in cells]
+  for cell, value in ((0, 0.9765), (5, 0.8588), (11, 0.7176), (16, 0.6)):
+    np.testing.assert_allclose(keep[cell], value, atol=5e-5)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_drop_path_spares_identities(stride, monkeypatch):
+  keeps = []
+
+  def spy(key, x, keep):
+    keeps.append(keep)
+    return x
+
+  monkeypatch.setattr(micro_file.drop, "drop_path", spy)
+  table = np.array([[0, 0, 1, 1], [0, 2, 1, 3], [0, 4, 2, 4], [1, 4, 3, 2]])
+  x = jnp.zeros((1, 4, 4, 4))
+  keys = {"params": jax.random.key(0), "dropout": jax.random.key(0)}
+  for drop_path in (False, True):
+    cell = FinalCell(4, stride, 0.7, drop_path)
+    out = jax.eval_shape(
+        lambda: cell.init_with_output(keys, x, x, table, train=True)[0]  # noqa: B023
+    )
+    assert keeps == [0.7] * (5 * drop_path)
+  # Nodes 4 and 5 are loose, the reduction's inputs were halved on the way.
+  assert out.shape == (1, 4 // stride, 4 // stride, 2 * 4)
+
+
+def test_unread_inputs_of_a_reduction_are_loose_ends_too():
+  table = np.array([[1, 4, 1, 3], [2, 0, 1, 2]])  # nothing reads input 0
+  x = jnp.zeros((1, 4, 4, 4))
+  cell = FinalCell(4, 2, 1.0, False)
+  out, _ = jax.eval_shape(
+      lambda key: cell.init_with_output(key, x, x, table, train=True),
+      jax.random.key(0),
+  )
+  assert out.shape == (1, 2, 2, 2 * 4)
+
+
+def test_final_network_trains_and_evaluates_by_its_averages():
+  space, small = Micro(nodes=2), SMALL["micro"]
+  network = space.network(
+      **{**small.network, "aux": True, "keep": 0.8},
+      final=True,
+      drop_path_keep=0.9,
+  )
+  # No input is read by a stride-2 identity alone: a linear map and a batch
+  # norm forget the offset before them.
+  arch = space.unflatten([0, 0, 1, 2, 1, 4, 2, 3, 1, 3, 0, 4, 2, 4, 0, 2])
+  batch = images(8)
+  task = TASKS["classification"](network)
+  params, state = filled(
+      jax.eval_shape(lambda k: task.init(k, batch, arch), jax.random.key(0))
+  )
+  tx = optax.sgd(0.05, momentum=0.9)
+
+  @jax.jit
+  def step(params, state, opt_state, key):
+    (loss, (state, _)), grads = jax.value_and_grad(task.loss, has_aux=True)(
+        params, state, arch, batch, key, 0.5
+    )
+    updates, opt_state = tx.update(grads, opt_state)
+    return optax.apply_updates(params, updates), state, opt_state, loss
+
+  now, losses = (params, state, tx.init(params)), []
+  for i in range(40):
+    *now, loss = step(*now, jax.random.key(i))
+    losses.append(float(loss))
+    if i == 0:
+      first = now[1]
+  assert np.mean(losses[-5:]) < 0.3 * losses[0]
+  for before, after in ((params, now[0]), (state, now[1])):
+    moved = jax.tree.map(lambda a, b: bool(np.any(a != b)), before, after)
+    assert not unmoved(moved)  # the auxiliary head too
+
+  # "Decay 0.9" of the reference: a tenth of the batch's own moment.
+  stem = jax.lax.conv_general_dilated(
+      batch.images,
+      params["Conv_0"]["kernel"],
+      (1, 1),
+      "SAME",
+      dimension_numbers=("NHWC", "HWIO", "NHWC"),
+  )
+  old, new = (
+      t["averages"]["Conv_0"]["BatchNorm_0"] for t in (state, first)
+  )
+  for name, moment in (("mean", np.mean), ("var", np.var)):
+    np.testing.assert_allclose(
+        new[name],
+        0.9 * old[name] + 0.1 * moment(np.asarray(stem), (0, 1, 2)),
+        rtol=1e-4,
+        atol=1e-5,
+    )
+
+  measure = jax.jit(lambda p, s, b: task.measure(p, s, arch, b)[1]["loss"])
+  trained = measure(*now[:2], batch)
+  assert abs(measure(now[0], state, batch).total - trained.total) > 0.01
+  # By averages, an example's logits do not depend on its neighbours.
+  alike = jnp.array([5, 6])  # by their images now, not by their labels
+  changed = batch._replace(images=batch.images.at[alike].set(7.0))
+  assert abs(measure(*now[:2], changed).total - trained.total) > 0.01
+  without = batch.weight.at[alike].set(0.0)
+  np.testing.assert_allclose(
+      measure(*now[:2], changed._replace(weight=without)).total,
+      measure(*now[:2], batch._replace(weight=without)).total,
+      rtol=1e-6,
+  )
+
+
+@pytest.mark.parametrize("row_fan_in", [False, True])
+def test_tables_start_at_the_scale_of_their_slice_or_of_their_rows(row_fan_in):
+  space = Micro(nodes=2)
+  network = space.network(
+      classes=3, cells=1, filters=8, aux=False, row_fan_in=row_fan_in
+  )
+  arch = jax.tree.map(jnp.asarray, space.unflatten([0, 4] * 8))
+
+  @jax.jit
+  def init(key):
+    variables = network.init(key, images().images, arch, train=False)
+    return variables["params"]["cell_2"]
+
+  params = init(jax.random.key(0))
+  channels, first = 32, 2  # of cell 2; the rows of node 0, then 3 of node 1
+  for name, fan_in in (
+      *(("depthwise_3", 9), ("pointwise_3", channels)),
+      *(("depthwise_5", 25), ("pointwise_5", channels)),
+  ):
+    for part, rows in ((params[name][:first], 2), (params[name][first:], 3)):
+      std = np.sqrt(2 / (rows if row_fan_in else fan_in))
+      np.testing.assert_allclose(np.std(part), std, rtol=0.06)
+  std = np.sqrt(2 / (4 if row_fan_in else channels))
+  np.testing.assert_allclose(np.std(params["mix"]), std, rtol=0.06)
+
+
+def test_an_architecture_of_the_references_users():
+  # From a log of the reference's search.
+  normal = [0, 0, 0, 2, 1, 0, 1, 0, 1, 4, 0, 3, 0, 1, 1, 0, 0, 1, 4, 2]
+  reduce = [0, 4, 1, 1, 1, 4, 1, 1, 1, 1, 1, 0, 1, 0, 1, 2, 1, 1, 1, 2]
+  space = Micro()
+  arch = space.unflatten(normal + reduce)
+  assert space.flatten(space.decode(space.encode(arch))) == normal + reduce
+  lines = space.describe(arch)
+  assert len(lines) == 10
+  assert lines[0] == "normal 2 = sep_conv_3x3(0) + avg_pool_3x3(0)"
+  assert lines[4] == "normal 6 = sep_conv_5x5(0) + avg_pool_3x3(4)"
+  assert lines[5] == "reduce 2 = identity(0) + sep_conv_5x5(1)"
