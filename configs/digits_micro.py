@@ -24,7 +24,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
   else:
     config.epochs = 30
     config.data.update(name="digits", valid=287)
-    config.augment.update(pad=1, flip=False)
+    config.augment.pad = 1
     config.network.update(cells=2, filters=8)
     config.child.update(batch=64)
     config.strategy.update(steps=10)

@@ -20,7 +20,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     config.epochs = 30
     config.eval_every = 10
     config.data.update(name="digits")
-    config.augment.update(pad=1, flip=False)
+    config.augment.pad = 1
     config.network.update(cells=3, filters=12, drop_path_keep=0.9)
     config.child.update(batch=64)
   return config

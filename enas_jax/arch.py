@@ -1,6 +1,7 @@
 """Architectures as text and as files: presets, integers, `arch.json`."""
 
 import json
+import os
 import pathlib
 import re
 from typing import Any
@@ -40,25 +41,25 @@ def parse(key: str, text: str, space: SearchSpace, name: str) -> Arch:
 
 def space_arguments(key: str, text: str) -> dict[str, Any]:
   """The arguments of the space that an `arch.json` is of; else nothing."""
-  if not pathlib.Path(text).is_file():
+  if not os.path.isfile(text):
     return {}
   space = _read(key, text, {})["space"]
   return {name: value for name, value in space.items() if name != "name"}
 
 
 def _read(key: str, text: str, presets) -> dict[str, Any]:
-  path = pathlib.Path(text)
-  if not path.is_file():
+  if not os.path.isfile(text):  # a pathlib.Path fails at a long name
     raise ConfigError(
         key,
         f"{text!r} is no file and no preset. {suggest(text, presets)}"
         " Or the path of an arch.json, or the integers.",
     )
   try:
-    content = json.loads(path.read_text())
+    content = json.loads(pathlib.Path(text).read_text())
     if not isinstance(content["space"]["name"], str):
       raise TypeError("the space has no name")
-    [int(value) for value in content["encoding"]]
+    if any(type(value) is not int for value in content["encoding"]):
+      raise TypeError("the encoding is not of integers")
     return content
   except (ValueError, KeyError, TypeError, OSError) as error:
     raise ConfigError(

@@ -19,11 +19,6 @@ PUBLISHED = """
 INTEGERS = [0, 1, 1, 2, 2, 4, 0, 3, 1, 0, 0, 4, 1, 2, 2, 1]
 
 
-def fault(what):
-  """Of a test that the package fails as it is."""
-  return pytest.mark.xfail(strict=True, reason=what)
-
-
 def parse(text, space=SMALL):
   return arch.parse("config.arch", text, space, "micro")
 
@@ -89,11 +84,8 @@ def changed(index, value):
         (changed(9, 5), ["node 2", "reduce cell", "operation 5", "0..4"]),
         (changed(15, -1), ["node 3", "reduce cell", "operation -1", "0..4"]),
         (changed(14, -2), ["node 3", "reduce cell", "input -2", "0..2"]),
-        pytest.param(
-            changed(0, 10**11),
-            ["node 2", "normal cell", "0..1"],
-            marks=fault("OverflowError of numpy"),
-        ),
+        (changed(0, 10**11), ["node 2", "normal cell", "0..1"]),
+        (changed(0, 10**30), ["node 2", "normal cell", "0..1"]),
     ],
 )
 def test_integers_that_are_no_architecture(text, parts):
@@ -108,9 +100,7 @@ def test_integers_that_are_no_architecture(text, parts):
         ("enas_mirco", True),
         ("micro_enas_2", False),
         ("", False),
-        pytest.param(
-            300 * "x", False, marks=fault("OSError: no such long file name")
-        ),
+        (300 * "x", False),
     ],
 )
 def test_an_unknown_preset(text, near):
@@ -140,16 +130,9 @@ GOOD = {"space": {"name": "micro", "nodes": 2}, "encoding": INTEGERS}
         ({**GOOD, "space": {"name": 3}}, ["not an arch.json", "no name"]),
         ({**GOOD, "encoding": None}, ["not an arch.json"]),
         ({**GOOD, "encoding": ["a"] * 16}, ["not an arch.json"]),
-        pytest.param(
-            {**GOOD, "encoding": [0.7] * 16},
-            ["not an arch.json"],
-            marks=fault("cut to zeros"),
-        ),
-        pytest.param(
-            {**GOOD, "encoding": "0" * 16},
-            ["not an arch.json"],
-            marks=fault("a message of numpy, without the file"),
-        ),
+        ({**GOOD, "encoding": [0.7] * 16}, ["not an arch.json", "integers"]),
+        ({**GOOD, "encoding": "0" * 16}, ["not an arch.json", "integers"]),
+        ({**GOOD, "encoding": [[0, 1]] * 8}, ["not an arch.json", "integers"]),
         ({**GOOD, "encoding": INTEGERS[:-1]}, ["16 integers", "got 15"]),
         (
             {**GOOD, "space": {"name": "macro"}},

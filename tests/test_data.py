@@ -353,9 +353,9 @@ class TestTfds:
 
   def test_mirrored_characters_are_no_characters(self, tmp_path):
     root = write_tfds("mnist", tmp_path / "a", version="3.0.1")
-    assert not data.load("mnist", path=root).augment.flip
+    assert not data.load("mnist", path=root).mirrors
     root = write_tfds("tiny", tmp_path / "b")
-    assert data.load("tiny", path=root).augment.flip
+    assert data.load("tiny", path=root).mirrors
 
 
 @pytest.mark.parametrize(

@@ -48,13 +48,13 @@ class TestHoldOut:
       hold_out(make_images(10), count)
 
 
-def make_source(*, test=None):
+def make_source(*, test=None, **more):
   return Source(
       shape=(4, 5, 3),
       classes=3,
       train=functools.partial(make_images, 10),
       test=test or functools.partial(make_images, 6),
-      augment=Augment(),
+      **more,
   )
 
 
@@ -93,6 +93,19 @@ class TestSource:
         plain = split.batch(split.arrays, row, None).images
         keyed = split.batch(split.arrays, row, jax.random.key(0)).images
         assert np.array_equal(plain, keyed) == same
+
+  @pytest.mark.parametrize("mirrors", [True, False])
+  def test_what_has_no_mirror_image_is_not_flipped(self, mirrors):
+    source = make_source(mirrors=mirrors)
+    wanted = {"pad": 0, "flip": True, "batch": 5}
+    for train, _ in (
+        source.search(valid=5, **wanted),
+        source.final(eval_batch=5, **wanted),
+    ):
+      row = rows_of(train, None, 0)
+      plain = train.batch(train.arrays, row, None).images
+      keyed = train.batch(train.arrays, row, jax.random.key(0)).images
+      assert np.array_equal(plain, keyed) != mirrors
 
 
 class TestStatistics:

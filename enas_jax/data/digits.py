@@ -4,7 +4,6 @@ import functools
 
 import numpy as np
 
-from enas_jax.data.augment import Augment
 from enas_jax.data.images import Images, Source
 from enas_jax.types import ConfigError
 
@@ -22,9 +21,7 @@ def load() -> Source:
       classes=10,
       train=functools.partial(_read, slice(None, -_TEST)),
       test=functools.partial(_read, slice(-_TEST, None)),
-      # A shift of one pixel keeps the digit in the image; a mirrored digit is
-      # no digit.
-      augment=Augment(pad=1, flip=False),
+      mirrors=False,
   )
 
 

@@ -5,7 +5,6 @@ import pathlib
 
 import numpy as np
 
-from enas_jax.data.augment import Augment
 from enas_jax.data.check import check_whole
 from enas_jax.data.images import Images, Source
 from enas_jax.data.resize import square
@@ -54,7 +53,6 @@ def load(*, path: str, size: int | None = None) -> Source:
       classes=len(names),
       train=functools.partial(_read, train, shape, bool(size)),
       test=functools.partial(_read, test, shape, bool(size)),
-      augment=Augment(),
   )
 
 

@@ -37,7 +37,7 @@ class Source(NamedTuple):
   classes: int
   train: Callable[[], Images]
   test: Callable[[], Images]
-  augment: Augment  # what this set bears when it is trained on
+  mirrors: bool = True  # whether a mirrored image is one of its class
 
   @property
   def facts(self) -> dict[str, int]:
@@ -53,10 +53,9 @@ class Source(NamedTuple):
     """
     train, held = hold_out(self.train(), valid)
     mean, std = statistics(train)
+    augment = self._augment(**augment)
     return (
-        image_split(
-            train, mean=mean, std=std, batch=batch, augment=Augment(**augment)
-        ),
+        image_split(train, mean=mean, std=std, batch=batch, augment=augment),
         image_split(held, mean=mean, std=std, batch=batch),
     )
 
@@ -66,10 +65,9 @@ class Source(NamedTuple):
     """The whole training split, and the test split."""
     train = self.train()
     mean, std = statistics(train)
+    augment = self._augment(**augment)
     return (
-        image_split(
-            train, mean=mean, std=std, batch=batch, augment=Augment(**augment)
-        ),
+        image_split(train, mean=mean, std=std, batch=batch, augment=augment),
         image_split(
             self.test(),
             mean=mean,
@@ -78,6 +76,10 @@ class Source(NamedTuple):
             batch_key="config.data.eval_batch",
         ),
     )
+
+  def _augment(self, **wanted) -> Augment:
+    augment = Augment(**wanted)
+    return augment._replace(flip=augment.flip and self.mirrors)
 
 
 class ImageBatch(NamedTuple):

@@ -4,7 +4,6 @@ import functools
 
 import numpy as np
 
-from enas_jax.data.augment import Augment
 from enas_jax.data.check import check_whole
 from enas_jax.data.images import Images, Source
 
@@ -65,7 +64,6 @@ def load(
       classes=4,
       train=functools.partial(_draw, [seed, 0], examples, size),
       test=functools.partial(_draw, [seed, 1], test_examples, size),
-      augment=Augment(pad=0),
   )
 
 

@@ -5,7 +5,6 @@ import shlex
 
 import numpy as np
 
-from enas_jax.data.augment import Augment
 from enas_jax.data.check import check_whole
 from enas_jax.data.images import Images, Source
 from enas_jax.data.resize import square
@@ -113,7 +112,7 @@ def load(
       classes=builder.info.features[label].num_classes,
       train=functools.partial(read, "train"),
       test=functools.partial(read, held),
-      augment=Augment(flip=_base(name) not in _CHARACTERS),
+      mirrors=_base(name) not in _CHARACTERS,
   )
 
 

@@ -130,7 +130,7 @@ class Micro:
           f"{size} integers make an architecture of {self.nodes} nodes, got"
           f" {len(values)}"
       )
-    tables = np.asarray(values, np.int32).reshape(2, self.nodes, 4)
+    tables = np.asarray(values).reshape(2, self.nodes, 4)
     below = np.tile([0, len(OPERATIONS), 0, len(OPERATIONS)], (self.nodes, 1))
     below[:, ::2] = np.arange(self.nodes)[:, None] + _INPUTS
     wrong = np.argwhere((tables < 0) | (tables >= below))
@@ -143,7 +143,7 @@ class Micro:
           f" {tables[which, node, column]} is not one of"
           f" 0..{below[node, column] - 1}"
       )
-    return MicroArch(*tables)
+    return MicroArch(*tables.astype(np.int32))
 
   def describe(self, arch: MicroArch) -> list[str]:
     lines = []
