@@ -61,6 +61,7 @@ def _depthwise_bwd(stride, residuals, g):
 
 
 depthwise.defvjp(_depthwise_fwd, _depthwise_bwd)
+depthwise = jax.jit(depthwise, static_argnames="stride")
 
 
 def _depthwise_conv(x, w, stride):
@@ -158,6 +159,7 @@ def _dense_bwd(stride, residuals, g):
 
 
 dense.defvjp(_dense_fwd, _dense_bwd)
+dense = jax.jit(dense, static_argnames="stride")
 
 
 def _dense_conv(x, w, stride):

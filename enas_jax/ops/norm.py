@@ -67,3 +67,4 @@ def _bwd(eps, residuals, cotangents):
 
 
 batch_norm.defvjp(_fwd, _bwd)
+batch_norm = jax.jit(batch_norm, static_argnames="eps")

@@ -42,6 +42,7 @@ def _avg_bwd(stride, x, g):
 
 
 avg_pool.defvjp(_avg_fwd, _avg_bwd)
+avg_pool = jax.jit(avg_pool, static_argnames="stride")
 
 
 def _share(x, stride):
@@ -101,6 +102,7 @@ def _max_bwd(stride, x, g):
 
 
 max_pool.defvjp(_max_fwd, _max_bwd)
+max_pool = jax.jit(max_pool, static_argnames="stride")
 
 
 def _max_window(x, stride):
