@@ -3,7 +3,8 @@
   python -m enas_jax.main --config=configs/digits_micro_final.py \\
       --config.arch=runs/digits_micro/arch.json --workdir=runs/digits_final
 
-3 + 2 cells, 12 filters, 30 epochs on 1,437 images; tested on 360.
+Cells of 3 nodes, 1 + 2 of them, 16 filters, 15 epochs on 1,437 images; tested
+on 360.
 
 Variants as in cifar_micro.py.
 """
@@ -17,10 +18,13 @@ from enas_jax.variants import parse
 def get_config(variant: str = "") -> ml_collections.ConfigDict:
   config = cifar_micro_final.get_config(variant)
   if not parse(variant).smoke:
-    config.epochs = 30
-    config.eval_every = 10
+    config.epochs = 15
+    config.eval_every = 5
     config.data.update(name="digits")
     config.augment.pad = 1
-    config.network.update(cells=3, filters=12, drop_path_keep=0.9)
-    config.child.update(batch=64)
+    config.space.nodes = 3
+    # What digits_micro.py derives with seed 0.
+    config.arch = "1 1 1 1 2 1 1 1 0 1 3 1 0 0 0 1 0 0 2 1 1 0 1 2"
+    config.network.update(cells=1, filters=16, drop_path_keep=0.9)
+    config.child.update(batch=64, lr_first=15)
   return config

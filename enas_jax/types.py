@@ -179,7 +179,7 @@ def suggest(name: str, choices) -> str:
   """The valid choices, and the nearest one when it looks like a slip."""
   near = difflib.get_close_matches(str(name), [str(c) for c in choices], n=1)
   hint = f"Did you mean {near[0]!r}? " if near else ""
-  return f"{hint}Choices: {', '.join(sorted(map(str, choices)))}."
+  return f"{hint}Choices: {', '.join(sorted(map(str, choices))) or 'none'}."
 
 
 def check_number(
