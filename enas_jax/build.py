@@ -7,7 +7,6 @@ Every value that cannot work dies here, before anything is written, with a
 from collections.abc import Callable
 import hashlib
 import json
-import math
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -196,12 +195,14 @@ def _checked(config: ConfigDict):
           ("task", TASKS, "task"),
       )
   )
-  if config.strategy.name != "fixed":
-    return space_class(**_arguments(config.space)), strategy_fn, task_fn
-  if "arch" not in config:
+  if (config.strategy.name == "fixed") != ("arch" in config):
     raise ConfigError(
-        "config.strategy.name", "'fixed' needs a config with an arch."
+        "config.strategy.name",
+        "only 'fixed' goes with a config that has an arch, and with no other,"
+        f" got {config.strategy.name!r}.",
     )
+  if "arch" not in config:
+    return space_class(**_arguments(config.space)), strategy_fn, task_fn
   # A found architecture brings the arguments of its own space along.
   arguments = archs.space_arguments("config.arch", config.arch)
   space = space_class(**(arguments or _arguments(config.space)))
@@ -223,6 +224,6 @@ def _check_numbers(config: ConfigDict) -> None:
     elif name in _FRACTION:
       check_number(key, value, high=1.0, open_low=True)
     elif name in _DECAY:
-      check_number(key, value, high=math.nextafter(1.0, 0.0))
+      check_number(key, value, high=1.0, open_high=True)
     else:
       check_number(key, value)

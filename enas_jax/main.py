@@ -10,8 +10,8 @@ from absl import app, flags, logging
 import jax
 from ml_collections import config_flags
 
-from enas_jax import folder, train
-from enas_jax.types import ConfigError, suggest
+from enas_jax import folder, train, usage
+from enas_jax.types import ConfigError
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "The experiment, a file of configs/.", lock_config=True
@@ -47,17 +47,12 @@ def cli() -> None:
 def _parse(argv: list[str]) -> list[str]:
   """absl's parser, with every mistake a ConfigError."""
   try:
-    return flags.FLAGS(argv)
-  except ConfigError:
-    raise
-  except flags.UnrecognizedFlagError as error:
-    known = [f"--{name}" for name in ("config", "workdir")]
-    raise ConfigError(
-        f"--{error.flagname}", f"no such flag. {suggest(error.flagname, known)}"
-    ) from None
+    rest = flags.FLAGS(argv)
+    # A missing file fails only where its value is looked at.
+    getattr(_CONFIG.value, "seed", None)
+    return rest
   except Exception as error:  # a config file runs here: anything can happen
-    text = " ".join(str(error).split()) or type(error).__name__
-    raise ConfigError("config", text) from None
+    raise usage.explain(argv, error) from None
 
 
 def _complain(error: Exception, code: int) -> int:

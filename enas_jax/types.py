@@ -183,12 +183,22 @@ def suggest(name: str, choices) -> str:
 
 
 def check_number(
-    key: str, value, *, low=0.0, high=math.inf, open_low=False
+    key: str,
+    value,
+    *,
+    low=0.0,
+    high=math.inf,
+    open_low=False,
+    open_high=False,
 ) -> None:
-  """Raises ConfigError unless low <= value <= high (low < value if open)."""
-  fine = isinstance(value, (int, float)) and not isinstance(value, bool)
-  fine = fine and math.isfinite(value) and low <= value <= high
-  if not fine or (open_low and value == low):
-    sign = ">" if open_low else ">="
-    upper = f" and <= {high:g}" if math.isfinite(high) else ""
-    raise ConfigError(key, f"must be {sign} {low:g}{upper}, got {value!r}.")
+  """Raises ConfigError unless low <= value <= high (< where it is open)."""
+  number = isinstance(value, (int, float)) and not isinstance(value, bool)
+  finite = number and math.isfinite(value)
+  above = finite and (value > low or (value == low and not open_low))
+  below = finite and (value < high or (value == high and not open_high))
+  if not above or not below:
+    wanted = "finite and " if number and not finite else ""
+    wanted += f"{'>' if open_low else '>='} {low:g}"
+    if math.isfinite(high):
+      wanted += f" and {'<' if open_high else '<='} {high:g}"
+    raise ConfigError(key, f"must be {wanted}, got {value!r}.")

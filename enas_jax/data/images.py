@@ -56,7 +56,9 @@ class Source(NamedTuple):
     augment = self._augment(**augment)
     return (
         image_split(train, mean=mean, std=std, batch=batch, augment=augment),
-        image_split(held, mean=mean, std=std, batch=batch),
+        image_split(
+            held, mean=mean, std=std, batch=batch, part="validation"
+        ),
     )
 
   def final(
@@ -74,6 +76,7 @@ class Source(NamedTuple):
             std=std,
             batch=eval_batch,
             batch_key="config.data.eval_batch",
+            part="test",
         ),
     )
 
@@ -137,6 +140,7 @@ def image_split(
     batch: int,
     augment: Augment | None = None,
     batch_key: str = "config.child.batch",
+    part: str = "training",
     augment_key: str = "config.augment",
 ) -> Split:
   """Puts the images on the device, as batches of `ImageBatch`.
@@ -155,6 +159,7 @@ def image_split(
     batch: B, at most n.
     augment: what `batch` does to the images when it is given a key.
     batch_key: the name of `batch` in errors.
+    part: the name of the split in errors.
     augment_key: the name of `augment` in errors.
 
   Raises:
@@ -165,7 +170,7 @@ def image_split(
   check_whole(batch_key, batch, low=1)
   if batch > n:
     raise ConfigError(
-        batch_key, f"{batch} is more than the {n} examples of the split."
+        batch_key, f"{batch} is more than the {n} examples of the {part} split."
     )
   if augment is not None:
     augments.check(augment, images.images.shape[1:], augment_key)

@@ -1,0 +1,73 @@
+"""Mistakes on the command line, in the words of the one who typed them."""
+
+import glob
+import os
+import re
+
+from absl import flags
+from ml_collections import config_flags, ConfigDict
+
+from enas_jax.types import ConfigError, suggest
+
+_KINDS = {
+    bool: "true or false",
+    float: "a number",
+    int: "a whole number",
+    ConfigDict: "a block: set its values one by one",
+}
+
+
+def explain(argv: list[str], error: Exception) -> ConfigError:
+  """What `error` of the parser of `argv` means: its key and a way out.
+
+  ml_collections loads the config file and reads the overrides in one go; here
+  the file is loaded alone, so that it can be said which of the two failed.
+  """
+  if isinstance(error, ConfigError):
+    return error
+  if isinstance(error, flags.UnrecognizedFlagError):
+    flag = f"--{error.flagname}"
+    known = ["--config", "--workdir"]
+    return ConfigError(flag, f"no such flag. {suggest(flag, known)}")
+  files = [arg for arg in argv if re.match("--?config=", arg)]
+  if not files:
+    return ConfigError("--config", _line(error))
+  path = files[-1].partition("=")[2].partition(":")[0]
+  if not os.path.isfile(path):
+    near = suggest(path, glob.glob("configs/*.py"))
+    return ConfigError("--config", f"there is no file {path!r}. {near}")
+  values = flags.FlagValues()
+  config = config_flags.DEFINE_config_file(
+      "config", flag_values=values, sys_argv=[]
+  )
+  try:
+    values([argv[0], files[-1]])
+  except Exception as own:
+    return ConfigError("--config", f"{path} fails: {_line(own)}")
+  for arg in argv:
+    override = re.fullmatch(r"--?(no)?config\.([\w.]+)(=.*)?", arg)
+    found = override and _absent(config.value, override[2].split("."))
+    if found:
+      return found
+  wrong = re.match(r"flag --config\.([\w.]+)=(.*?): ", str(error))
+  if wrong:
+    kind = type(config.value[wrong[1]])
+    wanted = _KINDS.get(kind, kind.__name__)
+    return ConfigError(
+        f"config.{wrong[1]}", f"must be {wanted}, got {wrong[2]!r}."
+    )
+  return ConfigError("--config", _line(error))
+
+
+def _absent(config, names: list[str]) -> ConfigError | None:
+  for depth, name in enumerate(names):
+    block = config if isinstance(config, ConfigDict) else {}
+    if name not in block:
+      key = ".".join(["config", *names[: depth + 1]])
+      return ConfigError(key, f"no such key. {suggest(name, block)}")
+    config = block[name]
+  return None
+
+
+def _line(error: Exception) -> str:
+  return " ".join(f"{type(error).__name__}: {error}".split())

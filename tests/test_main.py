@@ -1,0 +1,307 @@
+"""What a user gets who types something that cannot work.
+
+`python tests/test_main.py` prints the table: what was typed, what it says.
+"""
+
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import tempfile
+
+import pytest
+
+SEARCH = "--config=configs/cifar_micro.py:smoke"
+FINAL = "--config=configs/cifar_micro_final.py:smoke"
+W = "--workdir=W"
+
+# (what was typed, the line that it prints, or its beginning...). {} stands for
+# the case's own folder.
+CASES = [
+    ([W], "--config: is required."),
+    ([SEARCH], "--workdir: is required."),
+    ([SEARCH, W, "extra"], "extra: is not a flag."),
+    (
+        [SEARCH, "--wrkdir=W"],
+        "--wrkdir: no such flag. Did you mean '--workdir'? Choices: --config,"
+        " --workdir.",
+    ),
+    (
+        ["--config=configs/cifar_mirco.py", W],
+        "--config: there is no file 'configs/cifar_mirco.py'. Did you mean"
+        " 'configs/cifar_micro.py'? Choices: ...",
+    ),
+    (
+        ["--config=README.md", W],
+        "--config: README.md fails: SyntaxError: ...",
+    ),
+    (
+        ["--config=configs/cifar_micro.py:smoek", W],
+        "config: unknown variant 'smoek'. Did you mean 'smoke'? Choices:"
+        " profile=faithful, profile=repaired, smoke.",
+    ),
+    (
+        ["--config=configs/cifar_micro.py:profile=faithful,profile=repaired"],
+        "config: two profiles were given.",
+    ),
+    (
+        [SEARCH, W, "--config.child.lrr=0.1"],
+        "config.child.lrr: no such key. Did you mean 'lr'? Choices: batch,"
+        " clip, freeze_aux, l2, l2_all, lr, lr_factor, lr_first, lr_min,"
+        " momentum.",
+    ),
+    (
+        [SEARCH, W, "--config.chid.lr=0.1"],
+        "config.chid: no such key. Did you mean 'child'? Choices: ...",
+    ),
+    (
+        [SEARCH, W, "--config.seed.lr=0.1"],
+        "config.seed.lr: no such key. Choices: none.",
+    ),
+    (
+        [SEARCH, W, "--noconfig.network.auxx"],
+        "config.network.auxx: no such key. Did you mean 'aux'? Choices: ...",
+    ),
+    (
+        [SEARCH, W, "--config.child.lr=fast"],
+        "config.child.lr: must be a number, got 'fast'.",
+    ),
+    (
+        [SEARCH, W, "--config.epochs=1.5"],
+        "config.epochs: must be a whole number, got '1.5'.",
+    ),
+    (
+        [SEARCH, W, "--config.network.aux=5"],
+        "config.network.aux: must be true or false, got '5'.",
+    ),
+    (
+        [SEARCH, W, "--config.child=5"],
+        "config.child: must be a block: set its values one by one, got '5'.",
+    ),
+    ([SEARCH, W, "--config.epochs=0"], "config.epochs: must be >= 1, got 0."),
+    ([SEARCH, W, "--config.seed=-1"], "config.seed: must be >= 0, got -1."),
+    (
+        [SEARCH, W, "--config.child.lr=-0.1"],
+        "config.child.lr: must be > 0, got -0.1.",
+    ),
+    (
+        [SEARCH, W, "--config.child.lr=nan"],
+        "config.child.lr: must be finite and > 0, got nan.",
+    ),
+    (
+        [SEARCH, W, "--config.child.l2=inf"],
+        "config.child.l2: must be finite and >= 0, got inf.",
+    ),
+    (
+        [SEARCH, W, "--config.child.momentum=1"],
+        "config.child.momentum: must be >= 0 and < 1, got 1.0.",
+    ),
+    (
+        [SEARCH, W, "--config.network.keep=0"],
+        "config.network.keep: must be > 0 and <= 1, got 0.0.",
+    ),
+    (
+        [SEARCH, W, "--config.network.cells=0"],
+        "config.network.cells: must be >= 1, got 0.",
+    ),
+    (
+        [SEARCH, W, "--config.space.nodes=0"],
+        "config.space.nodes: must be >= 1, got 0.",
+    ),
+    (
+        [SEARCH, W, "--config.reinforce.temperature=0"],
+        "config.reinforce.temperature: must be > 0, got 0.0.",
+    ),
+    (
+        [SEARCH, W, "--config.derive.archs=0"],
+        "config.derive.archs: must be >= 1, got 0.",
+    ),
+    (
+        [SEARCH, W, "--config.strategy.steps=-1"],
+        "config.strategy.steps: must be >= 0, got -1.",
+    ),
+    (
+        [SEARCH, W, "--config.space.name=mcro"],
+        "config.space.name: unknown search space 'mcro'. Did you mean 'micro'?"
+        " Choices: micro.",
+    ),
+    (
+        [SEARCH, W, "--config.strategy.name=reinforced"],
+        "config.strategy.name: unknown strategy 'reinforced'. Did you mean"
+        " 'reinforce'? Choices: fixed, random, reinforce.",
+    ),
+    (
+        [SEARCH, W, "--config.task.name=clasification"],
+        "config.task.name: unknown task 'clasification'. Did you mean"
+        " 'classification'? Choices: classification.",
+    ),
+    (
+        [FINAL, W, "--config.strategy.name=reinforce"],
+        "config.strategy.name: only 'fixed' goes with a config that has an"
+        " arch, and with no other, got 'reinforce'.",
+    ),
+    (
+        [SEARCH, W, "--config.data.name=cifar11"],
+        "config.data.name: unknown data set 'cifar11'. Did you mean 'cifar10...",
+    ),
+    (
+        [SEARCH, W, "--config.data.name=cifar100", "--config.data.path={}"],
+        "config.data.name: 'cifar100' is not prepared in {}/cifar100/3.0.2."
+        " Run: python -m enas_jax.data.prepare cifar100 --data_dir={}",
+    ),
+    (
+        [SEARCH, W, "--config.data.name=imdb_reviews"],
+        "config.data.name: 'imdb_reviews' is not a set of images with one class"
+        " each; its features: label (ClassLabel), text (Text).",
+    ),
+    (
+        [SEARCH, W, "--config.data.name=folder"],
+        "config.data.path: 'folder' needs it.",
+    ),
+    (
+        [SEARCH, W, "--config.data.name=folder", "--config.data.path={}/no"],
+        "config.data.path: there is no folder {}/no/train.",
+    ),
+    (
+        [SEARCH, W, "--config.data.size=4"],
+        "config.data.size: must be >= 8, got 4.",
+    ),
+    (
+        [SEARCH, W, "--config.data.valid=512"],
+        "config.data.valid: must be >= 1 and <= 511, got 512.",
+    ),
+    (
+        [SEARCH, W, "--config.child.batch=1000"],
+        "config.child.batch: 1000 is more than the 448 examples of the training"
+        " split.",
+    ),
+    (
+        [SEARCH, W, "--config.child.batch=65"],
+        "config.child.batch: 65 is more than the 64 examples of the validation"
+        " split.",
+    ),
+    (
+        [FINAL, W, "--config.data.eval_batch=1000"],
+        "config.data.eval_batch: 1000 is more than the 256 examples of the test"
+        " split.",
+    ),
+    (
+        [SEARCH, W, "--config.augment.pad=9"],
+        "config.augment.pad: must be >= 0 and <= 8, got 9.",
+    ),
+    (
+        [FINAL, W, "--config.arch=enas_mirco"],
+        "config.arch: 'enas_mirco' is no file and no preset. Did you mean"
+        " 'enas_micro'? Choices: enas_micro. Or the path of an arch.json, or"
+        " the integers.",
+    ),
+    (
+        [FINAL, W, "--config.arch=0 1 2"],
+        "config.arch: 40 integers make an architecture of 5 nodes, got 3.",
+    ),
+    (
+        [FINAL, W, f"--config.arch={'9 ' * 40}"],
+        "config.arch: node 2 of the normal cell: input 9 is not one of 0..1.",
+    ),
+    (
+        [SEARCH, "--workdir=/proc/none"],
+        "--workdir: cannot write to /proc/none: ...",
+    ),
+    (
+        [SEARCH, "--workdir=README.md"],
+        "--workdir: cannot write to README.md: File exists.",
+    ),
+    (
+        [SEARCH, "--workdir=configs"],
+        "--workdir: configs is not empty and is not the folder of a run.",
+    ),
+]
+
+
+def answers(cases, root):
+  """[exit code, standard error, files written] of each, in order."""
+  script = pathlib.Path(__file__)
+  done = subprocess.run(
+      [sys.executable, str(script), root],
+      input=json.dumps([args for args, _ in cases]),
+      capture_output=True,
+      text=True,
+      cwd=script.parent.parent,
+  )
+  assert not done.returncode, done.stderr
+  return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def _serve(root):
+  """Answers the cases on standard input, in forks of one process.
+
+  JAX is imported once and starts no thread before the fork.
+  """
+  sys.path.insert(0, os.getcwd())
+  from enas_jax import main
+
+  for number, args in enumerate(json.load(sys.stdin)):
+    home = pathlib.Path(root, str(number))
+    home.mkdir()
+    (reader, writer), child = os.pipe(), os.fork()
+    if not child:
+      os.dup2(writer, 2)
+      os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+      signal.alarm(60)  # of a case that is not refused
+      sys.argv = ["main", *(_in(home, arg) for arg in args)]
+      try:
+        main.cli()
+      except SystemExit as error:
+        os._exit(error.code or 0)
+      finally:
+        sys.stderr.flush()
+        os._exit(99)
+    os.close(writer)
+    with open(reader) as file:
+      text = file.read()
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    print(json.dumps([code, text, os.listdir(home)]), flush=True)
+
+
+def _in(home, text):
+  text = text.replace("--workdir=W", f"--workdir={home}/W")
+  return text.replace("{}", str(home))
+
+
+@pytest.fixture(scope="module")
+def answered(tmp_path_factory):
+  root = tmp_path_factory.mktemp("cases")
+  return root, answers(CASES, str(root))
+
+
+@pytest.mark.parametrize(
+    "number", range(len(CASES)), ids=[" ".join(args) for args, _ in CASES]
+)
+def test_a_mistake_is_one_line_and_nothing_is_written(answered, number):
+  root, found = answered
+  code, text, files = found[number]
+  lines = [line for line in text.splitlines() if not line.startswith("I1")]
+  _, expected = CASES[number]
+  assert code == 2
+  assert len(lines) == 1
+  expected = f"error: {_in(root / str(number), expected)}"
+  if expected.endswith("..."):
+    assert lines[0].startswith(expected[:-3])
+  else:
+    assert lines[0] == expected
+  assert not files
+
+
+if __name__ == "__main__":
+  if len(sys.argv) > 1:
+    _serve(sys.argv[1])
+  else:
+    with tempfile.TemporaryDirectory() as folder:
+      print("| typed | code | answer |\n|---|---|---|")
+      for (args, _), (code, text, _) in zip(
+          CASES, answers(CASES, folder), strict=True
+      ):
+        line = text.strip().splitlines()[-1].replace("|", "\\|")
+        print(f"| `{' '.join(args)}` | {code} | {line} |")
