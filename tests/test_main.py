@@ -144,7 +144,7 @@ CASES = [
     ),
     (
         [SEARCH, W, "--config.data.name=cifar11"],
-        "config.data.name: unknown data set 'cifar11'. Did you mean 'cifar10...",
+        "config.data.name: unknown data set 'cifar11'. Did you mean...",
     ),
     (
         [SEARCH, W, "--config.data.name=cifar100", "--config.data.path={}"],

@@ -2,14 +2,17 @@
 
 import json
 import os
+import shutil
 import signal
 
+import chex
 import jax
 import numpy as np
+import orbax.checkpoint as ocp
 import pytest
 
 from configs import cifar_micro
-from enas_jax import arch, build, folder, train
+from enas_jax import arch, build, data, folder, search, train
 from enas_jax.data import images
 from enas_jax.types import ConfigError
 
@@ -50,12 +53,63 @@ def lines(path):
   ]
 
 
+def last(path):
+  """The arrays of the newest checkpoint."""
+  newest = max((path / "checkpoints").iterdir(), key=lambda e: int(e.name))
+  return ocp.StandardCheckpointer().restore(newest / "state")
+
+
+class Counted:
+  """Counts the calls of a function: of one inside a jit, its traces."""
+
+  def __init__(self, function):
+    self.function, self.calls = function, 0
+
+  def __call__(self, *args, **kwargs):
+    self.calls += 1
+    return self.function(*args, **kwargs)
+
+
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-  """A search that nothing interrupts."""
+def counts():
+  """Filled by `whole`."""
+  return {}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory, counts):
+  """A search that nothing interrupts, whose test images cannot be read."""
   path = tmp_path_factory.mktemp("whole") / "run"
-  result = train.run(search_config(), str(path))
+  load, classification = data.load, build.TASKS["classification"]
+
+  def poisoned(*args, **kwargs):
+    def test():
+      raise AssertionError("a search read the test split")
+
+    return load(*args, **kwargs)._replace(test=test)
+
+  def counted_task(*args, **kwargs):
+    task = classification(*args, **kwargs)
+    counts["measure"] = Counted(task.measure)
+    return task._replace(measure=counts["measure"])
+
+  for name in ("child_step", "strategy_step"):
+    counts[name] = Counted(getattr(search, name))
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(data, "load", poisoned)
+    patch.setitem(build.TASKS, "classification", counted_task)
+    for name in ("child_step", "strategy_step"):
+      patch.setattr(search, name, counts[name])
+    result = train.run(search_config(), str(path))
   return path, result
+
+
+@pytest.mark.usefixtures("whole")
+def test_each_program_is_traced_once_in_a_whole_search(counts):
+  config = search_config()
+  assert config.epochs > 1 and config.derive.archs > 1
+  traces = {name: counted.calls for name, counted in counts.items()}
+  assert traces == {"child_step": 1, "strategy_step": 1, "measure": 1}
 
 
 def test_a_search_leaves_a_folder_that_explains_itself(whole):
@@ -105,8 +159,9 @@ class _Stop:
     monkeypatch.setattr(train._Loop, "status", status)
 
 
-# On the last step of the first epoch, where its line has just been written.
-@pytest.mark.parametrize("at", [16])
+# Amid the child steps, amid the strategy steps, and on the last step of the
+# first epoch, where its line has just been written.
+@pytest.mark.parametrize("at", [5, 15, 16])
 def test_a_resumed_run_is_the_uninterrupted_run(
     whole, tmp_path, monkeypatch, at
 ):
@@ -122,14 +177,65 @@ def test_a_resumed_run_is_the_uninterrupted_run(
   assert resumed["scores"] == result["scores"]
   for name in ("metrics.jsonl", "derive.jsonl"):
     assert lines(tmp_path / "run" / name) == lines(path / name)
+  chex.assert_trees_all_equal(last(tmp_path / "run"), last(path))
 
 
+def test_one_bad_number_rolls_back_and_the_run_is_the_same(
+    whole, tmp_path, monkeypatch
+):
+  path, result = whole
+  check, failed = train._Loop.check, []
+
+  def once(loop, info):
+    if int(loop.state.step) == 20 and not failed:
+      failed.append(20)
+      raise train._NotFinite(20)
+    check(loop, info)
+
+  monkeypatch.setattr(train._Loop, "check", once)
+  found = train.run(search_config(), str(tmp_path / "run"))
+  assert failed
+  log = (tmp_path / "run" / "log.txt").read_text()
+  assert "not finite at step 20. Rolled back to the checkpoint of" in log
+  assert found["scores"] == result["scores"]
+  metrics = "metrics.jsonl"
+  assert lines(tmp_path / "run" / metrics) == lines(path / metrics)
+
+
+def test_twice_at_the_same_place_it_stops_and_names_the_step(tmp_path):
+  config = search_config()
+  config.child.lr = 1e30
+  with pytest.raises(train.Diverged, match=r"the loss .* at step [1-9]\d* "):
+    train.run(config, str(tmp_path / "run"))
+  log = (tmp_path / "run" / "log.txt").read_text()
+  assert log.count("Rolled back") == 1
+
+
+def test_a_truncated_newest_checkpoint_falls_back_to_the_one_before(
+    whole, tmp_path
+):
+  path, result = whole
+  run = tmp_path / "run"
+  shutil.copytree(path, run)
+  for name in ("result.json", "arch.json", "derive.jsonl"):
+    (run / name).unlink()
+  steps = sorted(int(entry.name) for entry in (run / "checkpoints").iterdir())
+  assert len(steps) == 2
+  for file in (run / "checkpoints" / str(steps[-1])).rglob("*"):
+    if file.is_file():
+      os.truncate(file, file.stat().st_size // 2)
+  assert train.run(search_config(), str(run)) == result
+  log = (run / "log.txt").read_text()
+  assert f"The checkpoint of step {steps[-1]} cannot be read" in log
+  assert f"Going on from the checkpoint of step {steps[0]}" in log
+  for name in ("metrics.jsonl", "derive.jsonl"):
+    assert lines(run / name) == lines(path / name)
 
 
 def test_derive_goes_on_after_its_last_whole_line(whole, tmp_path):
   path, result = whole
   run = tmp_path / "run"
-  os.system(f"cp -r {path} {run}")
+  shutil.copytree(path, run)
   (run / "result.json").unlink()
   text = (run / "derive.jsonl").read_text()
   (run / "derive.jsonl").write_text(text[: len(text) // 2])
@@ -151,18 +257,6 @@ def test_a_folder_of_another_config_is_refused_with_the_keys(whole):
   config.child.lr = 0.1
   with pytest.raises(ConfigError, match=r"child\.lr \(0\.05 there, 0\.1 here"):
     train.run(config, str(path))
-
-
-
-
-
-
-
-
-
-
-
-
 
 
 @pytest.mark.parametrize("profile", ["repaired", "faithful"])
