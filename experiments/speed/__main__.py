@@ -1,6 +1,6 @@
 """What does one compiled program for every architecture cost?
 
-  python experiments/speed/run.py [--cells=6 --filters=20 --batch=160]
+  python -m experiments.speed [--cells=6 --filters=20 --batch=160]
 
 Times a whole child step (augmentation, forward, backward, Nesterov) of the
 micro space on CIFAR-sized noise: the architecture as a traced array, against
