@@ -12,6 +12,8 @@ import time
 from rich import console as rich_console
 from rich import progress, table
 
+# The first step of each kind waits for its compilation.
+_FIRST = "starting; compiling may take minutes"
 _WIDTH = 100  # of log.txt and of an output that is no terminal
 
 
@@ -57,7 +59,7 @@ class Bar:
         disable=not console.is_terminal,
         transient=True,
     )
-    self._task = self._progress.add_task("starting", total=total)
+    self._task = self._progress.add_task(_FIRST, total=total)
     self._progress.update(self._task, completed=done)
 
   def __enter__(self) -> "Bar":

@@ -145,19 +145,20 @@ class _Loop:
           train=parts.train,
           progress=parts.progress,
       )
-      return state, (state.failed, state.child["loss"])
+      return state, (state.failed, state.child, state.controller)
 
     def controller(state, arrays):
       state = search.strategy_step(
           state, arrays, **known, valid=parts.held, archs=parts.archs
       )
-      return state, (state.failed, state.child["loss"])
+      return state, (state.failed, state.child, state.controller)
 
     self.child = jax.jit(child, donate_argnums=0)
     self.controller = jax.jit(controller, donate_argnums=0)
     self.next_epoch = jax.jit(search.next_epoch)
     self.order = jax.jit(parts.train.rows)
     self.test = test
+    self.seen = {}  # the newest numbers, for the live bar
 
   def run(self) -> SearchState:
     parts = self.parts
@@ -225,8 +226,14 @@ class _Loop:
     return step
 
   def check(self, info) -> None:
-    if info is not None and int(info[0]) != NEVER:
-      raise _NotFinite(int(info[0]))
+    """Looks at what a step left, if any; a value not finite is raised."""
+    if info is None:
+      return
+    failed, child, controller = jax.device_get(info)
+    if failed != NEVER:
+      raise _NotFinite(int(failed))
+    self.seen.update(metrics.summarize(child, "child/"))
+    self.seen.update(metrics.summarize(controller, "controller/"))
 
   def status(self, step: int) -> str:
     parts = self.parts
@@ -237,7 +244,8 @@ class _Loop:
     phase = "child" if at < parts.child_steps else "controller"
     return (
         f"epoch {epoch + 1}/{parts.epochs} {phase} step {at + 1}/{parts.period}"
-        f"  {speed:,.0f} images/s  {self.pace.left(left)} left"
+        f"  {_line(self.seen)}  {speed:,.0f} images/s  {self.pace.left(left)}"
+        " left"
     )
 
   def steps_left(self, step: int) -> dict[str, int]:
