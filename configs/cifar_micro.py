@@ -91,7 +91,8 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
   }
   config.derive = {"archs": 100, "random": 100, "top": 5}
   config.retrain = {
-      "command": "configs/cifar_micro_final.py",  # what is printed at the end
+      # What is printed at the end.
+      "command": f"configs/cifar_micro_final.py:{variant}".rstrip(":"),
       "random": 0,
       "config": {},  # a final config here is run at once
   }

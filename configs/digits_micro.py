@@ -33,6 +33,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     config.strategy.steps = 10
     config.derive.update(archs=50, random=50)
     config.retrain.random = 2
-  config.retrain.command = "configs/digits_micro_final.py"
+  command = config.retrain.command.replace("cifar", "digits")
+  config.retrain.command = command
   config.retrain.config = digits_micro_final.get_config(variant)
   return config

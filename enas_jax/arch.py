@@ -9,7 +9,7 @@ from typing import Any
 from enas_jax.types import Arch, ConfigError, SearchSpace, suggest
 
 
-def parse(key: str, text: str, space: SearchSpace, name: str) -> Arch:
+def parse(key: str, text: str, space: SearchSpace) -> Arch:
   """The architecture that a user named; numpy.
 
   Args:
@@ -17,43 +17,37 @@ def parse(key: str, text: str, space: SearchSpace, name: str) -> Arch:
     text: the name of a preset, the path of an `arch.json`, or the integers of
       the published encoding between spaces or commas.
     space: reads the integers.
-    name: the space's name, which an `arch.json` has to agree with.
 
   Raises:
     ConfigError: `text` is none of these, or not of this space.
   """
+  found = read(key, text)
   if text in space.presets:
     values = space.presets[text]
+  elif found:
+    values = found["encoding"]
   elif re.fullmatch(r"[\s\d,\[\]-]+", text):
     values = [int(v) for v in re.findall(r"-?\d+", text)]
   else:
-    content = _read(key, text, space.presets)
-    found, values = content["space"]["name"], content["encoding"]
-    if found != name:
-      raise ConfigError(
-          key, f"{text} is of the space {found!r}, this config of {name!r}."
-      )
+    raise ConfigError(
+        key,
+        f"{text!r} is no file and no preset. {suggest(text, space.presets)}"
+        " Or the path of an arch.json, or the integers.",
+    )
   try:
     return space.unflatten(values)
   except ValueError as error:
     raise ConfigError(key, f"{error}.") from None
 
 
-def space_arguments(key: str, text: str) -> dict[str, Any]:
-  """The arguments of the space that an `arch.json` is of; else nothing."""
-  if not os.path.isfile(text):
-    return {}
-  space = _read(key, text, {})["space"]
-  return {name: value for name, value in space.items() if name != "name"}
+def read(key: str, text: str) -> dict[str, Any] | None:
+  """What the file `text` holds, or None where there is no such file.
 
-
-def _read(key: str, text: str, presets) -> dict[str, Any]:
+  Raises:
+    ConfigError: the file is no `arch.json`.
+  """
   if not os.path.isfile(text):  # a pathlib.Path fails at a long name
-    raise ConfigError(
-        key,
-        f"{text!r} is no file and no preset. {suggest(text, presets)}"
-        " Or the path of an arch.json, or the integers.",
-    )
+    return None
   try:
     content = json.loads(pathlib.Path(text).read_text())
     if not isinstance(content["space"]["name"], str):

@@ -5,6 +5,7 @@ Every value that cannot work dies here, before anything is written, with a
 """
 
 from collections.abc import Callable
+import dataclasses
 import hashlib
 import json
 from typing import Any, NamedTuple
@@ -26,6 +27,7 @@ from enas_jax.types import (
   SearchSpace,
   Split,
   Strategy,
+  suggest,
   Task,
 )
 
@@ -46,7 +48,12 @@ _WHOLE = (
     "network.filters",
     "reinforce.hidden",
 )
-_POSITIVE = ("child.lr", "reinforce.lr", "reinforce.temperature")
+_POSITIVE = (
+    "child.lr",
+    "reinforce.lr",
+    "reinforce.eps",
+    "reinforce.temperature",
+)
 _FRACTION = ("network.keep", "network.drop_path_keep")
 _DECAY = (
     "child.momentum",
@@ -54,6 +61,16 @@ _DECAY = (
     "reinforce.b2",
     "reinforce.baseline_decay",
 )
+# What a retraining takes over from its search: the data, and what they bear.
+SAME = (
+    ("data", "name"),
+    ("data", "path"),
+    ("data", "size"),
+    ("augment", "pad"),
+    ("augment", "flip"),
+)
+# Values of `data` that say how the set is split; the loader gets the others.
+_OF_SPLITS = ("valid", "eval_batch")
 
 
 class Experiment(NamedTuple):
@@ -89,18 +106,25 @@ def experiment(config: ConfigDict) -> Experiment:
   space, strategy_fn, task_fn = _checked(config)
   if config.get("retrain", {}).get("config"):
     # What would only die after the search dies now.
-    _checked(retraining(config, None))
+    try:
+      _checked(retraining(config, None))
+    except ConfigError as error:
+      key, _, text = str(error).partition(": ")
+      key = key.replace("config", "config.retrain.config", 1)
+      raise ConfigError(key, text) from None
   arguments = config.get(config.strategy.name, ConfigDict()).to_dict()
   arch = None
   if config.strategy.name == "fixed":
-    arch = archs.parse("config.arch", config.arch, space, config.space.name)
+    arch = archs.parse("config.arch", config.arch, space)
     arguments["arch"] = arch
 
   # An empty value is for the loader to choose; not every set takes each.
-  wanted = {key: config.data[key] for key in ("path", "size")}
-  source = data.load(
-      config.data.name, **{key: value for key, value in wanted.items() if value}
-  )
+  wanted = {
+      key: value
+      for key, value in config.data.items()
+      if value and key not in _OF_SPLITS
+  }
+  source = data.load(**wanted)
   batches = {"batch": config.child.batch, **config.augment}
   if arch is None:
     train, held = source.search(valid=config.data.valid, **batches)
@@ -152,12 +176,39 @@ def experiment(config: ConfigDict) -> Experiment:
   )
 
 
+def settled(config: ConfigDict) -> ConfigDict:
+  """A copy of `config` whose arch is integers, with the space they are of.
+
+  So the record of a run says what it trains, whatever becomes of the file.
+
+  Raises:
+    ConfigError: the file is no `arch.json`, or of a space this cannot be.
+  """
+  config = ConfigDict(config.to_dict())
+  if "arch" not in config:
+    return config
+  found = archs.read("config.arch", config.arch)
+  if found:
+    if found["space"]["name"] != config.space.name:
+      raise ConfigError(
+          "config.arch",
+          f"{config.arch} is of the space {found['space']['name']!r}, this"
+          f" config of {config.space.name!r}.",
+      )
+    config.space = found["space"]
+  space = _space(config)
+  arch = archs.parse("config.arch", config.arch, space)
+  config.arch = " ".join(map(str, space.flatten(arch)))
+  return config
+
+
 def retraining(config: ConfigDict, encoding: list[int] | None) -> ConfigDict:
   """The final config of a search that retrains, for one architecture."""
   final = ConfigDict(config.retrain.config)
   final.seed = config.seed
   final.space = config.space
-  final.data.update({key: config.data[key] for key in ("name", "path", "size")})
+  for block, key in SAME:
+    final[block][key] = config[block][key]
   if encoding:
     final.arch = " ".join(map(str, encoding))
   return final
@@ -187,13 +238,9 @@ def _arguments(block: ConfigDict) -> dict[str, Any]:
 def _checked(config: ConfigDict):
   """The space, and the makers of the strategy and the task, if all is well."""
   _check_numbers(config)
-  space_class, strategy_fn, task_fn = (
-      lookup(f"config.{block}.name", config[block].name, choices, what)
-      for block, choices, what in (
-          ("space", SPACES, "search space"),
-          ("strategy", STRATEGIES, "strategy"),
-          ("task", TASKS, "task"),
-      )
+  strategy_fn, task_fn = (
+      lookup(f"config.{block}.name", config[block].name, choices, block)
+      for block, choices in (("strategy", STRATEGIES), ("task", TASKS))
   )
   if (config.strategy.name == "fixed") != ("arch" in config):
     raise ConfigError(
@@ -201,13 +248,24 @@ def _checked(config: ConfigDict):
         "only 'fixed' goes with a config that has an arch, and with no other,"
         f" got {config.strategy.name!r}.",
     )
-  if "arch" not in config:
-    return space_class(**_arguments(config.space)), strategy_fn, task_fn
-  # A found architecture brings the arguments of its own space along.
-  arguments = archs.space_arguments("config.arch", config.arch)
-  space = space_class(**(arguments or _arguments(config.space)))
-  archs.parse("config.arch", config.arch, space, config.space.name)
-  return space, strategy_fn, task_fn
+  return _space(config), strategy_fn, task_fn
+
+
+def _space(config: ConfigDict) -> SearchSpace:
+  name = config.space.name
+  space = lookup("config.space.name", name, SPACES, "search space")
+  arguments = _arguments(config.space)
+  known = {field.name: field.default for field in dataclasses.fields(space)}
+  for each, value in arguments.items():
+    if each not in known:
+      near = suggest(each, known)
+      raise ConfigError(f"config.space.{each}", f"no such key. {near}")
+    if type(value) is not type(known[each]):
+      wanted = type(known[each]).__name__
+      raise ConfigError(
+          f"config.space.{each}", f"must be of type {wanted}, got {value!r}."
+      )
+  return space(**arguments)
 
 
 def _check_numbers(config: ConfigDict) -> None:
@@ -225,5 +283,7 @@ def _check_numbers(config: ConfigDict) -> None:
       check_number(key, value, high=1.0, open_low=True)
     elif name in _DECAY:
       check_number(key, value, high=1.0, open_high=True)
+    elif name == "seed":
+      check_number(key, value, high=2**32 - 1)
     else:
       check_number(key, value)

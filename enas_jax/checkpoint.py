@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import orbax.checkpoint as ocp
 
-from enas_jax.types import SearchState
+from enas_jax.types import ConfigError, SearchState
 
 _KEEP = 2  # the newest may be cut short by a crash: the one before is kept
 
@@ -45,8 +45,13 @@ class Checkpoints:
 
     Args:
       like: a state with the shapes and types to restore.
-      warn: told of every checkpoint that could not be read; it is removed.
+      warn: told of every checkpoint that could not be read; it is removed
+        once an older one was.
+
+    Raises:
+      ConfigError: there are checkpoints, and none can be read. All are kept.
     """
+    broken = {}
     for step in sorted(self._manager.all_steps(), reverse=True):
       try:
         found = self._manager.restore(
@@ -57,14 +62,23 @@ class Checkpoints:
             ),
         )
       except Exception as error:  # whatever a broken file makes Orbax raise
-        warn(
-            f"The checkpoint of step {step} cannot be read"
-            f" ({type(error).__name__}); going back to the one before."
-        )
-        self._manager.delete(step)
+        broken[step] = type(error).__name__
         continue
+      for newer, name in broken.items():
+        warn(
+            f"The checkpoint of step {newer} cannot be read ({name}); going"
+            " back to the one before."
+        )
+        self._manager.delete(newer)
       key = jax.random.wrap_key_data(found.state.key)
       return found.state._replace(key=key), found.facts
+    if broken:
+      raise ConfigError(
+          "--workdir",
+          f"no checkpoint in {self._manager.directory} can be read"
+          f" ({', '.join(broken.values())}). They are kept; a new folder starts"
+          " afresh.",
+      )
     return None
 
   def close(self) -> None:

@@ -40,8 +40,7 @@ def derive(
   """
   display.say(
       "Search done. Scoring candidates on the whole validation split, with the"
-      " shared weights: expect accuracies well below those of a network that"
-      " is trained on its own; only their order matters here."
+      " shared weights; only their order matters."
   )
   lines = _score(config, parts, state, path, display, signals)
   metric = parts.task.metric
@@ -68,7 +67,7 @@ def derive(
       parts.space,
       {
           "space": config.space.to_dict(),
-          "metric": f"validation {metric}, shared weights",
+          "metric": metric,  # of the validation split, by shared weights
           "scores": scores,
           "seed": config.seed,
           "config_hash": build.config_hash(config),

@@ -1,6 +1,8 @@
 """The run folder: who may write to it, and how to leave it in peace."""
 
 from collections.abc import Callable
+import contextlib
+import fcntl
 import json
 import os
 import pathlib
@@ -39,8 +41,7 @@ def claim(workdir: str, config: ConfigDict) -> pathlib.Path:
     else:
       path.mkdir(parents=True, exist_ok=True)
       write_json(path / "config.json", config.to_dict())
-    with (path / "log.txt").open("a"):
-      pass
+    (path / "log.txt").touch()
   except OSError as error:
     raise ConfigError(
         "--workdir", f"cannot write to {path}: {error.strerror}."
@@ -48,10 +49,30 @@ def claim(workdir: str, config: ConfigDict) -> pathlib.Path:
   return path
 
 
-def finished(path: pathlib.Path) -> dict[str, Any] | None:
-  """The result of a run that has ended."""
-  result = path / "result.json"
-  return json.loads(result.read_text()) if result.exists() else None
+@contextlib.contextmanager
+def alone(path: pathlib.Path):
+  """Holds the folder; ConfigError if another process does."""
+  with (path / "log.txt").open("a") as file:
+    try:
+      fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+      raise ConfigError(
+          "--workdir", f"another process is at work in {path}."
+      ) from None
+    yield
+
+
+def finished(workdir: str, config: ConfigDict) -> dict[str, Any] | None:
+  """The result of a run of this config that has ended.
+
+  Raises:
+    ConfigError: the folder belongs to another config.
+  """
+  result = pathlib.Path(workdir) / "result.json"
+  if not result.exists():
+    return None
+  _agree(result.parent, config)
+  return json.loads(result.read_text())
 
 
 def _agree(path: pathlib.Path, config: ConfigDict) -> None:
@@ -131,4 +152,6 @@ class Signals:
     del frame
     if self.caught and number == signal.SIGINT:
       raise KeyboardInterrupt
+    if not self.caught:
+      self._say("Stopping after this step. A second Ctrl-C ends at once.")
     self.caught = True

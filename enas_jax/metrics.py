@@ -1,6 +1,7 @@
 """Records as plain numbers, and where they go: JSON lines and events."""
 
 import json
+import os
 import pathlib
 from typing import Any
 
@@ -28,15 +29,16 @@ class Writer:
   def __init__(self, folder: pathlib.Path, size: int, epoch: int):
     path = folder / "metrics.jsonl"
     path.touch()
-    with path.open("r+b") as file:
-      file.truncate(size)
+    os.truncate(path, min(size, path.stat().st_size))
     self._lines = path.open("ab")
     self._events = tensorboardX.SummaryWriter(
         str(folder / "events"), purge_step=epoch
     )
 
-  @property
-  def size(self) -> int:
+  def flush(self) -> int:
+    """Leaves nothing to be lost; returns the size of `metrics.jsonl`."""
+    self._events.flush()
+    os.fsync(self._lines.fileno())
     return self._lines.tell()
 
   def write(self, epoch: int, values: dict[str, Any]) -> None:

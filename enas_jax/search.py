@@ -121,7 +121,7 @@ def child_step(
       model_state=model_state,
       opt_state=opt_state,
       child=merge(state.child, record),
-      failed=_failed(state, jnp.isfinite(loss)),
+      failed=_failed(state, (loss, updates)),
   )
 
 
@@ -164,7 +164,7 @@ def strategy_step(
       step=state.step + 1,
       strategy=told,
       controller=merge(state.controller, _as_record(metrics)),
-      failed=_failed(state, jnp.isfinite(rewards).all()),
+      failed=_failed(state, (rewards, told)),
   )
 
 
@@ -194,6 +194,12 @@ def _as_record(metrics: dict[str, jax.Array]) -> Record:
   return {k: Mean(v, jnp.ones(())) for k, v in metrics.items()}
 
 
-def _failed(state: SearchState, fine: jax.Array) -> jax.Array:
-  first = (state.failed == NEVER) & ~fine
+def _failed(state: SearchState, made) -> jax.Array:
+  """The first step that made a number which is not finite, or NEVER."""
+  fine = [
+      jnp.isfinite(leaf).all()
+      for leaf in jax.tree.leaves(made)
+      if jnp.issubdtype(leaf.dtype, jnp.floating)
+  ]
+  first = (state.failed == NEVER) & ~jnp.stack(fine).all()
   return jnp.where(first, state.step, state.failed)

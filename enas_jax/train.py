@@ -13,6 +13,7 @@
 
 from collections.abc import Callable
 import pathlib
+import shlex
 import time
 from typing import Any
 
@@ -58,15 +59,16 @@ def run(
     Interrupted: SIGINT or SIGTERM came; everything is saved.
     Diverged: training cannot go on.
   """
+  config = build.settled(config)
+  done = folder.finished(workdir, config)
+  if done:
+    print(f"{workdir} is finished; its result.json says how it ended.")
+    return done
   parts = build.experiment(config)
   path = folder.claim(workdir, config)
   display = progress.Display(path / "log.txt")
   try:
-    with signals or Signals(display.say, path) as caught:
-      done = folder.finished(path)
-      if done:
-        display.say(f"{path} is finished; its result.json says how it ended.")
-        return done
+    with folder.alone(path), signals or Signals(display.say, path) as caught:
       finish = _search if parts.arch is None else _final
       result = finish(config, parts, path, display, caught)
       folder.write_json(path / "result.json", result)
@@ -77,21 +79,28 @@ def run(
 
 def _search(config, parts, path, display, signals) -> dict[str, Any]:
   """Search, derive, and what follows: retraining, or the command for it."""
+  display.say(
+      "Searching. A reward is what sampled children score on validation data"
+      " with shared weights: far below what each would reach when trained on"
+      " its own, and meant for comparing them. The search's entropy falls as"
+      " the controller makes up its mind."
+  )
   state = fit(config, parts, path, display, signals)
   found, drawn = derive.derive(config, parts, state, path, display, signals)
   if config.retrain.config:
     return _retrain(config, found, drawn, path, display, signals)
-  same = [f"--config.data.name={config.data.name}"]
-  same += [
-      f"--config.data.{key}={config.data[key]}"
-      for key in ("path", "size")
-      if config.data[key]
+  command = ["python", "-m", "enas_jax.main"]
+  command.append(f"--config={config.retrain.command}")
+  command.append(f"--config.arch={path / 'arch.json'}")
+  command += [
+      f"--config.{block}.{key}={config[block][key]}"
+      for block, key in build.SAME
+      if config[block][key] != ""
   ]
+  command.append(f"--workdir={path}_final")
   display.say(
-      "Retrain the derived architecture from scratch with\n  python -m"
-      f" enas_jax.main --config={config.retrain.command}"
-      f" --config.arch={path / 'arch.json'} {' '.join(same)}"
-      f" --workdir={path}_final"
+      "Retrain the derived architecture from scratch with\n  "
+      + shlex.join(command)
   )
   return found
 
@@ -131,7 +140,8 @@ class _Loop:
     self.pace = progress.Pace()
     self.writer = None
     self.state = None
-    self.seconds = 0.0  # of this run's earlier processes
+    keys = jax.random.split(jax.random.key(config.seed))
+    self.init_key, self.order_key = keys
     self.total = parts.epochs * parts.period
     known = {"task": parts.task, "strategy": parts.strategy}
 
@@ -163,7 +173,7 @@ class _Loop:
   def run(self) -> SearchState:
     parts = self.parts
     first = search.init(
-        jax.random.key(self.config.seed),
+        self.init_key,
         task=parts.task,
         strategy=parts.strategy,
         tx=parts.tx,
@@ -184,8 +194,8 @@ class _Loop:
         failed_at = error.step
         step = self.load(first)
         self.display.say(
-            f"The loss or a reward was not finite at step {failed_at}. Rolled"
-            f" back to the checkpoint of step {step}."
+            f"A number was not finite at step {failed_at}. Rolled back to the"
+            f" checkpoint of step {step}."
         )
     return self.state
 
@@ -198,7 +208,7 @@ class _Loop:
     """Runs from `step` to the end of its epoch; returns the next step."""
     parts = self.parts
     epoch = step // parts.period
-    key = jax.random.fold_in(jax.random.key(self.config.seed), epoch)
+    key = jax.random.fold_in(self.order_key, epoch)
     rows = jax.device_get(self.order(key))
     begun, before = time.monotonic(), None
     for at in range(step % parts.period, parts.period):
@@ -279,13 +289,9 @@ class _Loop:
     self.pace.skip()
 
   def save(self) -> None:
-    facts = {"metrics_size": self.writer.size, "seconds": self.elapsed()}
-    self.checkpoints.save(self.state, facts)
+    self.checkpoints.save(self.state, {"metrics_size": self.writer.flush()})
     self.saved = time.monotonic()
     self.pace.skip()
-
-  def elapsed(self) -> float:
-    return self.seconds + time.monotonic() - self.begun
 
   def load(self, first: SearchState) -> int:
     """The newest checkpoint, or `first`; opens the metrics at its place."""
@@ -294,10 +300,9 @@ class _Loop:
     found = self.checkpoints.restore(first, self.display.say)
     # The steps give their state up: `first` has to outlive them.
     self.state = found[0] if found else jax.tree.map(lambda x: x.copy(), first)
-    facts = found[1] if found else {"metrics_size": 0, "seconds": 0.0}
+    facts = found[1] if found else {"metrics_size": 0}
     step = int(self.state.step)
-    self.seconds = facts["seconds"]
-    self.begun = self.saved = time.monotonic()
+    self.saved = time.monotonic()
     self.writer = metrics.Writer(
         self.path, facts["metrics_size"], step // self.parts.period + 1
     )
@@ -310,11 +315,12 @@ class _Loop:
 
   def complaint(self, step: int) -> str:
     epoch, at = divmod(step, self.parts.period)
-    kind = "loss" if at < self.parts.child_steps else "reward"
+    kind = "child" if at < self.parts.child_steps else "controller"
     return (
         f"the {kind} is not finite at step {step} (epoch {epoch + 1}), also"
         " after going back to the last checkpoint. A smaller"
-        " --config.child.lr or --config.child.clip=5 may help."
+        " --config.child.lr or --config.child.clip=5 may help, in a new"
+        " --workdir."
     )
 
 
@@ -354,21 +360,24 @@ def _retrain(config, found, drawn, path, display, signals) -> dict[str, Any]:
     )
     final = build.retraining(config, encoding)
     results[name] = run(final, str(path / "retrain" / name), signals)
+  scores = {
+      name: result[f"test/{found['metric']}"]
+      for name, result in results.items()
+  }
   display.table(
-      "Test accuracy after retraining from scratch, last epoch",
-      ("architecture", "test accuracy", "parameters"),
+      f"Test {found['metric']} after retraining from scratch, last epoch",
+      ("architecture", f"test {found['metric']}", "parameters"),
       [
-          (name, f"{result['test/accuracy']:.2%}", f"{result['parameters']:,}")
-          for name, result in results.items()
+          (name, f"{score:.4f}", f"{results[name]['parameters']:,}")
+          for name, score in scores.items()
       ],
   )
-  scores = {name: result["test/accuracy"] for name, result in results.items()}
   derived, random = scores.pop("derived"), list(scores.values())
   if random:
     display.say(
-        f"Derived {derived:.2%}; {len(random)} random: mean"
-        f" {np.mean(random):.2%}, std {np.std(random):.2%}, best"
-        f" {max(random):.2%}."
+        f"Derived {derived:.4f}; {len(random)} random: mean"
+        f" {np.mean(random):.4f}, std {np.std(random):.4f}, best"
+        f" {max(random):.4f}."
     )
   return {**found, "test": {"derived": derived, "random": random}}
 
@@ -384,8 +393,9 @@ def _final(config, parts, path, display, signals) -> dict[str, Any]:
       "epochs": parts.epochs,
       "encoding": parts.space.flatten(parts.arch),
   }
+  metric = parts.task.metric
   display.say(
-      f"Test accuracy after the last epoch: {result['test/accuracy']:.2%}"
+      f"Test {metric} after the last epoch: {result[f'test/{metric}']:.4f}"
       f" ({size:,} parameters). Written to {path / 'result.json'}."
   )
   return result

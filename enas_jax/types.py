@@ -7,8 +7,8 @@ Shapes in the docstrings of this package are written with these letters:
   K choices of a controller step (and anchor slots), M architectures,
   E hidden size of the controller.
 
-Everything here is a record or a protocol: no computation, no other file of the
-package is imported. `search.py` knows these types and nothing else.
+Records, protocols and the errors that users see; no other file of the package
+is imported. `search.py` knows these types and nothing else.
 """
 
 from collections.abc import Callable

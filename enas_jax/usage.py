@@ -29,7 +29,9 @@ def explain(argv: list[str], error: Exception) -> ConfigError:
     flag = f"--{error.flagname}"
     known = ["--config", "--workdir"]
     return ConfigError(flag, f"no such flag. {suggest(flag, known)}")
-  files = [arg for arg in argv if re.match("--?config=", arg)]
+  # absl takes --config=F and --config F.
+  line = re.sub(r"(?<=\n)(--?config)\n", r"\1=", "\n".join(argv))
+  files = re.findall(r"^--?config=.*", line, re.MULTILINE)
   if not files:
     return ConfigError("--config", _line(error))
   path = files[-1].partition("=")[2].partition(":")[0]

@@ -1,12 +1,14 @@
 """Architectures that a user names: what is read, and what is refused how."""
 
 import json
+import re
 
 import chex
 import numpy as np
 import pytest
 
-from enas_jax import arch
+from configs import cifar_micro_final
+from enas_jax import arch, build
 from enas_jax.spaces.micro import Micro
 from enas_jax.types import ConfigError
 
@@ -20,7 +22,7 @@ INTEGERS = [0, 1, 1, 2, 2, 4, 0, 3, 1, 0, 0, 4, 1, 2, 2, 1]
 
 
 def parse(text, space=SMALL):
-  return arch.parse("config.arch", text, space, "micro")
+  return arch.parse("config.arch", text, space)
 
 
 def write(path, content):
@@ -57,8 +59,33 @@ def test_a_record_reads_back(tmp_path):
   assert SMALL.flatten(parse(path)) == INTEGERS
   assert content["encoding"] == INTEGERS and content["seed"] == 3
   assert len(content["readable"]) == 4
-  assert arch.space_arguments("config.arch", path) == {"nodes": 2}
-  assert arch.space_arguments("config.arch", "enas_micro") == {}
+  config = settled(path)
+  assert config.space.to_dict() == content["space"]
+  assert config.arch == " ".join(map(str, INTEGERS))
+
+
+def settled(text):
+  config = cifar_micro_final.get_config()
+  config.arch = text
+  return build.settled(config)
+
+
+def test_a_run_records_integers_not_where_they_came_from():
+  assert settled("enas_micro").arch == " ".join(PUBLISHED.split())
+
+
+@pytest.mark.parametrize(
+    "space, message",
+    [
+        ({"name": "macro"}, "is of the space 'macro', this config of 'micro'"),
+        ({"name": "micro", "layers": 2}, "config.space.layers: no such key."),
+        ({"name": "micro", "nodes": "2"}, "must be of type int, got '2'."),
+    ],
+)
+def test_a_file_of_a_space_that_cannot_be(space, message, tmp_path):
+  content = {"space": space, "encoding": INTEGERS}
+  with pytest.raises(ConfigError, match=re.escape(message)):
+    settled(write(tmp_path / "arch.json", content))
 
 
 def refusal(text, space=SMALL):
@@ -134,10 +161,6 @@ GOOD = {"space": {"name": "micro", "nodes": 2}, "encoding": INTEGERS}
         ({**GOOD, "encoding": "0" * 16}, ["not an arch.json", "integers"]),
         ({**GOOD, "encoding": [[0, 1]] * 8}, ["not an arch.json", "integers"]),
         ({**GOOD, "encoding": INTEGERS[:-1]}, ["16 integers", "got 15"]),
-        (
-            {**GOOD, "space": {"name": "macro"}},
-            ["the space 'macro'", "of 'micro'"],
-        ),
     ],
 )
 def test_files_that_are_no_architecture(content, parts, tmp_path):

@@ -1,17 +1,11 @@
-"""Dropout of features and of whole paths. Both consume their key."""
+"""Dropout of whole paths."""
 
 import jax
 import jax.numpy as jnp
 
 
-def dropout(key, x, keep):
-  """Keeps each entry of x with probability `keep` and divides it by that."""
-  kept = jax.random.bernoulli(key, keep, x.shape)
-  return jnp.where(kept, x / keep, 0).astype(x.dtype)
-
-
 def drop_path(key, x, keep):
-  """Keeps or drops x[B, H, W, C] one example at a time.
+  """Keeps or drops x[B, H, W, C] one example at a time. The key is consumed.
 
   Reference: image_ops.py. `keep` may be traced: it falls from layer to layer
   and from step to step.

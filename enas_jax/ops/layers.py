@@ -14,8 +14,8 @@ import numpy as np
 from enas_jax.ops import conv, norm, pool
 
 _MOMENTUM = 0.9  # of the moving averages: new = 0.9 old + 0.1 batch
+_DRAW = 1 << 16  # normals drawn at a time
 # A normal cut at two standard deviations keeps this part of its own.
-_DRAW = 1 << 16
 _TRUNCATED_STD = 0.87962566103423978
 
 
