@@ -10,5 +10,6 @@ def drop_path(key, x, keep):
   Reference: image_ops.py. `keep` may be traced: it falls from layer to layer
   and from step to step.
   """
-  draw = jax.random.uniform(key, (len(x), 1, 1, 1))
+  # Drawn flat: XLA compiles a draw of many axes slowly.
+  draw = jax.random.uniform(key, (len(x),)).reshape(-1, 1, 1, 1)
   return (x / keep * jnp.floor(keep + draw)).astype(x.dtype)
