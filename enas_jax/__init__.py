@@ -1,8 +1,7 @@
 """enas_jax: architecture search by parameter sharing (ENAS), in JAX.
 
-An architecture is data: one compiled program serves every one of its space. A
-child network is the supernet partially evaluated, so retraining needs no
-second model. A controller runs a programme that is data too, a `Schedule`. A
+An architecture is data: one compiled program serves every one of its space,
+and a numpy architecture builds only what it chose. A controller runs a programme that is data too, a `Schedule`. A
 strategy is init, ask, tell; REINFORCE, random and fixed look the same. A task
 owns the loss, the reward and the measure. The loop knows protocols only.
 """

@@ -7,7 +7,6 @@ one line and exit code 2; a run that was interrupted, in 130.
 import sys
 
 from absl import app, flags, logging
-import jax
 from ml_collections import config_flags
 
 from enas_jax import folder, train, usage
@@ -28,7 +27,6 @@ def main(argv: list[str]) -> None:
       raise ConfigError(f"--{name}", "is required.")
   # Orbax tells every file it opens.
   logging.set_verbosity(logging.WARNING)
-  print(f"Devices: {', '.join(map(str, jax.devices()))}", flush=True)
   train.run(_CONFIG.value, _WORKDIR.value)
 
 

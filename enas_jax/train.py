@@ -21,6 +21,7 @@ import jax
 from ml_collections import ConfigDict
 import numpy as np
 
+import enas_jax
 from enas_jax import (
   build,
   checkpoint,
@@ -68,6 +69,9 @@ def run(
   path = folder.claim(workdir, config)
   display = progress.Display(path / "log.txt")
   try:
+    if not signals:
+      devices = ", ".join(map(str, jax.devices()))
+      display.say(f"enas_jax {enas_jax.__version__} on {devices}, in {path}")
     with folder.alone(path), signals or Signals(display.say, path) as caught:
       finish = _search if parts.arch is None else _final
       result = finish(config, parts, path, display, caught)
