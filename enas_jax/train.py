@@ -86,8 +86,8 @@ def _search(config, parts, path, display, signals) -> dict[str, Any]:
   display.say(
       "Searching. A reward is what sampled children score on validation data"
       " with shared weights: far below what each would reach when trained on"
-      " its own, and meant for comparing them. The search's entropy falls as"
-      " the controller makes up its mind."
+      " its own, and meant for comparing them. The entropy (in nats) is how"
+      " undecided the controller is."
   )
   state = fit(config, parts, path, display, signals)
   found, drawn = derive.derive(config, parts, state, path, display, signals)
