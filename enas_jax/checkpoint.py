@@ -54,13 +54,7 @@ class Checkpoints:
     broken = {}
     for step in sorted(self._manager.all_steps(), reverse=True):
       try:
-        found = self._manager.restore(
-            step,
-            args=ocp.args.Composite(
-                state=ocp.args.StandardRestore(_plain(like)),
-                facts=ocp.args.JsonRestore(),
-            ),
-        )
+        found = self._read(step, _plain(like))
       except Exception as error:  # whatever a broken file makes Orbax raise
         broken[step] = type(error).__name__
         continue
@@ -81,6 +75,21 @@ class Checkpoints:
       )
     return None
 
+  def _read(self, step: int, like: SearchState):
+    # Orbax leaves its readers running when one of them fails, so a checkpoint
+    # of other shapes has to be known before anything is read.
+    state = self._manager.directory / str(step) / "state"
+    with ocp.StandardCheckpointer() as reader:
+      stored = reader.metadata(state).item_metadata.tree
+    if _shapes(stored) != _shapes(like):
+      raise ValueError("other shapes")
+    return self._manager.restore(
+        step,
+        args=ocp.args.Composite(
+            state=ocp.args.StandardRestore(like), facts=ocp.args.JsonRestore()
+        ),
+    )
+
   def close(self) -> None:
     self._manager.close()
 
@@ -88,3 +97,8 @@ class Checkpoints:
 def _plain(state: SearchState) -> SearchState:
   """The random key as the integers it is made of."""
   return state._replace(key=jax.random.key_data(state.key))
+
+
+def _shapes(tree) -> dict[str, tuple[int, ...]]:
+  leaves = ocp.tree.to_flat_dict(tree, sep="/")
+  return {name: tuple(leaf.shape) for name, leaf in leaves.items()}
