@@ -51,12 +51,13 @@ class Bar:
   """A live bar with the remaining time; nothing where there is no terminal."""
 
   def __init__(self, console: rich_console.Console, total: int, done: int):
+    self.live = console.is_terminal
     self._progress = progress.Progress(
         progress.BarColumn(bar_width=20),
         progress.TaskProgressColumn(),
         progress.TextColumn("{task.description}"),
         console=console,
-        disable=not console.is_terminal,
+        disable=not self.live,
         transient=True,
     )
     self._task = self._progress.add_task(_FIRST, total=total)

@@ -69,10 +69,10 @@ def run(
   path = folder.claim(workdir, config)
   display = progress.Display(path / "log.txt")
   try:
-    if not signals:
-      devices = ", ".join(map(str, jax.devices()))
-      display.say(f"enas_jax {enas_jax.__version__} on {devices}, in {path}")
     with folder.alone(path), signals or Signals(display.say, path) as caught:
+      if not signals:
+        devices = ", ".join(map(str, jax.devices()))
+        display.say(f"enas_jax {enas_jax.__version__} on {devices}, in {path}")
       finish = _search if parts.arch is None else _final
       result = finish(config, parts, path, display, caught)
       folder.write_json(path / "result.json", result)
@@ -225,9 +225,10 @@ class _Loop:
       step += 1
       # One step behind, so that the device never waits for this process.
       self.check(before)
-      before = info
       self.pace.step(kind)
-      bar.show(step, self.status(step))
+      if bar.live:
+        bar.show(step, self.status(step, before))
+      before = info
       if at + 1 == parts.period:
         self.check(info)
         self.report(epoch, time.monotonic() - begun)
@@ -240,17 +241,16 @@ class _Loop:
     return step
 
   def check(self, info) -> None:
-    """Looks at what a step left, if any; a value not finite is raised."""
-    if info is None:
-      return
-    failed, child, controller = jax.device_get(info)
-    if failed != NEVER:
-      raise _NotFinite(int(failed))
-    self.seen.update(metrics.summarize(child, "child/"))
-    self.seen.update(metrics.summarize(controller, "controller/"))
+    if info is not None and int(info[0]) != NEVER:
+      raise _NotFinite(int(info[0]))
 
-  def status(self, step: int) -> str:
+  def status(self, step: int, info) -> str:
+    """A line on what is going on, with the numbers of `info`."""
     parts = self.parts
+    if info is not None:
+      _, child, controller = jax.device_get(info)
+      self.seen.update(metrics.summarize(child, "child/"))
+      self.seen.update(metrics.summarize(controller, "controller/"))
     epoch, at = divmod(step - 1, parts.period)
     left = self.steps_left(step)
     each = self.pace.seconds("child")
@@ -321,9 +321,9 @@ class _Loop:
     epoch, at = divmod(step, self.parts.period)
     kind = "child" if at < self.parts.child_steps else "controller"
     return (
-        f"the {kind} is not finite at step {step} (epoch {epoch + 1}), also"
-        " after going back to the last checkpoint. A smaller"
-        " --config.child.lr or --config.child.clip=5 may help, in a new"
+        f"a number of the {kind} is not finite at step {step} (epoch"
+        f" {epoch + 1}), also after going back to the last checkpoint. A"
+        " smaller --config.child.lr or --config.child.clip=5 may help, in a new"
         " --workdir."
     )
 

@@ -12,7 +12,7 @@ import orbax.checkpoint as ocp
 import pytest
 
 from configs import cifar_micro, digits_micro
-from enas_jax import arch, build, data, folder, search, train
+from enas_jax import arch, build, data, folder, progress, search, train
 from enas_jax.data import images
 from enas_jax.types import ConfigError
 
@@ -148,15 +148,15 @@ class _Stop:
 
   def __init__(self, monkeypatch, at):
     self.left = at
-    loop = train._Loop.status
+    pace_step = progress.Pace.step
 
-    def status(inner, step):
+    def step(pace, kind):
       self.left -= 1
       if not self.left:
         os.kill(os.getpid(), signal.SIGTERM)
-      return loop(inner, step)
+      pace_step(pace, kind)
 
-    monkeypatch.setattr(train._Loop, "status", status)
+    monkeypatch.setattr(progress.Pace, "step", step)
 
 
 # Amid the child steps, amid the strategy steps, and on the last step of the
