@@ -36,7 +36,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
   }
   config.augment = {
       "pad": 4,
-      "flip": True,  # never digits and letters
+      "flip": True,  # but no set of digits or letters
       "cutout": 0,  # side of the hole; 16 in the Cutout paper
       "cutout_corner": False,  # the reference's hole: by its top-left corner
   }

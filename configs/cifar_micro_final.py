@@ -35,7 +35,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
   }
   config.augment = {
       "pad": 4,
-      "flip": True,  # never digits and letters
+      "flip": True,  # but no set of digits or letters
       "cutout": 0,
       "cutout_corner": faithful,
   }

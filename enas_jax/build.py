@@ -16,6 +16,7 @@ import optax
 
 from enas_jax import arch as archs
 from enas_jax import data, optim
+from enas_jax.data.check import check_whole
 from enas_jax.spaces import SPACES
 from enas_jax.strategies import STRATEGIES
 from enas_jax.tasks import TASKS
@@ -105,13 +106,7 @@ def experiment(config: ConfigDict) -> Experiment:
   """
   space, strategy_fn, task_fn = _checked(config)
   if config.get("retrain", {}).get("config"):
-    # What would only die after the search dies now.
-    try:
-      _checked(retraining(config, None))
-    except ConfigError as error:
-      key, _, text = str(error).partition(": ")
-      key = key.replace("config", "config.retrain.config", 1)
-      raise ConfigError(key, text) from None
+    _check_retraining(config)
   arguments = config.get(config.strategy.name, ConfigDict()).to_dict()
   arch = None
   if config.strategy.name == "fixed":
@@ -251,6 +246,16 @@ def _checked(config: ConfigDict):
   return _space(config), strategy_fn, task_fn
 
 
+def _check_retraining(config: ConfigDict) -> None:
+  """What would only die after the search dies now."""
+  try:
+    _checked(retraining(config, None))
+  except ConfigError as error:
+    key, _, text = str(error).partition(": ")
+    key = key.replace("config", "config.retrain.config", 1)
+    raise ConfigError(key, text) from None
+
+
 def _space(config: ConfigDict) -> SearchSpace:
   name = config.space.name
   space = lookup("config.space.name", name, SPACES, "search space")
@@ -274,9 +279,7 @@ def _check_numbers(config: ConfigDict) -> None:
       continue
     key = f"config.{name}"
     if name in _WHOLE:
-      if not isinstance(value, int):
-        raise ConfigError(key, f"must be a whole number, got {value!r}.")
-      check_number(key, value, low=1)
+      check_whole(key, value, low=1)
     elif name in _POSITIVE:
       check_number(key, value, open_low=True)
     elif name in _FRACTION:
