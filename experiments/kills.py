@@ -25,9 +25,8 @@ import orbax.checkpoint as ocp
 
 _KILLS = flags.DEFINE_integer("kills", 20, "How many in all.")
 _SEED = flags.DEFINE_integer("seed", 0, "Of the random moments.")
-_EARLIEST = flags.DEFINE_float("earliest", 2.0, "Seconds before a kill.")
-_LATEST = flags.DEFINE_float("latest", 30.0, "Seconds before a kill.")
 
+_MOMENTS = (2.0, 30.0)  # seconds before a kill, from and to
 _CLOCKS = ("seconds", "images_per_second")
 _COMMAND = (
     sys.executable,
@@ -98,7 +97,7 @@ def main(_) -> None:
     while True:
       process = _start(workdir, cache)
       number = (signal.SIGKILL, signal.SIGTERM)[kills % 2]
-      after = draw.uniform(_EARLIEST.value, _LATEST.value)
+      after = draw.uniform(*_MOMENTS)
       try:
         if kills == _KILLS.value:
           after = None
