@@ -26,6 +26,7 @@ class Score(NamedTuple):
 
   log_prob: jax.Array  # log-probability of all its choices, nats
   entropy: jax.Array  # exact, of every step's distribution, summed, nats
+  single_entropy: jax.Array  # -p log p of the choices alone, summed, nats
   skip_kl: jax.Array  # KL(skip bits || prior), summed over bits, mean of steps
 
 
@@ -142,19 +143,19 @@ def _run(
     here = (jnp.arange(slots) == row.write)[:, None]
     anchors = jnp.where(here, h, anchors)
     keys = jnp.where(here, h @ params["key_weight"], keys)
-    return (cell, h, u, anchors, keys), (choice, *_terms(row, logits, choice))
+    return (cell, h, u, anchors, keys), (choice, _terms(row, logits, choice))
 
   zero = jnp.zeros(hidden)
   memory = jnp.zeros((slots, hidden))
   carry = (zero, zero, params["start"], memory, memory)
   table = schedule._replace(op_bias=None)  # the one column without rows
-  _, (choices, log_prob, entropy, kl) = jax.lax.scan(
+  _, (choices, terms) = jax.lax.scan(
       step, carry, (jax.tree.map(jnp.asarray, table), given)
   )
   skip_steps = np.sum((schedule.head == Head.SKIP) & schedule.mask.any(1))
-  return choices, Score(
-      log_prob.sum(), entropy.sum(), kl.sum() / max(skip_steps, 1)
-  )
+  score = jax.tree.map(jnp.sum, terms)
+  kl = score.skip_kl / max(skip_steps, 1)
+  return choices, score._replace(skip_kl=kl)
 
 
 def _lstm(weight, u, cell, h):
@@ -190,30 +191,42 @@ def _feed(params, row: Schedule, choice, anchors):
 
 
 def _terms(row: Schedule, logits, choice):
-  """Log-probability, entropy and skip KL of one step.
+  """What one step adds to the score: a Score.
 
-  The reference's recurrent and macro samplers take log_prob * exp(-log_prob)
-  of the drawn choice for the entropy, its micro sampler the full sum; this is
-  the full sum everywhere. Its macro sampler takes the KL of sigmoid(z) though
-  it samples with sigmoid(2 z); this is the KL of what is sampled.
+  The reference's recurrent and macro samplers keep one term of the entropy,
+  -p log p of the choice that was drawn (defect C4); `single_entropy` is that.
+  Its macro sampler takes the KL of sigmoid(z) though it samples with
+  sigmoid(2 z) (defect M5); `kl_scale` says which.
   """
   log_p = jax.nn.log_softmax(jnp.where(row.mask, logits, _MASKED))
-  one = jnp.where(choice & row.mask, log_p, 0.0).sum()
-  one_entropy = -jnp.where(row.mask, jnp.exp(log_p) * log_p, 0.0).sum()
-
-  on, off = jax.nn.log_sigmoid(2 * logits), jax.nn.log_sigmoid(-2 * logits)
-  p = jnp.exp(on)
-  bits = jnp.where(row.mask, jnp.where(choice, on, off), 0.0).sum()
-  bits_entropy = -jnp.where(row.mask, p * on + (1 - p) * off, 0.0).sum()
-  kl = p * (on - jnp.log(row.prior)) + (1 - p) * (
-      off - jnp.log1p(-row.prior)
+  plogp = jnp.where(row.mask, jnp.exp(log_p) * log_p, 0.0)
+  picked = choice & row.mask
+  one = (
+      jnp.where(picked, log_p, 0.0).sum(),
+      -plogp.sum(),
+      -jnp.where(picked, plogp, 0.0).sum(),
   )
-  kl = jnp.where(row.mask, kl, 0.0).sum()
+
+  def bernoulli(z):
+    on, off = jax.nn.log_sigmoid(z), jax.nn.log_sigmoid(-z)
+    return jnp.exp(on), on, jnp.exp(off), off
+
+  def over_bits(values):
+    return jnp.where(row.mask, values, 0.0).sum()
+
+  p, on, q, off = bernoulli(2 * logits)
+  bits = (
+      over_bits(jnp.where(choice, on, off)),
+      -over_bits(p * on + q * off),
+      -over_bits(jnp.where(choice, p * on, q * off)),
+  )
+  p, on, q, off = bernoulli(row.kl_scale * logits)
+  kl = p * (on - jnp.log(row.prior)) + q * (off - jnp.log1p(-row.prior))
 
   decides = row.head != Head.NONE
   skip = row.head == Head.SKIP
-  return (
-      jnp.where(decides, jnp.where(skip, bits, one), 0.0),
-      jnp.where(decides, jnp.where(skip, bits_entropy, one_entropy), 0.0),
-      jnp.where(skip, kl, 0.0),
+  terms = (
+      jnp.where(decides, jnp.where(skip, b, o), 0.0)
+      for b, o in zip(bits, one, strict=True)
   )
+  return Score(*terms, jnp.where(skip, over_bits(kl), 0.0))

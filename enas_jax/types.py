@@ -59,6 +59,7 @@ class Schedule(NamedTuple):
   bias: np.ndarray  # f32[T, K], added to the squashed logits
   scale: np.ndarray  # f32[T], the tanh constant; 0: no squashing
   prior: np.ndarray  # f32[T, K], target probability of a skip
+  kl_scale: np.ndarray  # f32[T], the skip KL is of sigmoid(kl_scale * logit)
   write: np.ndarray  # i32[T], anchor slot for this step's state
   feed: np.ndarray  # i32[T], a Feed
   feed_scale: np.ndarray  # f32[T, K], factor on the anchor that is fed
@@ -166,6 +167,11 @@ class ConfigError(Exception):
 
   def __init__(self, key: str, message: str):
     super().__init__(f"{key}: {message}")
+
+  def inside(self, block: str) -> "ConfigError":
+    """The same error of a value that lies in `block`."""
+    key, _, message = str(self).partition(": ")
+    return ConfigError(f"{block}.{key}", message)
 
 
 def lookup(key: str, name: str, choices: dict[str, Any], what: str):

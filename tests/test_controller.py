@@ -38,7 +38,7 @@ class Witness:
     self.op_weight, self.op_bias = p["op_weight"], p["op_bias"]
     self.temperature = temperature
     self.c = self.h = np.zeros_like(self.start)
-    self.log_prob = self.entropy = 0.0
+    self.log_prob = self.entropy = self.single_entropy = 0.0
 
   def step(self, u):
     z = np.concatenate([u, self.h]) @ self.lstm
@@ -59,6 +59,7 @@ class Witness:
     p = softmax(np.asarray(logits))
     self.log_prob += np.log(p[choice])
     self.entropy -= np.sum(p * np.log(p))
+    self.single_entropy -= p[choice] * np.log(p[choice])
 
 
 # A programme of 192 architectures in which every feature of a schedule occurs.
@@ -94,6 +95,7 @@ TINY = Schedule(
         ],
         np.float32,
     ),
+    kl_scale=np.array([2, 2, 2, 2, 2, 2, 2, 1], np.float32),
     # Two slots are written again; the ANCHOR step at 6 feeds its slot's old
     # content.
     write=np.array([0, 1, 2, NO_ANCHOR, NO_ANCHOR, 0, 1, NO_ANCHOR], np.int32),
@@ -131,15 +133,16 @@ def every_choice() -> np.ndarray:
 
 
 def witness_tiny(params, choices):
-  """(log-probability, entropy, skip KL): the eight rows of TINY in words."""
+  """A `Score` as a tuple: the eight rows of TINY in words."""
   w = Witness(params, TEMPERATURE)
   kl = []
 
-  def skips(z, bits, priors):
+  def skips(z, bits, priors, half=False):
     """Independent bits; the two-way logits are (-z, z)."""
     total = 0.0
     for z_j, bit, prior in zip(z, bits, priors, strict=True):
       w.choose([-z_j, z_j], int(bit))
+      z_j /= 1 + half
       off, on = softmax(np.array([-z_j, z_j]))
       total += on * np.log(on / prior) + off * np.log(off / (1 - prior))
     kl.append(total)
@@ -177,8 +180,8 @@ def witness_tiny(params, choices):
 
   w.step([3.0 * a1, 0.25 * a2][anchor - 1])
   z = 0.8 * np.tanh(w.attend([a0_new @ w.w1]))
-  skips(z, choices[7][:1], [0.7])
-  return w.log_prob, w.entropy, np.mean(kl)
+  skips(z, choices[7][:1], [0.7], half=True)
+  return w.log_prob, w.entropy, w.single_entropy, np.mean(kl)
 
 
 REWARDS = np.random.default_rng(0).normal(size=TINY_COUNT)
@@ -218,10 +221,10 @@ def test_every_feature_of_a_schedule_is_that_of_plain_numpy(tiny):
   params, choices, score = tiny
   scores, _ = score(params, choices)
   expected = [witness_tiny(params, c) for c in choices]
-  log_prob, entropy, kl = np.transpose(expected)
-  np.testing.assert_allclose(scores.log_prob, log_prob, atol=2e-5)
-  np.testing.assert_allclose(scores.entropy, entropy, atol=2e-5)
-  np.testing.assert_allclose(scores.skip_kl, kl, atol=2e-5)
+  for name, values in zip(scores._fields, np.transpose(expected), strict=True):
+    np.testing.assert_allclose(
+        getattr(scores, name), values, atol=2e-5, err_msg=name
+    )
 
 
 def test_probabilities_of_all_architectures_sum_to_one(tiny):

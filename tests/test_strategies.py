@@ -152,6 +152,12 @@ REINFORCE = {
 }
 
 
+GIVEN = np.zeros((3, 5, 3), bool)
+GIVEN[np.arange(3), 1, [2, 0, 1]] = True  # operations
+GIVEN[:, 3, :2] = [[0, 0], [1, 0], [1, 1]]  # skips
+GIVEN[np.arange(3), 4, [0, 1, 1]] = True  # anchors
+
+
 @pytest.fixture(scope="module")
 def grades():
   """(params, choices) -> scores, gradients of log_prob, of skip_kl."""
@@ -188,15 +194,11 @@ def test_reinforce_is_what_one_computes_by_hand(zero_baseline, grades, tell):
   params = {k: np.asarray(v, np.float64) for k, v in state.params.items()}
   mean = {k: np.zeros_like(v) for k, v in params.items()}
   square = {k: np.zeros_like(v) for k, v in params.items()}
-  archs = np.zeros((3, 5, 3), bool)
-  archs[np.arange(3), 1, [2, 0, 1]] = True  # operations
-  archs[:, 3, :2] = [[0, 0], [1, 0], [1, 1]]  # skips
-  archs[np.arange(3), 4, [0, 1, 1]] = True  # anchors
 
   for t in (1, 2):
     rewards = np.array([1.0, -0.5, 2.0]) * t
-    score, log_prob_grads, kl_grads = grades(state.params, archs)
-    state, metrics = tell(state, archs, jnp.asarray(rewards, jnp.float32))
+    score, log_prob_grads, kl_grads = grades(state.params, GIVEN)
+    state, metrics = tell(state, GIVEN, jnp.asarray(rewards, jnp.float32))
 
     # One reward after the other, in order; each against the baseline that
     # has already moved to it.
@@ -230,12 +232,31 @@ def test_reinforce_is_what_one_computes_by_hand(zero_baseline, grades, tell):
     )
 
 
-def test_without_a_skip_weight_no_skip_metric():
-  strategy = STRATEGIES["reinforce"](Choices())
+@pytest.mark.parametrize("space", [Choices(), Micro(nodes=1)])
+def test_only_a_space_with_skips_has_their_metrics(space):
+  strategy = STRATEGIES["reinforce"](space)
   state = strategy.init(jax.random.key(0))
-  arch = Choices.schedule.mask[None]
-  _, metrics = jax.eval_shape(strategy.tell, state, arch, jnp.ones(1))
-  assert metrics.keys() == {"reward", "reward_best", "baseline", "entropy"}
+  keys = jax.random.split(jax.random.key(1), 2)
+  archs = jax.eval_shape(jax.vmap(strategy.ask, (None, 0)), state, keys)
+  _, metrics = jax.eval_shape(strategy.tell, state, archs, jnp.ones(2))
+  names = {"reward", "reward_best", "baseline", "entropy"}
+  if Head.SKIP in space.schedule.head:
+    names |= {"skip_rate", "skip_kl"}
+  assert metrics.keys() == names
+
+
+def test_the_single_entropy_is_what_the_reward_gets_where_asked_for(grades):
+  strategy = STRATEGIES["reinforce"](
+      Choices(), single_entropy=True, **REINFORCE
+  )
+  state = strategy.init(jax.random.key(0))
+  score, _, _ = grades(state.params, GIVEN)
+  _, metrics = jax.jit(strategy.tell)(state, GIVEN, jnp.zeros(len(GIVEN)))
+  np.testing.assert_allclose(
+      metrics["entropy"], score.single_entropy.mean(), rtol=1e-6
+  )
+  assert metrics["entropy"] < 0.9 * score.entropy.mean()
+  assert metrics["skip_rate"] == 0.5
 
 
 # 1,350 architectures each: one in a thousand of the space.

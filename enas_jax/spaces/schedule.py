@@ -7,7 +7,7 @@ import numpy as np
 from enas_jax.types import Feed, Head, NO_ANCHOR, Schedule
 
 # Of `Schedule`'s row fields, in order.
-_TYPES = ["i4", "bool", "f4", "f4", "f4", "i4", "i4", "f4"]
+_TYPES = ["i4", "bool", "f4", "f4", "f4", "f4", "i4", "i4", "f4"]
 _PRIOR = 0.5  # of a step without skips: any value in (0, 1), never read
 
 
@@ -19,6 +19,7 @@ def row(
     bias: Sequence[float] = (),
     scale: float = 0.0,
     prior: float = _PRIOR,
+    kl_scale: float = 2.0,
     write: int = NO_ANCHOR,
     feed: Feed = Feed.START,
     feed_scale: Sequence[float] = (),
@@ -32,6 +33,7 @@ def row(
     bias: added to the logits of the first choices; the rest get 0.
     scale: the tanh constant; 0 for none.
     prior: target probability of a skip.
+    kl_scale: the skip KL is of sigmoid(kl_scale * logit); 2: as sampled.
     write: the anchor slot that keeps this step's state.
     feed: what the next step reads.
     feed_scale: factors on the first anchors when fed; the rest get 1.
@@ -48,6 +50,7 @@ def row(
       fill(bias, 0.0),
       scale,
       fill((), prior),
+      kl_scale,
       write,
       feed,
       fill(feed_scale, 1.0),

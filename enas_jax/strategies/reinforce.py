@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import optax
 
 from enas_jax import controller, optim
-from enas_jax.types import Params, SearchSpace, Strategy
+from enas_jax.types import Head, Params, SearchSpace, Strategy
 
 
 class ReinforceState(NamedTuple):
@@ -37,6 +37,7 @@ def reinforce(
     skip_weight: float = 0.0,
     baseline_decay: float = 0.99,
     zero_baseline: bool = False,
+    single_entropy: bool = False,
 ) -> Strategy:
   """The controller as a strategy.
 
@@ -56,8 +57,11 @@ def reinforce(
     zero_baseline: the reference's start of the baseline at 0, so that the
       first 1 / (1 - d) samples all look good; by default it starts at the
       first reward.
+    single_entropy: the reference's macro and recurrent samplers add only
+      -p log p of what was drawn (defect C4); off: the exact entropy.
   """
   schedule = space.schedule
+  bits = schedule.mask[schedule.head == Head.SKIP]
   tx = optim.reference_adam(lr, b1=b1, b2=b2, eps=eps)
 
   def init(key):
@@ -91,7 +95,8 @@ def reinforce(
               params, schedule, c, temperature=temperature
           )
       )(choices)
-      entropy = jax.lax.stop_gradient(scores.entropy)
+      entropy = scores.single_entropy if single_entropy else scores.entropy
+      entropy = jax.lax.stop_gradient(entropy)
       total = rewards + entropy_weight * entropy
       # The rewards came together, but enter the baseline one by one as in
       # the reference, each before its own advantage is taken.
@@ -113,7 +118,9 @@ def reinforce(
         "baseline": baseline[0],
         "entropy": entropy,
     }
-    if skip_weight:
+    if bits.size:
+      skips = choices[:, schedule.head == Head.SKIP]
+      metrics["skip_rate"] = skips.sum() / (len(rewards) * bits.sum())
       metrics["skip_kl"] = kl
     return ReinforceState(params, opt_state, *baseline), metrics
 
