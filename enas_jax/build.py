@@ -44,9 +44,6 @@ _WHOLE = (
     "derive.archs",
     "derive.random",
     "derive.top",
-    "space.nodes",
-    "network.cells",
-    "network.filters",
     "reinforce.hidden",
 )
 _POSITIVE = (
@@ -55,7 +52,9 @@ _POSITIVE = (
     "reinforce.eps",
     "reinforce.temperature",
 )
-_FRACTION = ("network.keep", "network.drop_path_keep")
+# Blocks whose keys are a space's: whole numbers count parts of it, and what
+# ends in `keep` is a probability.
+_OF_SPACE = ("space.", "network.")
 _DECAY = (
     "child.momentum",
     "reinforce.b1",
@@ -143,7 +142,7 @@ def experiment(config: ConfigDict) -> Experiment:
       l2=config.child.l2,
       l2_all=config.child.l2_all,
       clip=config.child.clip,
-      freeze="aux" if config.child.freeze_aux else "",
+      freeze="aux" if config.child.get("freeze_aux") else "",
   )
 
   period = child_steps + strategy_steps
@@ -251,9 +250,7 @@ def _check_retraining(config: ConfigDict) -> None:
   try:
     _checked(retraining(config, None))
   except ConfigError as error:
-    key, _, text = str(error).partition(": ")
-    key = key.replace("config", "config.retrain.config", 1)
-    raise ConfigError(key, text) from None
+    raise error.inside("config.retrain") from None
 
 
 def _space(config: ConfigDict) -> SearchSpace:
@@ -270,7 +267,10 @@ def _space(config: ConfigDict) -> SearchSpace:
       raise ConfigError(
           f"config.space.{each}", f"must be of type {wanted}, got {value!r}."
       )
-  return space(**arguments)
+  try:
+    return space(**arguments)
+  except ConfigError as error:
+    raise error.inside("config.space") from None
 
 
 def _check_numbers(config: ConfigDict) -> None:
@@ -278,11 +278,12 @@ def _check_numbers(config: ConfigDict) -> None:
     if isinstance(value, (bool, str)) or value is None:
       continue
     key = f"config.{name}"
-    if name in _WHOLE:
+    of_space = name.startswith(_OF_SPACE)
+    if name in _WHOLE or (of_space and isinstance(value, int)):
       check_whole(key, value, low=1)
     elif name in _POSITIVE:
       check_number(key, value, open_low=True)
-    elif name in _FRACTION:
+    elif of_space and name.endswith("keep"):
       check_number(key, value, high=1.0, open_low=True)
     elif name in _DECAY:
       check_number(key, value, high=1.0, open_high=True)

@@ -14,6 +14,7 @@ _SMALL = {
     "data.eval_batch": 64,
     "data.size": 8,
     "augment.pad": 1,
+    "space.layers": 3,
     "network.cells": 1,
     "network.filters": 4,
     "child.batch": 32,
