@@ -114,16 +114,18 @@ class FactorizedReduction(nn.Module):
 
 
 class SeparableConv(nn.Module):
-  """Two stacks of ReLU, depthwise, pointwise, BN; the stride on the first."""
+  """Stacks of ReLU, depthwise, pointwise, BN; the stride on the first."""
 
   channels: int
   size: int
   stride: int
   track: bool
+  stacks: int = 2
 
   @nn.compact
   def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-    for stack, stride in enumerate((self.stride, 1)):
+    for stack in range(self.stacks):
+      stride = 1 if stack else self.stride
       depthwise = self.param(
         f"depthwise_{stack}",
         he_normal(self.size**2),

@@ -1,5 +1,6 @@
 """The search spaces by name. A new one is a file and a line here."""
 
+from enas_jax.spaces.macro import Macro
 from enas_jax.spaces.micro import Micro
 
-SPACES = {"micro": Micro}
+SPACES = {"macro": Macro, "micro": Micro}

@@ -1,0 +1,53 @@
+"""Final training of a macro architecture on CIFAR-10 (paper §3.2, Table 2).
+
+  python -m enas_jax.main --config=configs/cifar_macro_final.py \\
+      --config.arch=W/arch.json --workdir=F
+
+96 filters, doubled at each halving, 310 epochs of 500 steps (batch 100) on all
+50,000 training images. Without --config.arch it is the published network of 24
+layers; users of the reference reach about 3.9 to 4.0 % test error with its
+full convolutions (--config.network.plain_convs), 42.6 million parameters.
+
+A searched network of 12 layers trains as it is. --config.network.stretch=2
+builds every layer twice in a row, with its operation and its skips; a skip
+reads the last copy of the layer it read.
+
+Variants as in cifar_micro.py.
+"""
+
+import ml_collections
+
+from configs import cifar_micro_final
+from enas_jax.variants import parse
+
+
+def get_config(variant: str = "") -> ml_collections.ConfigDict:
+  variants = parse(variant)
+  faithful = variants.profile == "faithful"
+  config = cifar_micro_final.get_config(variant)
+  config.epochs = 310
+  # A preset (enas_macro_24, or with --config.space.layers=12 enas_macro_12),
+  # the path of an arch.json, or the integers themselves.
+  config.arch = "enas_macro_24"
+  config.task = {"name": "classification"}
+  config.space = {
+      "name": "macro",
+      "layers": 24,
+      "operations": "conv_3x3,sep_conv_3x3,conv_5x5,sep_conv_5x5,avg_pool_3x3"
+      ",max_pool_3x3",
+  }
+  config.network = {
+      "final": True,
+      "filters": 96,
+      "widen": 2,
+      "concat": True,  # False: skips by a sum, as in the search, M4
+      "plain_convs": faithful,  # M2
+      "stretch": 1,
+      "keep": 0.5,
+  }
+  config.child.update(batch=100, lr_min=1e-3)
+  del config.child.freeze_aux
+  if variants.smoke:
+    variants.shrink(config)
+    config.arch = "0 1 1 4 1 1"
+  return config
