@@ -1,10 +1,11 @@
 """What does one compiled program for every architecture cost?
 
-  python -m experiments.speed [--cells=6 --filters=20 --batch=160]
+  python -m experiments.speed --space=micro --size=small
 
-Times a whole child step (augmentation, forward, backward, Nesterov) of the
-micro space on CIFAR-sized noise: the architecture as a traced array, against
-the same architecture compiled statically, interleaved. Prints one JSON line.
+Times a whole child step (augmentation, forward, backward, Nesterov) of a space
+on CIFAR-sized noise: the architecture as a traced array, against the same
+architecture compiled statically, interleaved; and the reward of a batch.
+Prints one JSON object on the last line.
 """
 
 import json
@@ -23,9 +24,22 @@ from enas_jax.strategies import STRATEGIES
 from enas_jax.tasks import TASKS
 from enas_jax.types import Strategy
 
-_CELLS = flags.DEFINE_integer("cells", 2, "Normal cells.")
-_FILTERS = flags.DEFINE_integer("filters", 16, "Channels of the first cells.")
-_BATCH = flags.DEFINE_integer("batch", 64, "Images of a step.")
+# (batch, arguments of the space, of its network)
+_SIZES = {
+    "micro": {
+        "small": (64, {}, {"cells": 2, "filters": 16}),
+        "paper": (160, {}, {"cells": 6, "filters": 20}),
+    },
+    "macro": {
+        "small": (64, {"layers": 6}, {"filters": 16}),
+        "paper": (128, {"layers": 12}, {"filters": 36}),
+    },
+}
+
+_SPACE = flags.DEFINE_enum("space", "micro", list(_SIZES), "Search space.")
+_SIZE = flags.DEFINE_enum(
+    "size", "small", ["small", "paper"], "The paper's size, or one of seconds."
+)
 _ARCHS = flags.DEFINE_integer("archs", 20, "Random architectures.")
 _STATIC = flags.DEFINE_integer("static", 20, "How many of them compiled alone.")
 _REPEAT = flags.DEFINE_integer("repeat", 5, "Timed steps of each, the median.")
@@ -46,26 +60,19 @@ def _compile(step, *args):
   return compiled, time.perf_counter() - start
 
 
-def _median(run) -> float:
+def _seconds(run) -> float:
+  start = time.perf_counter()
   jax.block_until_ready(run())
-  times = []
-  for _ in range(_REPEAT.value):
-    start = time.perf_counter()
-    jax.block_until_ready(run())
-    times.append(time.perf_counter() - start)
-  return float(np.median(times))
+  return time.perf_counter() - start
 
 
 def main(_) -> None:
-  batch = _BATCH.value
+  batch, arguments, sizes = _SIZES[_SPACE.value][_SIZE.value]
   train, held = _source(4 * batch).search(
       batch=batch, valid=batch, pad=4, flip=True, cutout=0, cutout_corner=False
   )
-  space = SPACES["micro"]()
-  network = space.network(
-      classes=10, cells=_CELLS.value, filters=_FILTERS.value
-  )
-  task = TASKS["classification"](network)
+  space = SPACES[_SPACE.value](**arguments)
+  task = TASKS["classification"](space.network(classes=10, **sizes))
   tx = optim.child(lambda count: 0.05, momentum=0.9, l2=1e-4)
   row = jax.tree.map(lambda leaf: leaf[0], train.rows(None))
   uniform = STRATEGIES["random"](space)
@@ -110,26 +117,36 @@ def main(_) -> None:
     )
 
   rewarded, _ = _compile(score, state, held.arrays, row)
-  dynamic, static, rewards, static_compile = [], [], [], []
+  dynamic, static, rewards, static_compile, static_memory = [], [], [], [], []
   for index, arch in enumerate(archs):
     asked = state._replace(strategy=jax.tree.map(jnp.asarray, arch))
-    alone = None
+    programs = {
+        "dynamic": lambda: traced(asked, *args[1:]),  # noqa: B023
+        "reward": lambda: rewarded(asked, held.arrays, row),  # noqa: B023
+    }
     if index < _STATIC.value:
       fixed = STRATEGIES["fixed"](space, arch=arch)
       alone, seconds = _compile(step(fixed), asked, *args[1:])
       static_compile.append(seconds)
-    dynamic.append(_median(lambda: traced(asked, *args[1:])))  # noqa: B023
-    scored = (asked, held.arrays, row)
-    rewards.append(_median(lambda: rewarded(*scored)))  # noqa: B023
-    if alone:
-      static.append(_median(lambda: alone(asked, *args[1:])))  # noqa: B023
+      static_memory.append(alone.memory_analysis().temp_size_in_bytes)
+      programs["static"] = lambda: alone(asked, *args[1:])  # noqa: B023
+    for run in programs.values():
+      _seconds(run)
+    times = {name: [] for name in programs}
+    for _ in range(_REPEAT.value):
+      for name, run in programs.items():
+        times[name].append(_seconds(run))
+    dynamic.append(np.median(times["dynamic"]))
+    rewards.append(np.median(times["reward"]))
+    if "static" in times:
+      static.append(np.median(times["static"]))
   result = {
-      "cells": _CELLS.value,
-      "filters": _FILTERS.value,
-      "batch": batch,
+      "space": _SPACE.value,
+      "size": _SIZE.value,
       "archs": _ARCHS.value,
       "step_ms": 1e3 * float(np.median(dynamic)),
       "reward_ms": 1e3 * float(np.median(rewards)),
+      "items_per_second": batch / float(np.median(dynamic)),
       "compile_s": compile_seconds,
       "temporary_mb": memory / 1e6,
       "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3,
@@ -139,9 +156,11 @@ def main(_) -> None:
   }
   if static:
     pairs = np.asarray(dynamic[: len(static)]) / np.asarray(static)
-    result["static_ms"] = 1e3 * float(np.median(static))
-    result["dynamic_over_static"] = float(pairs.mean())
+    result["static_step_ms"] = 1e3 * float(np.median(static))
+    result["traced_over_static"] = float(pairs.mean())
+    result["pairs"] = np.round(pairs, 3).tolist()
     result["static_compile_s"] = float(np.median(static_compile))
+    result["static_temporary_mb"] = max(static_memory) / 1e6
   print(json.dumps(result))
 
 
