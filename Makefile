@@ -10,7 +10,7 @@ demo: .venv/demo
 	  --workdir=runs/digits_micro
 
 test: .venv/test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses=2 --dist=loadfile
 
 lint: .venv/test
 	$(BIN)/ruff check .
