@@ -9,7 +9,9 @@ Children of the reference score 0.74 to 0.87 on one batch near the end, by
 shared weights. Retrained, the paper's best network reaches 4.23 % test error,
 3.87 % with more filters.
 
-Variants as in cifar_micro.py.
+Variants as in cifar_micro.py; the faithful profile has neither the choice of
+operations without effect (defect M1) nor the moving averages by which the
+reference scores its children, a mixture over all of them.
 """
 
 import ml_collections

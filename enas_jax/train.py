@@ -343,6 +343,7 @@ def _line(values: dict[str, float]) -> str:
       "controller/reward": "reward {:.3f}",
       "controller/reward_best": "best {:.3f}",
       "controller/entropy": "entropy {:.2f}",
+      "controller/skip_rate": "skips {:.0%}",
       "test/accuracy": "test {:.2%}",
       "images_per_second": "{:,.0f} images/s",
   }
