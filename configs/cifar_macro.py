@@ -17,6 +17,7 @@ reference scores its children, a mixture over all of them.
 import ml_collections
 
 from configs import cifar_micro
+from enas_jax.spaces.macro import Macro
 from enas_jax.variants import parse
 
 
@@ -30,8 +31,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
       "name": "macro",
       "layers": 12,
       # Between commas, numbered in this order.
-      "operations": "conv_3x3,sep_conv_3x3,conv_5x5,sep_conv_5x5,avg_pool_3x3"
-      ",max_pool_3x3",
+      "operations": Macro.operations,
       "scale": 1.5,
       "skip_target": 0.4,
       "kl_of_half": faithful,  # M5

@@ -18,6 +18,7 @@ Variants as in cifar_micro.py.
 import ml_collections
 
 from configs import cifar_micro_final
+from enas_jax.spaces.macro import Macro
 from enas_jax.variants import parse
 
 
@@ -26,15 +27,14 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
   faithful = variants.profile == "faithful"
   config = cifar_micro_final.get_config(variant)
   config.epochs = 310
-  # A preset (enas_macro_24, or with --config.space.layers=12 enas_macro_12),
-  # the path of an arch.json, or the integers themselves.
+  # A preset (enas_macro_24, enas_macro_12), the path of an arch.json, or the
+  # integers themselves; of these, space.layers many layers.
   config.arch = "enas_macro_24"
   config.task = {"name": "classification"}
   config.space = {
       "name": "macro",
       "layers": 24,
-      "operations": "conv_3x3,sep_conv_3x3,conv_5x5,sep_conv_5x5,avg_pool_3x3"
-      ",max_pool_3x3",
+      "operations": Macro.operations,
   }
   config.network = {
       "final": True,
@@ -49,5 +49,5 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
   del config.child.freeze_aux
   if variants.smoke:
     variants.shrink(config)
-    config.arch = "0 1 1 4 1 1"
+    config.arch = "0 1 1 4 1 1"  # any one
   return config

@@ -23,7 +23,7 @@ def parse(key: str, text: str, space: SearchSpace) -> Arch:
   """
   found = read(key, text)
   if text in space.presets:
-    values = space.presets[text]
+    values = space.presets[text].encoding
   elif found:
     values = found["encoding"]
   elif re.fullmatch(r"[\s\d,\[\]-]+", text):

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import dataclasses
 import hashlib
 import json
+import math
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -52,9 +53,6 @@ _POSITIVE = (
     "reinforce.eps",
     "reinforce.temperature",
 )
-# Blocks whose keys are a space's: whole numbers count parts of it, and what
-# ends in `keep` is a probability.
-_OF_SPACE = ("space.", "network.")
 _DECAY = (
     "child.momentum",
     "reinforce.b1",
@@ -173,7 +171,8 @@ def experiment(config: ConfigDict) -> Experiment:
 def settled(config: ConfigDict) -> ConfigDict:
   """A copy of `config` whose arch is integers, with the space they are of.
 
-  So the record of a run says what it trains, whatever becomes of the file.
+  A file and a preset bring their space with them. So the record of a run says
+  what it trains, whatever becomes of the file.
 
   Raises:
     ConfigError: the file is no `arch.json`, or of a space this cannot be.
@@ -190,6 +189,9 @@ def settled(config: ConfigDict) -> ConfigDict:
           f" config of {config.space.name!r}.",
       )
     config.space = found["space"]
+  preset = _space_type(config).presets.get(config.arch)
+  if preset:
+    config.space.update(preset.space)
   space = _space(config)
   arch = archs.parse("config.arch", config.arch, space)
   config.arch = " ".join(map(str, space.flatten(arch)))
@@ -242,7 +244,9 @@ def _checked(config: ConfigDict):
         "only 'fixed' goes with a config that has an arch, and with no other,"
         f" got {config.strategy.name!r}.",
     )
-  return _space(config), strategy_fn, task_fn
+  space = _space(config)
+  _check_fields("config.network", space.module, config.network)
+  return space, strategy_fn, task_fn
 
 
 def _check_retraining(config: ConfigDict) -> None:
@@ -253,38 +257,55 @@ def _check_retraining(config: ConfigDict) -> None:
     raise error.inside("config.retrain") from None
 
 
-def _space(config: ConfigDict) -> SearchSpace:
+def _space_type(config: ConfigDict) -> type[SearchSpace]:
   name = config.space.name
-  space = lookup("config.space.name", name, SPACES, "search space")
+  return lookup("config.space.name", name, SPACES, "search space")
+
+
+def _space(config: ConfigDict) -> SearchSpace:
+  space = _space_type(config)
   arguments = _arguments(config.space)
-  known = {field.name: field.default for field in dataclasses.fields(space)}
-  for each, value in arguments.items():
-    if each not in known:
-      near = suggest(each, known)
-      raise ConfigError(f"config.space.{each}", f"no such key. {near}")
-    if type(value) is not type(known[each]):
-      wanted = type(known[each]).__name__
-      raise ConfigError(
-          f"config.space.{each}", f"must be of type {wanted}, got {value!r}."
-      )
+  _check_fields("config.space", space, arguments)
   try:
     return space(**arguments)
   except ConfigError as error:
     raise error.inside("config.space") from None
 
 
+def _check_fields(block: str, of: type, values) -> None:
+  """Checks a block of the config by the types of a dataclass's fields.
+
+  An int counts parts, at least one; a float whose name ends in `keep` is a
+  probability, any other is not negative.
+  """
+  known = {field.name: field.type for field in dataclasses.fields(of)}
+  for name, value in values.items():
+    key = f"{block}.{name}"
+    if name not in known:
+      raise ConfigError(key, f"no such key. {suggest(name, known)}")
+    if known[name] is float:
+      keep = name.endswith("keep")
+      high = 1.0 if keep else math.inf
+      check_number(key, value, high=high, open_low=keep)
+    elif type(value) is not known[name]:
+      wanted = known[name].__name__
+      raise ConfigError(key, f"must be of type {wanted}, got {value!r}.")
+    elif known[name] is int:
+      check_number(key, value, low=1)
+
+
 def _check_numbers(config: ConfigDict) -> None:
   for name, value in flat(config).items():
+    # The fields of a space and its network are checked by their types.
+    if name.startswith(("space.", "network.")):
+      continue
     if isinstance(value, (bool, str)) or value is None:
       continue
     key = f"config.{name}"
-    of_space = name.startswith(_OF_SPACE)
-    if name in _WHOLE or (of_space and isinstance(value, int)):
+    if name in _WHOLE:
       check_whole(key, value, low=1)
     elif name in _POSITIVE:
       check_number(key, value, open_low=True)
-    elif of_space and name.endswith("keep"):
-      check_number(key, value, high=1.0, open_low=True)
     elif name in _DECAY:
       check_number(key, value, high=1.0, open_high=True)
     elif name == "seed":

@@ -1,7 +1,7 @@
 """Derive: the best of many architectures by their shared weights (§2.2).
 
 The reference leaves this to the reader of its log. Here M architectures of the
-trained policy, and as many uniformly random ones, are scored alike on the
+trained policy, and as many random ones, are scored alike on the
 whole validation split.
 """
 
@@ -149,7 +149,7 @@ def _show(config, ranked, metric, display) -> None:
       (
           "rank",
           f"policy ({len(ranked[POLICY])})",
-          f"uniformly random ({len(ranked[RANDOM])})",
+          f"random ({len(ranked[RANDOM])})",
       ),
       rows,
   )

@@ -4,7 +4,7 @@ Shapes in the docstrings of this package are written with these letters:
 
   B batch, C channels, D the two inputs of a node, H W height and width,
   N computed nodes of a cell, O operations, T controller steps,
-  K choices of a controller step (and anchor slots), M architectures,
+  K choices of a controller step (and anchor slots), L layers, M architectures,
   E hidden size of the controller.
 
 Records, protocols and the errors that users see; no other file of the package
@@ -67,11 +67,19 @@ class Schedule(NamedTuple):
   op_bias: np.ndarray | None
 
 
+class Preset(NamedTuple):
+  """A published architecture."""
+
+  space: dict[str, Any]  # arguments of the space that it is of
+  encoding: list[int]
+
+
 class SearchSpace(Protocol):
   """A set of architectures; a frozen dataclass with these members."""
 
   schedule: Schedule
-  presets: dict[str, list[int]]  # published architectures, by name
+  presets: dict[str, "Preset"]  # of the class: published ones, by name
+  module: type  # of its network; the fields are the keys of config.network
 
   def decode(self, choices) -> Arch:
     """bool[T, K] -> Arch; traceable."""

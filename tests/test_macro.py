@@ -14,11 +14,15 @@ from test_spaces import count, filled, hosted, images, random_choices
 
 from enas_jax import controller
 from enas_jax.spaces import macro as macro_file
-from enas_jax.spaces.macro import FinalLayer, Macro, MacroArch, SharedLayer
+from enas_jax.spaces.macro import (
+    FinalLayer,
+    Macro,
+    MacroArch,
+    Merge,
+    SharedLayer,
+)
 from enas_jax.strategies import STRATEGIES
 from enas_jax.types import ConfigError, Head, NO_ANCHOR
-
-FOUR = "conv_3x3,sep_conv_3x3,conv_5x5,sep_conv_5x5"
 
 
 @pytest.fixture
@@ -35,8 +39,9 @@ def shapes(network, arch, size=32):
 
 
 def preset(layers):
-  space = Macro(layers=layers)
-  return space, space.unflatten(space.presets[f"enas_macro_{layers}"])
+  found = Macro.presets[f"enas_macro_{layers}"]
+  space = Macro(**found.space)
+  return space, space.unflatten(found.encoding)
 
 
 def test_shared_network_is_the_references():
@@ -64,16 +69,6 @@ def test_final_network_is_the_references(plain, parameters):
   assert count(shapes(network, arch)) == parameters
   histogram = np.bincount(arch.ops).tolist()
   assert (histogram, arch.skips.sum()) == ([8, 2, 9, 5], 98)
-
-
-def test_the_published_layers_are_of_a_space_of_four_operations_too():
-  four = Macro(layers=24, operations=FOUR)
-  chex.assert_trees_all_equal(
-      four.unflatten(four.presets["enas_macro_24"]), preset(24)[1]
-  )
-  # The other one pools.
-  assert not Macro(layers=12, operations=FOUR).presets
-  assert not Macro(layers=7).presets
 
 
 def test_the_controller_starts_at_the_entropies_of_the_reference():
@@ -133,8 +128,8 @@ def test_a_constant_reward_leaves_the_skips_at_their_target(target, half, rate):
 
 def test_bits_attend_to_what_decided_their_tensor_or_one_layer_off():
   right, shifted = Macro().schedule, Macro(shifted_anchors=True).schedule
-  assert right.write[1::2].tolist() == [*range(1, 12), NO_ANCHOR]
-  assert shifted.write[1::2].tolist() == list(range(12))
+  assert right.write[1::2].tolist() == [*range(1, 11), *[NO_ANCHOR] * 2]
+  assert shifted.write[1::2].tolist() == [*range(11), NO_ANCHOR]
   for schedule in (right, shifted):
     assert np.all(schedule.write[0::2] == NO_ANCHOR)
     assert schedule.mask[1::2].sum(1).tolist() == list(range(12))
@@ -163,7 +158,7 @@ def test_exactly_the_chosen_weights_have_a_gradient(macro, seed):
         assert np.any(grad) == mine, name
 
 
-def test_the_guard_catches_a_choice_that_always_takes_the_last():
+def test_the_guard_catches_a_choice_that_always_takes_the_last(macro):
   # Defect M1 of the reference: its branches are closures over one variable.
   def last(call, args, kwargs, context):
     layer = isinstance(context.module, SharedLayer)
@@ -172,11 +167,12 @@ def test_the_guard_catches_a_choice_that_always_takes_the_last():
       args = x, jnp.full_like(op, len(context.module.names) - 1)
     return call(*args, **kwargs)
 
+  small = test_spaces.SMALL["macro"]
+  test_spaces.test_every_single_choice_shows(macro, small)
   broken = test_spaces.Supernet("macro")
-  with nn.intercept_methods(last), pytest.raises(AssertionError):
-    test_spaces.test_every_single_choice_shows(
-        broken, test_spaces.SMALL["macro"]
-    )
+  refused = pytest.raises(AssertionError, match="tensor 1 = ")
+  with nn.intercept_methods(last), refused:
+    test_spaces.test_every_single_choice_shows(broken, small)
 
 
 def test_a_search_may_concatenate_too():
@@ -263,47 +259,98 @@ def test_all_six_operations_train_in_the_final_network():
   )
 
 
+def normed(y, eps=1e-5):
+  return (y - y.mean((0, 1, 2))) / np.sqrt(y.var((0, 1, 2)) + eps)
+
+
+def convolved(y, kernel, groups=1):
+  return jax.lax.conv_general_dilated(
+      y,
+      kernel,
+      (1, 1),
+      "SAME",
+      dimension_numbers=("NHWC", "HWIO", "NHWC"),
+      feature_group_count=groups,
+  )
+
+
+def pooled(y, name):
+  def window(a, start, combine):
+    ones = (1, 1, 1, 1)
+    return jax.lax.reduce_window(a, start, combine, (1, 3, 3, 1), ones, "SAME")
+
+  if name == "max_pool_3x3":
+    return window(y, -np.inf, jax.lax.max)
+  return window(y, 0.0, jax.lax.add) / window(y * 0 + 1, 0.0, jax.lax.add)
+
+
+def inputs(seed=1):
+  # Of small variance, so that each norm's epsilon shows.
+  rng = np.random.default_rng(seed)
+  return jnp.asarray(0.03 * rng.normal(size=(2, 6, 6, 4)), jnp.float32)
+
+
+@pytest.mark.parametrize("plain", [False, True])
 @pytest.mark.parametrize("name", Macro().names)
-def test_a_final_layer_is_what_the_specification_says(name):
-  # Against plain numpy and XLA: relu, 1 x 1, norm, relu, operation, norm.
-  space = Macro()
-  layer = FinalLayer(space.names, False)
-  rng = np.random.default_rng(1)
-  x = jnp.asarray(rng.normal(size=(2, 6, 6, 4)), jnp.float32)
-  op = space.names.index(name)
-  variables = layer.init(jax.random.key(0), x, op, train=True)
-  out, _ = layer.apply(variables, x, op, train=True, mutable=["averages"])
+def test_a_final_layer_is_what_the_specification_says(name, plain):
+  layer, x = FinalLayer(name, plain), inputs()
+  variables = layer.init(jax.random.key(0), x, train=True)
+  out, _ = layer.apply(variables, x, train=True, mutable=["averages"])
   params = variables["params"]
-
-  def norm(y):
-    return (y - y.mean((0, 1, 2))) / np.sqrt(y.var((0, 1, 2)) + 1e-5)
-
-  def convolve(y, kernel, groups=1):
-    return jax.lax.conv_general_dilated(
-        y, kernel, (1, 1), "SAME",
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        feature_group_count=groups,
-    )
-
-  entry = params["Conv_0"]["kernel"]
-  y = norm(convolve(jax.nn.relu(x), entry))
-  if name == "avg_pool_3x3":
-    ones = jnp.ones_like(y)
-    window = lambda a: jax.lax.reduce_window(  # noqa: E731
-        a, 0.0, jax.lax.add, (1, 3, 3, 1), (1, 1, 1, 1), "SAME"
-    )
-    y = window(y) / window(ones)
-  elif name == "max_pool_3x3":
-    y = jax.lax.reduce_window(
-        y, -np.inf, jax.lax.max, (1, 3, 3, 1), (1, 1, 1, 1), "SAME"
-    )
-  elif name.startswith("sep"):
+  y = normed(convolved(jax.nn.relu(x), params["Conv_0"]["kernel"]))
+  if "pool" in name:
+    y = pooled(y, name)
+  elif name.startswith("sep") and not plain:
     own = params["SeparableConv_0"]
-    y = convolve(jax.nn.relu(y), own["depthwise_0"][:, :, None], groups=4)
-    y = norm(convolve(y, own["pointwise_0"][None, None]))
+    y = convolved(jax.nn.relu(y), own["depthwise_0"][:, :, None], groups=4)
+    y = normed(convolved(y, own["pointwise_0"][None, None]))
   else:
-    y = norm(convolve(jax.nn.relu(y), params["Conv_1"]["kernel"]))
+    y = normed(convolved(jax.nn.relu(y), params["Conv_1"]["kernel"]))
   np.testing.assert_allclose(out, y, atol=2e-4)
+
+
+@pytest.mark.parametrize("name", Macro().names)
+def test_a_shared_layer_is_what_the_specification_says(name):
+  names, x = Macro().names, inputs()
+  op = names.index(name)
+  layer = SharedLayer(names)
+  params = layer.init(jax.random.key(0), x, np.int32(op), train=True)["params"]
+  out = layer.apply({"params": params}, x, np.int32(op), train=True)
+  y = convolved(x, params["entry"][op][None, None])
+  y = jax.nn.relu(normed(y))
+  if "pool" in name:
+    y = pooled(y, name)
+  elif name.startswith("sep"):
+    y = convolved(y, params[f"{name}_depthwise"][:, :, None], groups=4)
+    y = convolved(y, params[f"{name}_pointwise"][None, None])
+    y = jax.nn.relu(normed(y, 1e-3))
+  else:
+    y = jax.nn.relu(normed(convolved(y, params[name]), 1e-3))
+  np.testing.assert_allclose(out, y, atol=2e-4)
+
+
+@pytest.mark.parametrize("track", [False, True])
+@pytest.mark.parametrize("concat", [False, True])
+@pytest.mark.parametrize("bits", [[0, 0], [1, 0], [1, 1]])
+def test_a_merge_is_what_the_specification_says(bits, concat, track):
+  x, *tensors = (inputs(seed) for seed in range(3))
+  bits = np.array(bits, np.int32)
+  merge = Merge(concat, track)
+  args = x, tensors, bits
+  variables = merge.init(jax.random.key(0), *args, train=True)
+  out = merge.apply(variables, *args, train=True, mutable=["averages"])[0]
+  read = [t for t, bit in zip(tensors, bits, strict=True) if bit]
+  if not concat:
+    y = sum(read, x)
+  elif track:
+    y = jax.nn.relu(jnp.concatenate([*read, x], -1))
+    y = convolved(y, variables["params"]["Conv_0"]["kernel"])
+  else:
+    mix = variables["params"]["mix"]
+    rows = [mix[i] for i in np.flatnonzero(bits)] + [mix[2]]
+    y = jax.nn.relu(jnp.concatenate([*read, x], -1))
+    y = convolved(y, jnp.concatenate(rows)[None, None])
+  np.testing.assert_allclose(out, normed(y), atol=2e-4)
 
 
 def test_a_stretched_network_repeats_each_layer_and_reads_the_last_copy():
@@ -313,8 +360,7 @@ def test_a_stretched_network_repeats_each_layer_and_reads_the_last_copy():
   # Tensor i is 2 i now: layer 1 read tensor 0, layer 2 read tensor 1.
   read = [np.flatnonzero(row).tolist() for row in skips]
   assert read == [[], [], [0], [0], [2], [2]]
-  space = Macro(layers=6)
-  arch_6 = MacroArch(ops, skips)
+  space, arch_6 = Macro(layers=6), MacroArch(ops, skips)
   chex.assert_trees_all_equal(space.unflatten(space.flatten(arch_6)), arch_6)
   long = Macro(layers=3).network(classes=3, final=True, filters=4, stretch=2)
   same = space.network(classes=3, final=True, filters=4)
@@ -322,7 +368,7 @@ def test_a_stretched_network_repeats_each_layer_and_reads_the_last_copy():
 
 
 @pytest.mark.parametrize("values, message", [
-    ([0, 1], "3 integers make an architecture of 2 layers, got 2"),
+    ([0, 1], "3 integers make an architecture of 2 layers .*, got 2"),
     ([0, 6, 1], "layer 1: operation 6 is not one of 0..5"),
     ([-1, 0, 1], "layer 0: operation -1 is not one of 0..5"),
     ([0, 0, 2], "layer 1: skip bit 0 is 2, not 0 or 1"),
@@ -336,6 +382,7 @@ def test_what_is_no_architecture_is_refused(values, message):
     ({"operations": "conv_3x3,conv_4x4"}, "operations: .*'conv_4x4'. Choices"),
     ({"operations": ""}, "operations: .*''"),
     ({"operations": "conv_3x5"}, "operations: .*'conv_3x5'"),
+    ({"operations": "conv_3x3,conv_3x3"}, "operations: each once at most"),
     ({"skip_target": 1.0}, "skip_target: must be > 0 and < 1, got 1.0"),
 ])
 def test_what_is_no_space_is_refused(arguments, message):

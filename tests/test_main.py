@@ -141,7 +141,7 @@ CASES = [
     (
         [SEARCH, W, "--config.space.name=mcro"],
         "config.space.name: unknown search space 'mcro'. Did you mean 'micro'?"
-        " Choices: micro.",
+        " Choices: macro, micro.",
     ),
     (
         [SEARCH, W, "--config.strategy.name=reinforced"],

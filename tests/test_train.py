@@ -330,7 +330,7 @@ def test_splits_of_a_search_share_no_image():
 
 def test_the_integers_of_a_preset_read_like_its_name():
   space = build.SPACES["micro"]()
-  text = " ".join(map(str, space.presets["enas_micro"]))
+  text = " ".join(map(str, space.presets["enas_micro"].encoding))
   named = arch.parse("config.arch", "enas_micro", space)
   spelt = arch.parse("config.arch", text, space)
   assert space.flatten(named) == space.flatten(spelt)

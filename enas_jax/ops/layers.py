@@ -31,7 +31,7 @@ def he_normal(fan_in) -> Callable:
     size = math.prod(shape)
     unit = jnp.concatenate([
         _unit_normals(jax.random.fold_in(key, i))
-        for i in range(math.ceil(size / _DRAW))
+        for i in range(max(1, math.ceil(size / _DRAW)))
     ])
     return unit[:size].reshape(shape) * jnp.asarray(std, dtype)
 
@@ -95,7 +95,7 @@ class Conv(nn.Module):
 
 
 class FactorizedReduction(nn.Module):
-  """Halves height and width, to `channels` (ENAS §2.2; reference: micro).
+  """Halves height and width, to `channels` (ENAS §2.2).
 
   Only the even/even and the odd/odd positions are read, as in the reference.
   """

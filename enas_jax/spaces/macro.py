@@ -26,7 +26,7 @@ published architecture: 42,559,392 with `plain_convs`, else 30,947,424).
 import dataclasses
 import functools
 import re
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from flax import linen as nn
 import jax
@@ -35,13 +35,29 @@ import numpy as np
 
 from enas_jax.ops import choose, conv, layers, norm, pool
 from enas_jax.spaces import schedule as rows
-from enas_jax.types import ConfigError, Feed, Head, NO_ANCHOR, Schedule
+from enas_jax.types import (
+    ConfigError,
+    Feed,
+    Head,
+    NO_ANCHOR,
+    Preset,
+    Schedule,
+)
 
 _OPERATION = re.compile(r"(sep_)?conv_([357])x\2|(avg|max)_pool_3x3")
-_EPS = 1e-3  # of the norm after a convolution, in the shared network
+_FOUR = "conv_3x3,sep_conv_3x3,conv_5x5,sep_conv_5x5"
+_SIX = f"{_FOUR},avg_pool_3x3,max_pool_3x3"
+# Of the norm behind a convolution of the shared network; elsewhere 1e-5. The
+# reference's two kinds of batch norm differ in this, too.
+_EPS = 1e-3
+
+
+def _integers(text: str) -> list[int]:
+  return [int(word) for word in text.split()]
+
 
 # Reference cifar10_macro_final.sh: layer by layer, the operation and the bits.
-_PUBLISHED = """
+_PUBLISHED = _integers("""
   0
   3 0
   0 1 0
@@ -66,9 +82,9 @@ _PUBLISHED = """
   3 0 1 0 1 1 0 0 1 0 1 1 0 1 1 0 1 0 0 1 0 0
   0 1 0 1 0 1 0 0 0 0 0 0 0 0 1 0 1 0 0 1 0 0 0
   0 1 1 0 0 0 1 1 1 0 1 0 0 0 1 0 1 0 0 1 1 0 0 0
-"""
+""")
 # The best of a search with the reference (its issue 105): 0.906 on one batch.
-_FOUND = """
+_FOUND = _integers("""
   1
   4 0
   2 0 0
@@ -81,7 +97,7 @@ _FOUND = """
   0 0 0 0 0 0 0 0 0 1
   5 1 0 0 0 1 1 0 1 1 0
   0 0 1 0 0 0 0 1 1 0 0 0
-"""
+""")
 
 
 class MacroArch(NamedTuple):
@@ -110,9 +126,7 @@ class Macro:
   """
 
   layers: int = 12
-  operations: str = (
-      "conv_3x3,sep_conv_3x3,conv_5x5,sep_conv_5x5,avg_pool_3x3,max_pool_3x3"
-  )
+  operations: str = _SIX
   scale: float = 1.5
   skip_target: float = 0.4
   kl_of_half: bool = False
@@ -126,6 +140,10 @@ class Macro:
             f"unknown operation {name!r}. Choices: conv_KxK and sep_conv_KxK"
             " with K of 3, 5 or 7, avg_pool_3x3, max_pool_3x3.",
         )
+    if len(set(self.names)) < len(self.names):
+      raise ConfigError(
+          "operations", f"each once at most, got {self.operations!r}."
+      )
     if not 0 < self.skip_target < 1:
       raise ConfigError(
           "skip_target", f"must be > 0 and < 1, got {self.skip_target!r}."
@@ -133,21 +151,17 @@ class Macro:
 
   @property
   def names(self) -> tuple[str, ...]:
-    """The operations."""
+    """The operations one by one."""
     return tuple(self.operations.split(","))
 
+  presets: ClassVar = {
+      "enas_macro_24": Preset({"layers": 24, "operations": _FOUR}, _PUBLISHED),
+      "enas_macro_12": Preset({"layers": 12, "operations": _SIX}, _FOUND),
+  }
+
   @property
-  def presets(self) -> dict[str, list[int]]:
-    known = {"enas_macro_24": _PUBLISHED, "enas_macro_12": _FOUND}
-    out = {}
-    for name, text in known.items():
-      values = [int(v) for v in text.split()]
-      try:
-        self.unflatten(values)
-      except ValueError:
-        continue
-      out[name] = values
-    return out
+  def module(self) -> type:
+    return MacroNetwork
 
   @functools.cached_property
   def schedule(self) -> Schedule:
@@ -161,9 +175,9 @@ class Macro:
           scale=self.scale,
           feed=Feed.OP,
       )
-      # Nothing reads what the last layer would write.
       slot = layer if self.shifted_anchors else layer + 1
-      write = slot if slot < self.layers else NO_ANCHOR
+      # Layer L - 1 reads the slots below L - 1, and nothing comes after it.
+      write = slot if slot < self.layers - 1 else NO_ANCHOR
       skips = row(
           head=Head.SKIP,
           choices=layer,
@@ -198,8 +212,8 @@ class Macro:
     size = self.layers * (self.layers + 1) // 2
     if len(values) != size:
       raise ValueError(
-          f"{size} integers make an architecture of {self.layers} layers, got"
-          f" {len(values)}"
+          f"{size} integers make an architecture of {self.layers} layers"
+          f" (config.space.layers), got {len(values)}"
       )
     ops = np.zeros(self.layers, np.int32)
     skips = np.zeros((self.layers, self.layers), np.int32)
@@ -227,11 +241,13 @@ class Macro:
     return lines
 
   def network(self, **hparams) -> nn.Module:
-    return MacroNetwork(names=self.names, **hparams)
+    return self.module(names=self.names, **hparams)
 
 
 class MacroNetwork(nn.Module):
-  """A convolutional network of macro layers; the module's table has the rest.
+  """A convolutional network of macro layers.
+
+  What the shared and the final one differ in stands at the top of this file.
 
   Attributes:
     classes: number of classes.
@@ -246,7 +262,8 @@ class MacroNetwork(nn.Module):
       ones, as the reference's (defect M2).
     stretch: every layer is built so many times in a row, with its operation
       and its skips; a skip reads the last copy of the layer it read. So a
-      network of 12 layers becomes one of 24. For numpy architectures.
+      network of 12 layers becomes one of 24, which is halved after 8 and 16.
+      For numpy architectures.
     keep: keep probability of the dropout before the classifier.
   """
 
@@ -292,11 +309,13 @@ class MacroNetwork(nn.Module):
     stem = layers.Conv(channels, 3, self.final, name="stem")
     tensors = [stem(images, train=train)]
     for index in range(depth):
+      name, op = f"layer_{index}", arch.ops[index]
       if self.final:
-        layer = FinalLayer(self.names, self.plain_convs, name=f"layer_{index}")
+        layer = FinalLayer(self.names[op], self.plain_convs, name=name)
+        x = layer(tensors[-1], train=train)
       else:
-        layer = SharedLayer(self.names, name=f"layer_{index}")
-      x = layer(tensors[-1], arch.ops[index], train=train)
+        layer = SharedLayer(self.names, name=name)
+        x = layer(tensors[-1], op, train=train)
       if index:
         merge = Merge(self.concat, self.final, name=f"merge_{index}")
         bits = arch.skips[index, :index]
@@ -329,32 +348,31 @@ class SharedLayer(nn.Module):
 
   @nn.compact
   def __call__(self, x: jax.Array, op, *, train: bool) -> jax.Array:
-    del train
+    """x[B, H, W, C] under operation `op`, an i32[] of jax or numpy."""
+    del train  # both ways by the statistics of the batch
     c, every = x.shape[-1], len(self.names)
-    convolves = np.array(["conv" in name for name in self.names])
 
-    def normed(x, what, count, row):
+    def normed(x, what, count, row, eps):
       scale = self.param(f"scale_{what}", nn.initializers.ones, (count, c))
       offset = self.param(f"offset_{what}", nn.initializers.zeros, (count, c))
-      eps = _EPS if what == "conv" else 1e-5
       y, _, _ = norm.batch_norm(x, scale[row], offset[row], eps)
       return jax.nn.relu(y)
 
     entry = self.param("entry", layers.he_normal(c), (every, c, c))
-    x = normed(conv.pointwise(x, entry[op]), "entry", every, op)
+    x = normed(conv.pointwise(x, entry[op]), "entry", every, op, 1e-5)
     weights = {name: self._weights(name, c) for name in self.names}
     branches = tuple(functools.partial(_apply, name) for name in self.names)
     x = choose.choose(op, branches, x, weights)
+    convolves = np.array(["conv" in name for name in self.names])
     if not convolves.any():
       return x
-    row = np.maximum(np.cumsum(convolves) - 1, 0)
     # Outside of the choice: the gradient of a convolution does not need its
     # result, so that running the chosen branch again on the way back costs no
     # second convolution.
+    row = jnp.asarray(np.maximum(np.cumsum(convolves) - 1, 0))[op]
+    y = normed(x, "conv", convolves.sum(), row, _EPS)
     if isinstance(op, jax.Array):
-      y = normed(x, "conv", convolves.sum(), jnp.asarray(row)[op])
       return jnp.where(jnp.asarray(convolves)[op], y, x)
-    y = normed(x, "conv", convolves.sum(), row[op])
     return y if convolves[op] else x
 
   def _weights(self, name: str, c: int):
@@ -388,17 +406,17 @@ def _apply(name: str, x: jax.Array, weights) -> jax.Array:
 
 
 class FinalLayer(nn.Module):
-  """A layer of the final network: only what the architecture chose.
+  """A layer of the final network: the one operation of that name.
 
   The reference's has no pools and full convolutions only (defects M2, M3).
   """
 
-  names: tuple[str, ...]
+  operation: str
   plain_convs: bool
 
   @nn.compact
-  def __call__(self, x: jax.Array, op: int, *, train: bool) -> jax.Array:
-    c, name = x.shape[-1], self.names[op]
+  def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+    c, name = x.shape[-1], self.operation
     x = layers.Conv(c, 1, True)(jax.nn.relu(x), train=train)
     size = int(name[-1])
     if "pool" in name:
@@ -421,15 +439,15 @@ class Merge(nn.Module):
     c = x.shape[-1]
     if self.concat and self.track:
       read = [t for t, bit in zip(tensors, bits, strict=True) if bit]
-      every = jax.nn.relu(jnp.concatenate([*read, x], -1))
-      return layers.Conv(c, 1, True)(every, train=train)
+      x = jax.nn.relu(jnp.concatenate([*read, x], -1))
+      return layers.Conv(c, 1, True)(x, train=train)
     if self.concat:
       # One row a tensor; how many are read is not known here.
       shape = (len(tensors) + 1, c, c)
       mix = self.param("mix", layers.he_normal(c), shape)
       x = _mixed(x, mix[-1])
       for tensor, bit, row in zip(tensors, bits, mix[:-1], strict=True):
-        x = choose.choose(bit, (_left, _added), (x, tensor), row)
+        x = choose.choose(bit, (_without, _with), (x, tensor), row)
     else:
       for tensor, bit in zip(tensors, bits, strict=True):
         if isinstance(bit, jax.Array):
@@ -443,9 +461,11 @@ def _mixed(tensor, row):
   return conv.pointwise(jax.nn.relu(tensor), row)
 
 
-def _left(x, row):
+def _without(x, row):
+  """x[0], where bit 0 leaves the tensor x[1] out."""
   return x[0]
 
 
-def _added(x, row):
+def _with(x, row):
+  """x[0] and the tensor x[1], mixed by `row`."""
   return x[0] + _mixed(x[1], row)

@@ -19,7 +19,7 @@ that it can be unlearnt (`saturated_prior`).
 
 import dataclasses
 import functools
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from flax import linen as nn
 import jax
@@ -29,7 +29,7 @@ import numpy as np
 from enas_jax.ops import cell as ops_cell
 from enas_jax.ops import conv, drop, layers, norm, pool
 from enas_jax.spaces import schedule as rows
-from enas_jax.types import Feed, Head, NO_ANCHOR, Schedule
+from enas_jax.types import Feed, Head, NO_ANCHOR, Preset, Schedule
 
 OPERATIONS = (
     "sep_conv_3x3",
@@ -71,9 +71,11 @@ class Micro:
   op_scale: float = 0.44
   saturated_prior: bool = False
 
+  presets: ClassVar = {"enas_micro": Preset({"nodes": 5}, _PUBLISHED)}
+
   @property
-  def presets(self) -> dict[str, list[int]]:
-    return {"enas_micro": _PUBLISHED} if self.nodes == 5 else {}
+  def module(self) -> type:
+    return MicroNetwork
 
   @functools.cached_property
   def schedule(self) -> Schedule:
@@ -156,7 +158,7 @@ class Micro:
     return lines
 
   def network(self, **hparams) -> nn.Module:
-    return MicroNetwork(nodes=self.nodes, **hparams)
+    return self.module(nodes=self.nodes, **hparams)
 
 
 class MicroNetwork(nn.Module):

@@ -8,10 +8,10 @@ from enas_jax.types import Head, SearchSpace, Strategy
 
 
 def random(space: SearchSpace) -> Strategy:
-  """Proposes architectures whose every choice is uniform, and learns nothing.
+  """Proposes random architectures, and learns nothing.
 
-  A skip bit is set with the prior of its step, the space's idea of how many
-  skips a network should have.
+  Every choice is uniform, but a skip bit is set with the prior of its step,
+  the space's idea of how many skips a network should have.
   """
   schedule = space.schedule
 

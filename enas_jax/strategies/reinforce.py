@@ -50,7 +50,7 @@ def reinforce(
     hidden: E.
     init_range: the controller starts from U(-init_range, init_range).
     temperature: divides the logits, before the schedule's tanh constant.
-    entropy_weight: of the exact entropy, which acts through the reward only
+    entropy_weight: of the entropy, which acts through the reward only
       (stop-gradient), as in the reference.
     skip_weight: of the KL between skip bits and their prior, in the loss.
     baseline_decay: d in b <- b - (1 - d) (b - R).

@@ -66,6 +66,19 @@ def _seconds(run) -> float:
   return time.perf_counter() - start
 
 
+def _time(programs, medians) -> None:
+  """Adds each program's median; they take turns, and turns at being first."""
+  for run in programs.values():
+    _seconds(run)
+  times = {name: [] for name in programs}
+  for n in range(_REPEAT.value):
+    order = list(programs) if n % 2 else list(programs)[::-1]
+    for name in order:
+      times[name].append(_seconds(programs[name]))
+  for name, found in times.items():
+    medians[name].append(float(np.median(found)))
+
+
 def main(_) -> None:
   batch, arguments, sizes = _SIZES[_SPACE.value][_SIZE.value]
   train, held = _source(4 * batch).search(
@@ -117,36 +130,28 @@ def main(_) -> None:
     )
 
   rewarded, _ = _compile(score, state, held.arrays, row)
-  dynamic, static, rewards, static_compile, static_memory = [], [], [], [], []
+  medians = {"traced": [], "static": [], "reward": []}
+  static_compile, static_memory = [], []
   for index, arch in enumerate(archs):
     asked = state._replace(strategy=jax.tree.map(jnp.asarray, arch))
-    programs = {
-        "dynamic": lambda: traced(asked, *args[1:]),  # noqa: B023
-        "reward": lambda: rewarded(asked, held.arrays, row),  # noqa: B023
-    }
+    programs = {"traced": lambda: traced(asked, *args[1:])}  # noqa: B023
     if index < _STATIC.value:
       fixed = STRATEGIES["fixed"](space, arch=arch)
       alone, seconds = _compile(step(fixed), asked, *args[1:])
       static_compile.append(seconds)
       static_memory.append(alone.memory_analysis().temp_size_in_bytes)
       programs["static"] = lambda: alone(asked, *args[1:])  # noqa: B023
-    for run in programs.values():
-      _seconds(run)
-    times = {name: [] for name in programs}
-    for _ in range(_REPEAT.value):
-      for name, run in programs.items():
-        times[name].append(_seconds(run))
-    dynamic.append(np.median(times["dynamic"]))
-    rewards.append(np.median(times["reward"]))
-    if "static" in times:
-      static.append(np.median(times["static"]))
+    _time(programs, medians)
+    score_one = {"reward": lambda: rewarded(asked, held.arrays, row)}  # noqa: B023
+    _time(score_one, medians)
+  traced_all = np.asarray(medians["traced"])
   result = {
       "space": _SPACE.value,
       "size": _SIZE.value,
       "archs": _ARCHS.value,
-      "step_ms": 1e3 * float(np.median(dynamic)),
-      "reward_ms": 1e3 * float(np.median(rewards)),
-      "items_per_second": batch / float(np.median(dynamic)),
+      "step_ms": 1e3 * float(np.median(traced_all)),
+      "reward_ms": 1e3 * float(np.median(medians["reward"])),
+      "items_per_second": batch / float(np.median(traced_all)),
       "compile_s": compile_seconds,
       "temporary_mb": memory / 1e6,
       "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3,
@@ -154,8 +159,9 @@ def main(_) -> None:
       "machine": f"{jax.device_count()} {jax.devices()[0].device_kind}"
       f" {platform.machine()}",
   }
-  if static:
-    pairs = np.asarray(dynamic[: len(static)]) / np.asarray(static)
+  if medians["static"]:
+    static = np.asarray(medians["static"])
+    pairs = traced_all[: len(static)] / static
     result["static_step_ms"] = 1e3 * float(np.median(static))
     result["traced_over_static"] = float(pairs.mean())
     result["pairs"] = np.round(pairs, 3).tolist()

@@ -1,0 +1,65 @@
+"""Penn Treebank, or any folder of three texts in its form.
+
+The form is Mikolov's: words between spaces, a sentence a line, rare words
+replaced by <unk>. The end of a line becomes the word <eos>. The vocabulary is
+that of the training text, in sorted order.
+"""
+
+import pathlib
+
+import numpy as np
+
+from enas_jax.data import text
+from enas_jax.types import ConfigError
+
+_KEY = "config.data.path"
+
+
+def load(path: str) -> text.TextSource:
+  """The corpus in the folder `path`.
+
+  Args:
+    path: holds `NAME.train.txt`, `NAME.valid.txt` and `NAME.test.txt` of one
+      NAME, or `train.txt` and so on.
+
+  Raises:
+    ConfigError: a file is missing, empty or not of text.
+  """
+  folder = pathlib.Path(path)
+  files = {part: _find(folder, part) for part in ("train", "valid", "test")}
+  words = _words(files["train"])
+  vocabulary = {word: n for n, word in enumerate(sorted(set(words)))}
+
+  def reader(part):
+    def read() -> np.ndarray:
+      return text.numbers(_words(files[part]), vocabulary, str(files[part]))
+
+    return read
+
+  return text.TextSource(
+      len(vocabulary), reader("train"), reader("valid"), reader("test")
+  )
+
+
+def _find(folder: pathlib.Path, part: str) -> pathlib.Path:
+  found = sorted(folder.glob(f"*.{part}.txt"))
+  found += [f for f in [folder / f"{part}.txt"] if f.exists()]
+  if len(found) != 1:
+    has = "several: " + ", ".join(f.name for f in found) if found else "none"
+    raise ConfigError(
+        _KEY,
+        f"{folder} must hold one file {part}.txt or NAME.{part}.txt, it has"
+        f" {has}.",
+    )
+  return found[0]
+
+
+def _words(file: pathlib.Path) -> list[str]:
+  try:
+    content = file.read_text(encoding="utf-8").strip()
+  except (OSError, UnicodeDecodeError) as error:
+    raise ConfigError(_KEY, f"{file} cannot be read ({error}).") from None
+  if not content:
+    raise ConfigError(_KEY, f"{file} is empty.")
+  lines = (line.split() for line in content.split("\n"))
+  return [word for line in lines for word in [*line, text.EOS]]

@@ -1,0 +1,45 @@
+"""The Python language reference, a corpus that comes with every Python.
+
+`pydoc_data.topics` differs a little from one Python to the next, and so do the
+perplexities on it.
+"""
+
+import collections
+import re
+
+import numpy as np
+
+from enas_jax.data import text
+
+_TOKEN = re.compile(r"[a-z]+|[0-9]+|[^\sa-z0-9]")
+_RARE = 3  # words seen less often in the training text are <unk>
+
+
+def load() -> text.TextSource:
+  """The topics in ten parts by their order: eight, one and one."""
+  from pydoc_data import topics  # half a megabyte that few runs need
+
+  parts = {"train": [], "valid": [], "test": []}
+  names = [*["train"] * 8, "valid", "test"]
+  for n, topic in enumerate(sorted(topics.topics)):
+    parts[names[n % 10]] += _words(topics.topics[topic])
+  counts = collections.Counter(parts["train"])
+  kept = {word for word, count in counts.items() if count >= _RARE}
+  vocabulary = {w: n for n, w in enumerate(sorted(kept | {text.UNKNOWN}))}
+  unknown = vocabulary[text.UNKNOWN]
+
+  def reader(part):
+    def read() -> np.ndarray:
+      found = [vocabulary.get(word, unknown) for word in parts[part]]
+      return np.array(found, np.int32)
+
+    return read
+
+  return text.TextSource(
+      len(vocabulary), reader("train"), reader("valid"), reader("test")
+  )
+
+
+def _words(content: str) -> list[str]:
+  lines = (_TOKEN.findall(line.lower()) for line in content.split("\n"))
+  return [word for line in lines if line for word in [*line, text.EOS]]

@@ -1,0 +1,151 @@
+"""Every file of configs/: it builds, and says what its paper says."""
+
+import importlib
+import json
+import pathlib
+
+import jax
+import pytest
+
+from configs import cifar_macro, cifar_macro_final, digits_macro
+from enas_jax import build, train
+from enas_jax.spaces.macro import Macro
+from enas_jax.types import ConfigError
+
+FILES = pathlib.Path(__file__).parents[1] / "configs"
+NAMES = sorted(file.stem for file in FILES.glob("*.py"))
+
+
+def small(name, variant="smoke"):
+  return importlib.import_module(f"configs.{name}").get_config(variant)
+
+
+@pytest.mark.parametrize("variant", ["smoke", "smoke,profile=faithful"])
+@pytest.mark.parametrize("name", NAMES)
+def test_every_config_builds_in_small(name, variant):
+  config = build.settled(small(name, variant))
+  parts = build.experiment(config)
+  assert parts.epochs == 2
+  assert (parts.arch is None) != name.endswith("_final")
+  if parts.arch is None:
+    # The config that would retrain is there, and of the same space.
+    command = config.retrain.command
+    assert command == f"configs/{name}_final.py:{variant}"
+    assert small(f"{name}_final").space.name == config.space.name
+
+
+def test_the_macro_search_is_the_references():
+  config = cifar_macro.get_config()
+  assert (config.child.batch, config.epochs) == (128, 310)
+  assert (config.child.lr, config.child.lr_min) == (0.05, 5e-4)
+  assert config.child.l2 == 2.5e-4
+  assert (config.strategy.steps, config.strategy.archs) == (50, 20)
+  reinforce = config.reinforce
+  assert (reinforce.lr, reinforce.b1, reinforce.eps) == (1e-3, 0.0, 1e-3)
+  assert (reinforce.entropy_weight, reinforce.skip_weight) == (1e-4, 0.8)
+  assert (config.space.scale, config.space.skip_target) == (1.5, 0.4)
+  assert (config.network.filters, config.network.keep) == (36, 0.9)
+
+
+def test_the_macro_final_training_is_the_references():
+  config = cifar_macro_final.get_config()
+  assert (config.child.batch, config.epochs) == (100, 310)
+  assert (config.child.lr, config.child.lr_min) == (0.05, 1e-3)
+  assert config.child.l2 == 2e-4
+  network = config.network
+  assert (network.filters, network.widen, network.keep) == (96, 2, 0.5)
+
+
+@pytest.mark.parametrize("profile", ["repaired", "faithful"])
+def test_the_macro_profiles_set_every_quirk(profile):
+  search = cifar_macro.get_config(f"profile={profile}")
+  final = cifar_macro_final.get_config(f"profile={profile}")
+  quirks = [
+      search.space.kl_of_half,
+      search.space.shifted_anchors,
+      search.reinforce.single_entropy,
+      search.reinforce.zero_baseline,
+      search.child.l2_all,
+      final.child.l2_all,
+      final.network.plain_convs,
+      final.augment.cutout_corner,
+  ]
+  assert quirks == [profile == "faithful"] * len(quirks)
+
+
+def test_a_macro_search_retrains_what_it_found(tmp_path):
+  config = digits_macro.get_config("smoke")
+  config.epochs = config.retrain.config.epochs = 1
+  config.space.operations = "conv_3x3,max_pool_3x3"  # the fewer, the faster
+  result = train.run(config, str(tmp_path / "run"))
+  assert 0 <= result["test"]["derived"] <= 1
+  space = Macro(layers=3, operations=config.space.operations)
+  space.unflatten(result["encoding"])
+  line = json.loads((tmp_path / "run" / "metrics.jsonl").read_text())
+  assert 0 < line["controller/skip_rate"] < 1
+
+
+def final_of(tmp_path, **network):
+  """Parameter shapes of a final training of 3 layers found elsewhere."""
+  space = {"name": "macro", "layers": 3, "skip_target": 0.3}
+  found = {"space": space, "encoding": [1, 4, 1, 0, 0, 1]}
+  (tmp_path / "arch.json").write_text(json.dumps(found))
+  config = cifar_macro_final.get_config("smoke")
+  config.space.layers = 24
+  config.arch = str(tmp_path / "arch.json")
+  config.network.update(network)
+  config = build.settled(config)
+  assert config.space.to_dict() == space
+  assert config.arch == "1 4 1 0 0 1"
+  parts = build.experiment(config)
+  batch = jax.eval_shape(
+      lambda: parts.train.batch(
+          parts.train.arrays,
+          jax.tree.map(lambda rows: rows[0], parts.train.rows(None)),
+          None,
+      )
+  )
+  key = jax.random.key(0)
+  return jax.eval_shape(lambda: parts.task.init(key, batch, parts.arch))[0]
+
+
+@pytest.mark.parametrize("stretch, layers", [(1, 3), (2, 6)])
+def test_a_found_network_trains_as_found_and_stretched(
+    stretch, layers, tmp_path
+):
+  params = final_of(tmp_path, stretch=stretch)
+  assert sum(name.startswith("layer_") for name in params) == layers
+
+
+def test_a_preset_brings_its_space():
+  config = cifar_macro_final.get_config()
+  assert config.arch == "enas_macro_24"
+  config.arch = "enas_macro_12"
+  config = build.settled(config)
+  assert config.space.layers == 12
+  assert len(config.arch.split()) == 78
+
+
+@pytest.mark.parametrize(
+    "key, value, message",
+    [
+        ("layers", 0, "config.space.layers: must be >= 1, got 0."),
+        ("layers", 2.0, "config.space.layers: must be of type int, got 2.0."),
+        ("skip_target", 0.0, "config.space.skip_target: must be > 0 and < 1"),
+        ("operations", "conv", "config.space.operations: unknown operation"),
+        ("widen", 0, "config.network.widen: must be >= 1, got 0."),
+        ("filters", 36.0, "config.network.filters: must be of type int"),
+        ("keep", 1.5, "config.network.keep: must be > 0 and <= 1, got 1.5."),
+        ("keep", 0, "config.network.keep: must be > 0 and <= 1, got 0."),
+        ("concat", 1, "config.network.concat: must be of type bool, got 1."),
+        ("width", 1, "config.network.width: no such key."),
+    ],
+)
+def test_what_no_macro_network_can_be_is_refused(key, value, message):
+  config = cifar_macro.get_config("smoke").unlock()
+  block = config.space if key in config.space else config.network
+  with block.ignore_type():
+    block[key] = value
+  with pytest.raises(ConfigError) as caught:
+    build.experiment(config)
+  assert str(caught.value).startswith(message)
