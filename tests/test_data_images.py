@@ -74,7 +74,7 @@ class TestSource:
       np.testing.assert_allclose(batch.images, expected, atol=1e-5)
 
   def test_a_final_training_has_all_of_both_splits(self):
-    train, held = make_source().final(batch=3, eval_batch=2, pad=1)
+    train, _, held = make_source().final(batch=3, eval_batch=2, pad=1)
     np.testing.assert_array_equal(train.arrays.images, make_images(10).images)
     np.testing.assert_array_equal(held.arrays.images, make_images(6).images)
     assert (train.steps, held.steps) == (4, 3)
@@ -84,7 +84,7 @@ class TestSource:
     np.testing.assert_allclose(batch.images, expected, atol=1e-5)
 
   def test_only_what_is_trained_on_is_augmented(self):
-    for train, held in (
+    for train, *_, held in (
         make_source().search(batch=3, valid=4, pad=2),
         make_source().final(batch=3, eval_batch=3, pad=2),
     ):
@@ -98,7 +98,7 @@ class TestSource:
   def test_what_has_no_mirror_image_is_not_flipped(self, mirrors):
     source = make_source(mirrors=mirrors)
     wanted = {"pad": 0, "flip": True, "batch": 5}
-    for train, _ in (
+    for train, *_ in (
         source.search(valid=5, **wanted),
         source.final(eval_batch=5, **wanted),
     ):

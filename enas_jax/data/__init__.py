@@ -1,9 +1,9 @@
-"""Labelled images by name. To add a set: one file and one line in DATASETS."""
+"""Data sets by name. To add one: one file and one line in DATASETS."""
 
 import difflib
 import inspect
 
-from enas_jax.data import digits, folder, synthetic, tfds
+from enas_jax.data import digits, folder, ptb, pydoc, synthetic, tfds
 from enas_jax.data.augment import Augment
 from enas_jax.data.images import (
     hold_out,
@@ -13,6 +13,7 @@ from enas_jax.data.images import (
     Source,
     statistics,
 )
+from enas_jax.data.text import TextSource
 from enas_jax.types import ConfigError, suggest
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "ImageBatch",
     "Images",
     "Source",
+    "TextSource",
     "hold_out",
     "image_split",
     "load",
@@ -31,12 +33,14 @@ __all__ = [
 DATASETS = {
     "digits": digits.load,
     "folder": folder.load,
+    "ptb": ptb.load,
+    "pydoc": pydoc.load,
     "synthetic": synthetic.load,
 }
 
 
-def load(name: str, **args) -> Source:
-  """The data set of that name; no image is read yet.
+def load(name: str, **args) -> Source | TextSource:
+  """The data set of that name; no image and no text but the training's is read.
 
   Args:
     name: of `DATASETS`, or of any image classification set in TFDS.

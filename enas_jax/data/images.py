@@ -63,13 +63,14 @@ class Source(NamedTuple):
 
   def final(
       self, *, batch: int, eval_batch: int, **augment
-  ) -> tuple[Split, Split]:
-    """The whole training split, and the test split."""
+  ) -> tuple[Split, None, Split]:
+    """The whole training split, none to watch, and the test split."""
     train = self.train()
     mean, std = statistics(train)
     augment = self._augment(**augment)
     return (
         image_split(train, mean=mean, std=std, batch=batch, augment=augment),
+        None,
         image_split(
             self.test(),
             mean=mean,
@@ -194,4 +195,5 @@ def image_split(
       pixels = augments.apply(augment, key, pixels)
     return ImageBatch(pixels, arrays.labels[index], weight)
 
-  return Split(jax.device_put(images), steps, rows, gather)
+  arrays = jax.device_put(images)
+  return Split(arrays, steps, rows, gather, batch, "images")

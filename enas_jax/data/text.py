@@ -58,6 +58,21 @@ class TextSource(NamedTuple):
         held(self.valid(), batch=batch, length=length, part="validation"),
     )
 
+  def final(
+      self, *, batch: int, length: int, vary: bool, eval_batch: int
+  ) -> tuple[Split, Split, Split]:
+    """The training text, the validation text to watch, and the test text."""
+    return (
+        *self.search(batch=batch, length=length, vary=vary),
+        held(
+            self.test(),
+            batch=eval_batch,
+            length=length,
+            part="test",
+            key="config.data.eval_batch",
+        ),
+    )
+
 
 def numbers(words: Sequence[str], vocabulary: dict[str, int], what: str):
   """i32[n]; raises ConfigError at a word outside the vocabulary."""
@@ -165,4 +180,4 @@ def _split(grid, steps, rows, longest, usual) -> Split:
         read[:, :-1], read[:, 1:], weight, first, length / usual
     )
 
-  return Split(padded, steps, rows, batch)
+  return Split(padded, steps, rows, batch, len(grid) * usual, "words")

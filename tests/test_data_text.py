@@ -1,0 +1,176 @@
+"""Running text: what is read, how it is cut, and what is refused."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from enas_jax import data
+from enas_jax.data import text
+from enas_jax.types import ConfigError
+
+
+def write(folder, train="a b\n c b\n", valid="a\n", test="b c\n", stem=""):
+  for part, content in (("train", train), ("valid", valid), ("test", test)):
+    if content is not None:
+      (folder / f"{stem}{part}.txt").write_text(content)
+  return str(folder)
+
+
+@pytest.mark.parametrize("stem", ["", "ptb."])
+def test_a_folder_of_texts(stem, tmp_path):
+  source = data.load("ptb", path=write(tmp_path, stem=stem))
+  # Sorted: <eos> a b c. The text ends with an <eos> of its own.
+  assert source.facts == {"vocabulary": 4}
+  assert source.train().tolist() == [1, 2, 0, 3, 2, 0]
+  assert source.valid().tolist() == [1, 0]
+  assert source.test().tolist() == [2, 3, 0]
+  assert source.train().dtype == np.int32
+
+
+@pytest.mark.parametrize("changes, message", [
+    ({"valid": None}, "one file valid.txt or NAME.valid.txt, it has none."),
+    ({"train": ""}, "train.txt is empty."),
+    ({"train": " \n\n"}, "train.txt is empty."),
+    ({"valid": "a d\n"}, "the word 'd' of"),
+])
+def test_a_folder_that_is_no_corpus(changes, message, tmp_path):
+  path = write(tmp_path, **changes)
+  with pytest.raises(ConfigError, match=message) as caught:
+    source = data.load("ptb", path=path)
+    source.valid()
+  assert str(caught.value).startswith("config.data.path: ")
+  assert "\n" not in str(caught.value)
+
+
+def test_two_files_of_one_part_are_refused(tmp_path):
+  write(tmp_path)
+  write(tmp_path, stem="ptb.")
+  several = r"several: ptb\.train\.txt, train\.txt"
+  with pytest.raises(ConfigError, match=several):
+    data.load("ptb", path=str(tmp_path))
+
+
+def test_a_file_that_is_no_text(tmp_path):
+  path = write(tmp_path)
+  (tmp_path / "train.txt").write_bytes(b"\xff\xfe")
+  with pytest.raises(ConfigError, match=r"train\.txt cannot be read"):
+    data.load("ptb", path=path)
+
+
+def test_the_corpus_of_every_python():
+  source = data.load("pydoc")
+  sizes = [len(read()) for read in (source.train, source.valid, source.test)]
+  shares = np.array(sizes) / sum(sizes)
+  np.testing.assert_allclose(shares, [0.8, 0.1, 0.1], atol=0.01)
+  assert 1_000 < source.vocabulary < 5_000
+  words = source.train()
+  assert words.min() >= 0 and words.max() == source.vocabulary - 1
+  assert set(words.tolist()) == set(range(source.vocabulary))
+
+
+WORDS = np.arange(103, dtype=np.int32)  # 2 rows of 51
+
+
+def played(split, key=None, augment_key=None):
+  """Every batch of a pass, in numpy."""
+  rows = jax.device_get(split.rows(key))
+  batch = jax.jit(split.batch)
+  return [
+      jax.device_get(
+          batch(split.arrays, jax.tree.map(lambda r: r[i], rows), augment_key)  # noqa: B023
+      )
+      for i in range(split.steps)
+  ]
+
+
+def read(batch):
+  """The words of each row that count."""
+  count = int(batch.weight[0].sum())
+  assert np.all(batch.weight[:, :count] == 1)
+  assert np.all(batch.weight[:, count:] == 0)
+  # Targets are the words after.
+  np.testing.assert_array_equal(
+      batch.targets[:, :count], batch.words[:, :count] + 1
+  )
+  return batch.words[:, :count]
+
+
+def test_fixed_segments_follow_one_another():
+  split = text.training(WORDS, batch=2, length=10, vary=False)
+  batches = played(split, jax.random.key(0))
+  assert len(batches) == 5  # 50 // 10
+  whole = np.concatenate([read(b) for b in batches], 1)
+  np.testing.assert_array_equal(whole, [np.arange(50), 51 + np.arange(50)])
+  assert [bool(b.first) for b in batches] == [True, False, False, False, False]
+  assert all(b.share == 1 for b in batches)
+
+
+def test_varied_segments_follow_one_another_and_begin_anew_at_the_end():
+  split = text.training(WORDS, batch=2, length=20, vary=True)
+  lengths, firsts = [], 0
+  for seed in range(30):
+    before = None
+    for batch in played(split, jax.random.key(seed)):
+      words = read(batch)
+      assert batch.words.shape == (2, 30)
+      np.testing.assert_allclose(batch.share, words.shape[1] / 20)
+      if batch.first:
+        firsts += 1
+        assert before is None or (words[0, 0] == 0 and before == 49)
+      else:
+        assert words[0, 0] == before + 1
+      before = words[0, -1]
+      lengths.append(words.shape[1])
+  assert firsts > 30
+  assert min(lengths) >= 1 and max(lengths) <= 30
+  assert len(set(lengths)) > 10
+
+
+def test_varied_lengths_are_those_of_the_reference():
+  words = np.zeros(2_000_000, np.int32)
+  split = text.training(words, batch=1, length=35, vary=True)
+  _, lengths, _ = jax.device_get(split.rows(jax.random.key(0)))
+  full = lengths >= 25
+  assert lengths[full].max() <= 45 and lengths[~full].min() >= 7
+  np.testing.assert_allclose(1 - full.mean(), 0.05, atol=0.01)
+  np.testing.assert_allclose(lengths[full].mean(), 34.5, atol=0.1)  # cut to int
+  # Of a normal cut at two standard deviations.
+  np.testing.assert_allclose(lengths[full].std(), 5 * 0.8796, atol=0.1)
+
+
+def test_measured_in_order_every_word_counts_once():
+  split = text.held(WORDS, batch=2, length=20, part="validation")
+  batches = played(split)
+  whole = np.concatenate([read(b) for b in batches], 1)
+  np.testing.assert_array_equal(whole, [np.arange(50), 51 + np.arange(50)])
+  assert [bool(b.first) for b in batches] == [True, False, False]
+
+
+def test_shuffled_segments_stand_alone():
+  split = text.held(WORDS, batch=2, length=20, part="validation")
+  batches = played(split, jax.random.key(1))
+  starts = sorted(int(b.words[0, 0]) for b in batches)
+  assert starts == [0, 20, 40]
+  assert all(b.first for b in batches)
+
+
+@pytest.mark.parametrize("batch, length, message", [
+    (52, 1, "config.child.batch: 52 rows of the training text of 103 words"),
+    (2, 51, "config.child.batch: 2 rows of the training text"),
+    (2, 0, "config.data.length: must be >= 1, got 0."),
+])
+def test_a_text_too_short_is_refused(batch, length, message):
+  with pytest.raises(ConfigError) as caught:
+    text.training(WORDS, batch=batch, length=length, vary=False)
+  assert str(caught.value).startswith(message)
+
+
+def test_a_search_does_not_read_the_test_text():
+  def never():
+    raise AssertionError("the test text was read")
+
+  source = text.TextSource(103, lambda: WORDS, lambda: WORDS, never)
+  train, held = source.search(batch=2, length=10, vary=True)
+  assert (train.steps, held.steps) == (5, 5)
+  assert jnp.asarray(train.arrays).shape == (2, 51 + 20)
