@@ -1,7 +1,7 @@
 """Named optax chains: the child's, the controller's, and their schedules."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +9,13 @@ import numpy as np
 import optax
 
 _NORM_LEAVES = ("scale", "offset")  # of batch norm, by the start of the name
+
+
+class Optimiser(NamedTuple):
+  """What moves the child's weights."""
+
+  tx: optax.GradientTransformation
+  rates: np.ndarray  # f32[epochs], the learning rate of every epoch
 
 
 def cosine_restarts(
@@ -79,6 +86,156 @@ def child(
       {"train": tx, "freeze": optax.set_to_zero()},
       lambda params: {k: "freeze" if k == freeze else "train" for k in params},
   )
+
+
+def nesterov(
+    *,
+    epochs: int,
+    steps: int,
+    lr: float,
+    lr_min: float,
+    lr_first: int,
+    lr_factor: int,
+    freeze_aux: bool = False,
+    **arguments,
+) -> Optimiser:
+  """The image systems': Nesterov momentum, cosine with restarts.
+
+  Args:
+    epochs: of the run.
+    steps: child steps of an epoch.
+    lr: the highest learning rate.
+    lr_min: the lowest.
+    lr_first: epochs of the first cycle.
+    lr_factor: of each cycle's length to that of the one before.
+    freeze_aux: the auxiliary head does not train, as the reference's.
+    **arguments: of `child`.
+  """
+  rates = cosine_restarts(
+      epochs=epochs, high=lr, low=lr_min, first=lr_first, factor=lr_factor
+  )
+  freeze = "aux" if freeze_aux else ""
+  return Optimiser(
+      child(by_epoch(rates, steps), freeze=freeze, **arguments), rates
+  )
+
+
+def sgd(
+    *,
+    epochs: int,
+    steps: int,
+    lr: float,
+    clip: float,
+    l2: float = 0.0,
+    average_after: int = 0,
+    patience: int = 0,
+) -> Optimiser:
+  """The language models': plain SGD, clipped, and an average of the weights.
+
+  The learning rate is constant; a segment shorter or longer than usual moves
+  the weights by its share of it.
+
+  Args:
+    epochs: of the run.
+    steps: child steps of an epoch; unused.
+    lr: learning rate.
+    clip: global norm; 0: none.
+    l2: of sum(w^2) over all weights, without a half; clipped with the rest.
+    average_after: steps after which the average begins (enas_lm on TPU).
+    patience: of the non-monotonic trigger (NT-ASGD), see `observe`. With
+      neither there is no average.
+  """
+  del steps
+  parts = [optax.add_decayed_weights(2 * l2)] if l2 else []
+  if clip:
+    parts.append(optax.clip_by_global_norm(clip))
+  tx = optax.chain(*parts, optax.scale(-lr), _by_share())
+  if average_after or patience:
+    tx = _averaged(tx, average_after, patience)
+  return Optimiser(tx, np.full(epochs, lr, np.float32))
+
+
+def _by_share() -> optax.GradientTransformationExtraArgs:
+  """Scales by the batch's `share`, its length over the usual one."""
+
+  def update(updates, state, params=None, *, batch, **others):
+    del params, others
+    return jax.tree.map(lambda u: u * batch.share, updates), state
+
+  return optax.GradientTransformationExtraArgs(
+      lambda params: optax.EmptyState(), update
+  )
+
+
+class AverageState(NamedTuple):
+  """A running mean of the weights beside an optimiser's own state."""
+
+  inner: Any
+  step: jax.Array  # i32[], updates so far
+  begun: jax.Array  # bool[], whether the mean runs
+  count: jax.Array  # i32[], weights in the mean
+  mean: Any  # like the parameters
+  # Of a non-monotonic trigger, else (): the least value seen, f32[], before
+  # the last ones, f32[patience], the newest last.
+  trigger: tuple[jax.Array, jax.Array] | tuple[()]
+
+
+def _averaged(
+    tx, after: int, patience: int
+) -> optax.GradientTransformationExtraArgs:
+  """Keeps the mean of the weights after each update since it began."""
+  tx = optax.with_extra_args_support(tx)
+
+  def init(params):
+    return AverageState(
+        tx.init(params),
+        jnp.zeros((), jnp.int32),
+        jnp.zeros((), bool),
+        jnp.zeros((), jnp.int32),
+        jax.tree.map(jnp.zeros_like, params),
+        (jnp.asarray(jnp.inf), jnp.full(patience, jnp.inf)) if patience else (),
+    )
+
+  def update(updates, state, params, **others):
+    updates, inner = tx.update(updates, state.inner, params, **others)
+    begun = state.begun | ((after > 0) & (state.step >= after))
+    count = state.count + begun
+    share = jnp.where(begun, 1.0 / jnp.maximum(count, 1), 0.0)
+    mean = jax.tree.map(
+        lambda m, p, u: m + share * (p + u - m), state.mean, params, updates
+    )
+    return updates, state._replace(
+        inner=inner, step=state.step + 1, begun=begun, count=count, mean=mean
+    )
+
+  return optax.GradientTransformationExtraArgs(init, update)
+
+
+def observe(state: Any, value: float) -> Any:
+  """An optimiser's state after an epoch's validation value, less is better.
+
+  NT-ASGD: the mean begins when the value exceeds the least of all but the last
+  `patience` values before it. Any other state stays as it is.
+  """
+  if not isinstance(state, AverageState) or not state.trigger:
+    return state
+  best, recent = state.trigger
+  recent = jnp.append(recent, value)
+  return state._replace(
+      begun=state.begun | (value > best),
+      trigger=(jnp.minimum(best, recent[0]), recent[1:]),
+  )
+
+
+def measured(params: Any, state: Any) -> Any:
+  """The weights to measure: their mean where it has begun."""
+  if not isinstance(state, AverageState):
+    return params
+  chosen = lambda p, m: jnp.where(state.count > 0, m, p)  # noqa: E731
+  return jax.tree.map(chosen, params, state.mean)
+
+
+OPTIMISERS = {"nesterov": nesterov, "sgd": sgd}
 
 
 class _AdamState(NamedTuple):

@@ -1,6 +1,7 @@
 """Optimisers and schedules against plain numpy and the reference's numbers."""
 
 import math
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -179,3 +180,76 @@ def test_freeze_leaves_exactly_that_subtree():
         everything["cell"],
     )
     assert all(np.all(leaf != 0) for leaf in jax.tree.leaves(some["cell"]))
+
+
+class Segment(NamedTuple):
+  share: float
+
+
+def walked(optimiser, params, grads, shares, values=()):
+  """The weights after each update, and what would be measured then.
+
+  `values` are observed after the update of the same number.
+  """
+  tx, state = optimiser.tx, optimiser.tx.init(params)
+  out = []
+  for n, (grad, share) in enumerate(zip(grads, shares, strict=True)):
+    change, state = tx.update(grad, state, params, batch=Segment(share))
+    params = optax.apply_updates(params, change)
+    out.append((params, optim.measured(params, state)))
+    if n < len(values):
+      state = optim.observe(state, values[n])
+  return out
+
+
+def test_sgd_clips_the_penalised_gradient_and_scales_by_the_share():
+  params, grads = jnp.array([3.0, 4.0]), [jnp.array([0.6, -0.8])]
+  for clip, scale in ((0.0, 1.0), (0.1, 0.1 / math.hypot(0.9, -0.4))):
+    chain = optim.sgd(epochs=3, steps=5, lr=2.0, clip=clip, l2=0.05)
+    assert chain.rates.tolist() == [2.0] * 3
+    ((after, same),) = walked(chain, params, grads, [0.5])
+    # 2 l2 w = (0.3, 0.4) joins the gradient before it is clipped.
+    expected = params - 0.5 * 2.0 * scale * jnp.array([0.9, -0.4])
+    np.testing.assert_allclose(after, expected, rtol=1e-5)
+    np.testing.assert_array_equal(same, after)
+
+
+def test_the_average_begins_after_its_step():
+  chain = optim.sgd(epochs=1, steps=1, lr=1.0, clip=0.0, average_after=2)
+  grads = [np.array(-(2.0**n), np.float32) for n in range(5)]
+  seen = walked(chain, jnp.zeros(()), grads, [1.0] * 5)
+  # Weights 1, 3, 7, 15, 31; the mean is of those after the second.
+  assert [float(p) for p, _ in seen] == [1, 3, 7, 15, 31]
+  measured = [float(m) for _, m in seen]
+  np.testing.assert_allclose(measured, [1, 3, 7, 11, 53 / 3], rtol=1e-6)
+
+
+@pytest.mark.parametrize("values, begins", [
+    ([9, 8, 7, 6, 5, 4, 3, 2], None),  # ever better
+    # 4 exceeds the least of the values before the last two, which is 3.
+    ([5, 3, 6, 2, 4, 1, 1, 1], 4),
+    # Too few before the last two, though it gets worse at once.
+    ([1, 2, 2, 0.5, 0.5, 0.5, 0.5, 0.5], None),
+])
+def test_the_average_begins_when_validation_stops_improving(values, begins):
+  chain = optim.sgd(epochs=1, steps=1, lr=1.0, clip=0.0, patience=2)
+  grads = [np.array(-1.0, np.float32)] * 8
+  seen = walked(chain, jnp.zeros(()), grads, [1.0] * 8, values)
+  weights = np.arange(1.0, 9.0)
+  assert [float(p) for p, _ in seen] == weights.tolist()
+  # The value of number `begins` was seen after the weights of that number.
+  first = 8 if begins is None else begins + 1
+  expected = [
+      weights[n] if n < first else weights[first : n + 1].mean()
+      for n in range(8)
+  ]
+  np.testing.assert_allclose([float(m) for _, m in seen], expected, rtol=1e-6)
+
+
+def test_what_is_observed_changes_no_other_optimiser():
+  for chain in (
+      optim.sgd(epochs=1, steps=1, lr=1.0, clip=0.0),
+      optim.sgd(epochs=1, steps=1, lr=1.0, clip=0.0, average_after=3),
+  ):
+    state = chain.tx.init(jnp.zeros(2))
+    assert optim.observe(state, 1.0) is state
