@@ -59,6 +59,8 @@ def init(
       "query_weight": (hidden, hidden),
       "attention": (hidden,),
   }
+  if schedule.tied:
+    del shapes["op_weight"]
   # One draw for all: XLA takes half a second to compile each size anew.
   ends = np.cumsum([math.prod(shape) for shape in shapes.values()])
   drawn = jax.random.uniform(
@@ -148,7 +150,7 @@ def _run(
   zero = jnp.zeros(hidden)
   memory = jnp.zeros((slots, hidden))
   carry = (zero, zero, params["start"], memory, memory)
-  table = schedule._replace(op_bias=None)  # the one column without rows
+  table = schedule._replace(op_bias=None, tied=None)  # these have no rows
   _, (choices, terms) = jax.lax.scan(
       step, carry, (jax.tree.map(jnp.asarray, table), given)
   )
@@ -166,7 +168,8 @@ def _lstm(weight, u, cell, h):
 
 def _logits(params, row: Schedule, h, keys, temperature):
   """f32[K]: squashed and biased logits of the step's own kind of choice."""
-  op = h @ params["op_weight"] + params.get("op_bias", 0.0)
+  weight = params.get("op_weight", params["embedding"].T)
+  op = h @ weight + params.get("op_bias", 0.0)
   op = jnp.pad(op, (0, keys.shape[0] - op.shape[0]))
   anchor = jnp.tanh(keys + h @ params["query_weight"]) @ params["attention"]
   z = jnp.where(row.head == Head.OP, op, anchor) / temperature

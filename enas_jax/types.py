@@ -18,6 +18,7 @@ import math
 from typing import Any, NamedTuple, Protocol
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 Arch = Any  # a NamedTuple of int32 arrays; its space knows the fields
@@ -65,6 +66,7 @@ class Schedule(NamedTuple):
   feed_scale: np.ndarray  # f32[T, K], factor on the anchor that is fed
   # f32[O], initial trainable bias of the operations; None: there is none
   op_bias: np.ndarray | None
+  tied: bool  # operations are scored by their embedding, not by a layer
 
 
 class Preset(NamedTuple):
@@ -115,8 +117,21 @@ class Mean(NamedTuple):
   total: jax.Array
   count: jax.Array
 
+  def value(self):
+    return self.total / self.count
 
-Record = dict[str, Mean]
+
+class Perplexity(NamedTuple):
+  """The exponential of a mean in nats, which merges as that does."""
+
+  total: jax.Array
+  count: jax.Array
+
+  def value(self):
+    return jnp.exp(self.total / self.count)
+
+
+Record = dict[str, Mean | Perplexity]
 
 
 class Task(NamedTuple):
@@ -134,9 +149,13 @@ class Task(NamedTuple):
   loss: Callable[..., tuple[jax.Array, tuple[ModelState, Record]]]
   # (params, model state, arch, batch, key) -> f32[], higher is better
   reward: Callable[..., jax.Array]
+  # (model state, shapes of a batch) -> model state before a pass over a split
+  # that is measured
+  begin: Callable[[ModelState, Batch], ModelState]
   # (params, model state, arch, batch) -> (model state, record)
   measure: Callable[..., tuple[ModelState, Record]]
   metric: str  # the record's entry that candidates are ranked by
+  sign: int  # 1 where more of it is better, -1 where less is
 
 
 class Split(NamedTuple):
@@ -150,6 +169,8 @@ class Split(NamedTuple):
   # (arrays, one row of the plan, key) -> Batch; pure, runs inside the jitted
   # step. A key augments; None does not.
   batch: Callable[[Any, Any, Key | None], Batch]
+  items: int  # in a batch, about
+  unit: str  # what they are, in the plural
 
 
 class SearchState(NamedTuple):

@@ -114,6 +114,7 @@ TINY = Schedule(
         np.float32,
     ),
     op_bias=np.array([0.2, -0.6, 0.4], np.float32),
+    tied=False,
 )
 TINY_COUNT = 3 * 2 * 4 * 2 * 2 * 2
 

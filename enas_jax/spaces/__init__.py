@@ -2,5 +2,6 @@
 
 from enas_jax.spaces.macro import Macro
 from enas_jax.spaces.micro import Micro
+from enas_jax.spaces.recurrent import Recurrent
 
-SPACES = {"macro": Macro, "micro": Micro}
+SPACES = {"macro": Macro, "micro": Micro, "recurrent": Recurrent}

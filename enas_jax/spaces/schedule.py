@@ -58,13 +58,15 @@ def row(
 
 
 def table(
-    rows: Sequence[tuple], op_bias: Sequence[float] | None = None
+    rows: Sequence[tuple],
+    op_bias: Sequence[float] | None = None,
+    tied: bool = False,
 ) -> Schedule:
-  """Stacks rows into a Schedule; `op_bias` as `Schedule` has it."""
+  """Stacks rows into a Schedule; `op_bias` and `tied` as that has them."""
   columns = (
       np.asarray(column, dtype)
       for column, dtype in zip(zip(*rows, strict=True), _TYPES, strict=True)
   )
   if op_bias is not None:
     op_bias = np.asarray(op_bias, np.float32)
-  return Schedule(*columns, op_bias)
+  return Schedule(*columns, op_bias, tied)

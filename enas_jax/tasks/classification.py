@@ -60,8 +60,11 @@ def classification(
         dropout=dropout_in_reward,
         rngs={"dropout": key},
     )
-    accuracy = _record(logits, batch)["accuracy"]
-    return accuracy.total / accuracy.count
+    return _record(logits, batch)["accuracy"].value()
+
+  def begin(model_state, batch):
+    del batch
+    return model_state
 
   def measure(params, model_state, arch, batch):
     logits, _ = network.apply(
@@ -69,7 +72,7 @@ def classification(
     )
     return model_state, _record(logits, batch)
 
-  return Task(init, loss, reward, measure, metric="accuracy")
+  return Task(init, loss, reward, begin, measure, metric="accuracy", sign=1)
 
 
 def _cross_entropy(logits, batch):

@@ -1,0 +1,132 @@
+"""A searched recurrent cell over a segment, with its own gradient (ENAS §2.1).
+
+Letters of this file: S positions of a segment, B rows, H hidden size, N nodes
+of the cell, the first of which reads the input.
+"""
+
+from collections.abc import Callable
+
+import jax
+from jax import lax
+import jax.numpy as jnp
+
+# In the order of enas_lm. The derivative is given the activation's value.
+ACTIVATIONS: dict[str, tuple[Callable, Callable]] = {
+    "tanh": (jnp.tanh, lambda y: 1 - y * y),
+    "relu": (jax.nn.relu, lambda y: (y > 0).astype(y.dtype)),
+    "sigmoid": (jax.nn.sigmoid, lambda y: y * (1 - y)),
+    "identity": (lambda z: z, jnp.ones_like),
+}
+
+
+@jax.custom_vjp
+def run(x, state, mask, first, nodes, sources, ops, mix):
+  """The cell's outputs at every position.
+
+  Node 0 is a highway unit on the input and the state before, each later one
+  on an earlier node; `h, t` are the two halves of a product, f an activation:
+
+    h, t = x[s] + (mask * state) @ first        prev = state
+    h, t = (mask * node[sources[n]]) @ nodes[n]  prev = node[sources[n]]
+    node[n] = prev + sigmoid(t) * (f(h) - prev)
+    state = sum of mix[n] * node[n]
+
+  Backward, one loop in reverse finds the cotangents of all products; those of
+  a weight are summed over the positions by one matrix product a node at the
+  end, in place of one a position. Architecture, mask and mix get none.
+
+  Args:
+    x: [S, B, 2 H], the input's part of the first product.
+    state: [B, H], before the first position.
+    mask: [B, H], the dropout of every state that enters a product, or ones.
+    first: [H, 2 H].
+    nodes: [N - 1, H, 2 H], of nodes 1, 2, ...
+    sources: i32[N - 1], the node that each reads.
+    ops: i32[N], the activation of each, a number of ACTIVATIONS.
+    mix: [N], the share of each node in the output.
+
+  Returns:
+    [S, B, H]; the last is the state after the segment.
+  """
+  return _forward(x, state, mask, first, nodes, sources, ops, mix)[0]
+
+
+def _activate(op, z):
+  if isinstance(op, jax.Array):
+    return lax.switch(op, [f for f, _ in ACTIVATIONS.values()], z)
+  return list(ACTIVATIONS.values())[op][0](z)
+
+
+def _slope(op, y):
+  if isinstance(op, jax.Array):
+    return lax.switch(op, [slope for _, slope in ACTIVATIONS.values()], y)
+  return list(ACTIVATIONS.values())[op][1](y)
+
+
+def _forward(x, state, mask, first, nodes, sources, ops, mix):
+  def unit(product, op, before):
+    h, t = jnp.split(product, 2, -1)
+    value, gate = _activate(op, h), jax.nn.sigmoid(t)
+    return before + gate * (value - before), value, gate
+
+  def step(state, x):
+    out = [unit(x + (mask * state) @ first, ops[0], state)]
+    values = jnp.zeros((len(ops), *state.shape), state.dtype)
+    values = values.at[0].set(out[0][0])
+    for n in range(1, len(ops)):
+      before = values[sources[n - 1]]
+      out.append(unit((mask * before) @ nodes[n - 1], ops[n], before))
+      values = values.at[n].set(out[-1][0])
+    after = jnp.einsum("n,nbh->bh", mix, values)
+    # The values come once more, so that the way back need not add them up.
+    activated, gates = (jnp.stack([o[i] for o in out]) for i in (1, 2))
+    return after, (after, values, activated, gates)
+
+  _, (after, values, activated, gates) = lax.scan(step, state, x)
+  befores = jnp.concatenate([state[None], after[:-1]])
+  residuals = (
+      befores, values, activated, gates,
+      mask, first, nodes, sources, ops, mix,
+  )
+  return after, residuals
+
+
+def _backward(residuals, g):
+  befores, values, activated, gates, mask, first, nodes, *arch = residuals
+  sources, ops, mix = arch
+  count = len(ops)
+
+  def step(dstate, given):
+    g, before, values, activated, gates = given
+    dvalues = mix[:, None, None] * (g + dstate)
+    dproducts = [None] * count
+    for n in reversed(range(count)):
+      source = before if n == 0 else values[sources[n - 1]]
+      gate, value, d = gates[n], activated[n], dvalues[n]
+      dh = d * gate * _slope(ops[n], value)
+      dt = d * (value - source) * gate * (1 - gate)
+      dproducts[n] = jnp.concatenate([dh, dt], -1)
+      weight = first if n == 0 else nodes[n - 1]
+      dsource = d * (1 - gate) + mask * (dproducts[n] @ weight.T)
+      if n:
+        dvalues = dvalues.at[sources[n - 1]].add(dsource)
+    return dsource, jnp.stack(dproducts)
+
+  start = jnp.zeros_like(befores[0])
+  given = (g, befores, values, activated, gates)
+  dstate, dproducts = lax.scan(step, start, given, reverse=True)
+  dfirst = _product(mask * befores, dproducts[:, 0])
+  dnodes = [
+      _product(mask * values[:, sources[n - 1]], dproducts[:, n])
+      for n in range(1, count)
+  ]
+  dnodes = jnp.stack(dnodes) if dnodes else jnp.zeros_like(nodes)
+  return dproducts[:, 0], dstate, None, dfirst, dnodes, None, None, None
+
+
+def _product(a, b):
+  """Sum over positions and rows of a[s, b, :, None] * b[s, b, None, :]."""
+  return a.reshape(-1, a.shape[-1]).T @ b.reshape(-1, b.shape[-1])
+
+
+run.defvjp(_forward, _backward)

@@ -1,0 +1,112 @@
+"""The next word of a text: cross-entropy, reward 80 / ppl (ENAS §3.1)."""
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from enas_jax.types import Mean, Perplexity, Task
+
+
+def language_model(
+    network,
+    *,
+    activity: float = 0.0,
+    slowness: float = 0.0,
+    l2_used: float = 0.0,
+    reward_scale: float = 80.0,
+) -> Task:
+  """The task of a network `(words, arch, state, train)`.
+
+  Batches have `words` and `targets` i32[B, S], `weight` f32[B, S], 0 behind
+  the end of the segment, and `first` bool[], whether nothing was read before.
+  The model state is the network's state after the last word read; its gradient
+  stops between two segments.
+
+  Args:
+    network: a flax module that returns logits, states and squares, see
+      `spaces.recurrent.Reading`; it has a `hidden` size.
+    activity: of the mean square of its states (AR, alpha).
+    slowness: of the mean square of their steps (TAR, beta).
+    l2_used: of the squares of the cell's weights that the architecture uses.
+      The reference's search penalises by mistake half the squared sum of
+      squares, and not of the first matrix (defect L1).
+    reward_scale: c of the reward c / perplexity.
+  """
+
+  def begin(model_state, batch):
+    del model_state
+    return {"state": jnp.zeros((batch.words.shape[0], network.hidden))}
+
+  def init(key, batch, arch):
+    params_key, dropout_key = jax.random.split(key)
+    # Lazy: the parameters are drawn, the network itself is not run.
+    variables = network.lazy_init(
+        {"params": params_key, "dropout": dropout_key},
+        batch.words,
+        arch,
+        jax.eval_shape(begin, {}, batch)["state"],
+        train=True,
+    )
+    return variables["params"], begin({}, batch)
+
+  def read(params, state, arch, batch, *, train, rngs=None):
+    state = jnp.where(batch.first, 0.0, jax.lax.stop_gradient(state))
+    reading = network.apply(
+        {"params": params}, batch.words, arch, state, train=train, rngs=rngs
+    )
+    # The state after the last word that counts.
+    last = batch.weight[0].sum().astype(jnp.int32) - 1
+    return reading, {"state": reading.states[:, last]}
+
+  def loss(params, model_state, arch, batch, key, progress):
+    del progress
+    reading, after = read(
+        params,
+        model_state["state"],
+        arch,
+        batch,
+        train=True,
+        rngs={"dropout": key},
+    )
+    record = _record(reading.logits, batch)
+    total = record["loss"].value()
+    states, weight = reading.states, batch.weight[..., None]
+    if activity:
+      total += activity * _mean(states**2, weight)
+    if slowness:
+      steps = states[:, 1:] - states[:, :-1]
+      total += slowness * _mean(steps**2, weight[:, 1:])
+    if l2_used:
+      total += l2_used * reading.squares
+    return total, (after, record)
+
+  def reward(params, model_state, arch, batch, key):
+    del key  # nothing is dropped
+    nothing = begin(model_state, batch)["state"]
+    reading, _ = read(params, nothing, arch, batch, train=False)
+    perplexity = _record(reading.logits, batch)["perplexity"]
+    return reward_scale / perplexity.value()
+
+  def measure(params, model_state, arch, batch):
+    reading, after = read(
+        params, model_state["state"], arch, batch, train=False
+    )
+    return after, _record(reading.logits, batch)
+
+  return Task(
+      init, loss, reward, begin, measure, metric="perplexity", sign=-1
+  )
+
+
+def _mean(values, weight):
+  """Over positions that count; 0 of none."""
+  total = (values * weight).sum()
+  return total / jnp.maximum(weight.sum() * values.shape[-1], 1.0)
+
+
+def _record(logits, batch):
+  losses = optax.softmax_cross_entropy_with_integer_labels(
+      logits, batch.targets
+  )
+  total, count = (losses * batch.weight).sum(), batch.weight.sum()
+  return {"loss": Mean(total, count), "perplexity": Perplexity(total, count)}

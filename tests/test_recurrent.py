@@ -1,0 +1,361 @@
+"""The recurrent space, its cell and its task."""
+
+import functools
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from test_spaces import count, Words
+
+from enas_jax import controller
+from enas_jax.ops import recurrent
+from enas_jax.spaces.recurrent import OPERATIONS, Reading, Recurrent
+from enas_jax.tasks import TASKS
+from enas_jax.types import ConfigError
+
+
+def shapes(space, arch, **hparams):
+  network = space.network(vocabulary=10_000, **hparams)
+
+  def init(key):
+    state = jnp.zeros((2, network.hidden))
+    words = jnp.zeros((2, 3), jnp.int32)
+    keys = {"params": key, "dropout": key}
+    return network.init(keys, words, arch, state, train=True)["params"]
+
+  return jax.eval_shape(init, jax.random.key(0))
+
+
+def preset(name):
+  found = Recurrent.presets[name]
+  space = Recurrent(**found.space)
+  return space, space.unflatten(found.encoding)
+
+
+@pytest.mark.parametrize("nodes, size", [(8, 13_680_000), (9, 16_560_000)])
+def test_the_shared_network_is_the_references(nodes, size):
+  space = Recurrent(nodes=nodes)
+  arch = jax.tree.map(jnp.asarray, space.unflatten([0, 0] * nodes))
+  assert count(shapes(space, arch, hidden=200)) == size
+
+
+@pytest.mark.parametrize("name, hidden, size", [
+    ("enas_lm", 800, 20_800_000),
+    ("enas_lm", 850, 22_950_000),
+    ("darts_lm", 850, 22_950_000),
+    ("enas_2018", 748, 22_027_104),
+])
+def test_the_final_network_is_the_references(name, hidden, size):
+  space, arch = preset(name)
+  assert count(shapes(space, arch, final=True, hidden=hidden)) == size
+
+
+@pytest.mark.parametrize("name, loose", [
+    ("enas_lm", {7, 8}),
+    ("darts_lm", {4, 6, 7, 8}),
+    ("enas_2018", {3, 4, 7, 9, 10, 11}),
+])
+def test_the_output_is_the_mean_of_loose_ends_or_of_all(name, loose):
+  space, arch = preset(name)
+  last = len(arch.sources)
+  network = space.network(vocabulary=10, final=True, loose=True)
+  expected = [(n in loose) / len(loose) for n in range(last + 1)]
+  np.testing.assert_allclose(network._mix(arch), expected, rtol=1e-6)
+  network = space.network(vocabulary=10, final=True)
+  expected = [0, *[1 / last] * last]
+  np.testing.assert_allclose(network._mix(arch), expected, rtol=1e-6)
+
+
+def test_the_dialects_number_the_activations_differently():
+  integers = [0, 0, 1, 1, 2, 2, 3, 3]  # of four nodes after the first
+  lm = Recurrent(nodes=4)
+  assert [OPERATIONS[op] for op in lm.unflatten(integers).ops] == [
+      "tanh", "tanh", "relu", "sigmoid", "identity",
+  ]
+  old = Recurrent(nodes=5, dialect="2018")
+  arch = old.unflatten([1, *integers])
+  assert [OPERATIONS[op] for op in arch.ops] == [
+      "relu", "tanh", "relu", "identity", "sigmoid",
+  ]
+  assert old.flatten(arch) == [1, *integers]
+  for space, values in ((lm, [1, *integers]), (old, integers)):
+    with pytest.raises(ValueError, match="in the dialect"):
+      space.unflatten(values)
+
+
+@pytest.mark.parametrize("values, message", [
+    ([1, 0, 0, 0], "node 1 reads node 1, not one of 0..0"),
+    ([0, 0, 2, 0], "node 2 reads node 2, not one of 0..1"),
+    ([0, 0, 0, 4], "activation 4 is not one of 0..3"),
+])
+def test_what_is_no_cell_is_refused(values, message):
+  with pytest.raises(ValueError, match=message):
+    Recurrent(nodes=2).unflatten(values)
+
+
+def test_an_unknown_dialect_is_refused():
+  message = r"dialect: .*'2017'. Choices: lm, 2018"
+  with pytest.raises(ConfigError, match=message):
+    Recurrent(dialect="2017")
+
+
+@pytest.mark.parametrize("space, size, exact, single", [
+    (Recurrent(nodes=9), 41_344, 21.03, 5.75),
+    (Recurrent(nodes=12, dialect="2018", scale=2.5), None, None, 7.44),
+])
+def test_the_controller_starts_at_the_entropies_of_the_reference(
+    space, size, exact, single
+):
+  params = controller.init(
+      jax.random.key(0), space.schedule, hidden=64, init_range=0.01
+  )
+  draw = functools.partial(
+      controller.sample, params, space.schedule, temperature=5.0
+  )
+  keys = jax.random.split(jax.random.key(1), 300)
+  score = jax.jit(jax.vmap(lambda key: draw(key)[1]))(keys)
+  if size:
+    # Operations are scored by their embedding: no layer of their own.
+    assert count(params) == size
+    np.testing.assert_allclose(score.entropy.mean(), exact, atol=0.01)
+  np.testing.assert_allclose(score.single_entropy.mean(), single, atol=0.05)
+
+
+def sigmoid(z):
+  return 1 / (1 + np.exp(-z))
+
+
+PLAIN = {
+    "tanh": np.tanh,
+    "relu": lambda z: np.maximum(z, 0),
+    "sigmoid": sigmoid,
+    "identity": lambda z: z,
+}
+
+
+def by_hand(x, state, mask, first, nodes, sources, ops, mix):
+  """The cell in float64, one position and node after the other."""
+  outputs = []
+  for at in x:
+    values = []
+    for n, op in enumerate(ops):
+      before = values[sources[n - 1]] if n else state
+      product = (mask * before) @ (nodes[n - 1] if n else first)
+      h, t = np.split(product if n else product + at, 2, -1)
+      value = PLAIN[OPERATIONS[op]](h)
+      values.append(before + sigmoid(t) * (value - before))
+    state = sum(share * value for share, value in zip(mix, values, strict=True))
+    outputs.append(state)
+  return np.stack(outputs)
+
+
+def segment(seed=0, positions=4, rows=3, hidden=5, nodes=5):
+  rng = np.random.default_rng(seed)
+  draw = lambda *shape: rng.normal(size=shape)  # noqa: E731
+  return [
+      draw(positions, rows, 2 * hidden),
+      draw(rows, hidden),
+      2.0 * rng.integers(0, 2, (rows, hidden)),
+      draw(hidden, 2 * hidden),
+      draw(nodes - 1, hidden, 2 * hidden),
+  ]
+
+
+CELLS = [
+    ([0, 0, 2, 1], [0, 1, 2, 3, 0], [0, 0.25, 0.25, 0.25, 0.25]),
+    ([0, 1, 2, 3], [1, 3, 0, 2, 1], [0, 0, 0, 0, 1]),
+    ([0, 0, 0, 0], [3, 2, 1, 0, 2], [0, 0.5, 0, 0, 0.5]),
+]
+
+
+@pytest.fixture(scope="module")
+def cell():
+  """(arguments, arch, mix) -> (outputs, gradients of a sum); one program."""
+
+  @jax.jit
+  def run(x, state, mask, first, nodes, sources, ops, mix, weight):
+    def total(x, state, first, nodes):
+      out = recurrent.run(x, state, mask, first, nodes, sources, ops, mix)
+      return (out * weight).sum(), out
+
+    grad = jax.value_and_grad(total, argnums=(0, 1, 2, 3), has_aux=True)
+    (_, out), grads = grad(x, state, first, nodes)
+    return out, grads
+
+  return run
+
+
+@pytest.mark.parametrize("sources, ops, mix", CELLS)
+def test_the_cell_is_that_of_plain_numpy(cell, sources, ops, mix):
+  arguments = segment()
+  arch = np.array(sources, np.int32), np.array(ops, np.int32), np.array(mix)
+  expected = by_hand(*arguments, *arch)
+  weight = np.random.default_rng(1).normal(size=expected.shape)
+  out, grads = cell(*arguments, *arch, weight)
+  np.testing.assert_allclose(out, expected, atol=1e-5)
+
+  # The gradient by differences, along a few directions of each argument.
+  rng = np.random.default_rng(2)
+  places = (0, 1, 3, 4)  # x, state, first, nodes
+  for place, grad in zip(places, grads, strict=True):
+    for _ in range(3):
+      way = rng.normal(size=arguments[place].shape)
+      ends = []
+      for step in (1e-5, -1e-5):
+        moved = list(arguments)
+        moved[place] = moved[place] + step * way
+        ends.append((by_hand(*moved, *arch) * weight).sum())
+      slope = (ends[0] - ends[1]) / 2e-5
+      np.testing.assert_allclose((grad * way).sum(), slope, rtol=2e-3)
+
+
+def test_a_fixed_cell_is_the_searched_one(cell):
+  arguments = [jnp.asarray(a, jnp.float32) for a in segment()]
+  sources, ops, mix = (np.array(part) for part in CELLS[0])
+  weight = jnp.ones((4, 3, 5))
+  searched = cell(*arguments, sources, ops, mix, weight)
+  arguments, mask = arguments[:2] + arguments[3:], arguments[2]
+
+  def total(x, state, first, nodes):
+    out = recurrent.run(
+        x, state, mask, first, nodes, sources, ops, jnp.asarray(mix)
+    )
+    return out.sum(), out
+
+  grad = jax.jit(jax.value_and_grad(total, argnums=(0, 1, 2, 3), has_aux=True))
+  (_, out), grads = grad(*arguments)
+  chex.assert_trees_all_close((out, grads), searched, atol=1e-4)
+
+
+def test_a_word_is_not_seen_before_it_is_read():
+  space = Recurrent(nodes=3)
+  network = space.network(vocabulary=6, hidden=4)
+  arch = jax.tree.map(jnp.asarray, space.unflatten([0, 0, 1, 1, 0, 2]))
+  words = jnp.array([[0, 1, 2, 3, 4]])
+  state = jnp.ones((1, 4))
+  params = network.init(jax.random.key(0), words, arch, state, train=False)
+  read = jax.jit(
+      lambda words: network.apply(params, words, arch, state, train=False)
+  )
+  before = read(words).logits
+  for at in range(5):
+    after = read(words.at[0, at].set(5)).logits
+    changed = np.any(before != after, (0, 2))
+    assert changed.tolist() == [position >= at for position in range(5)]
+
+
+def test_exactly_the_chosen_weights_have_a_gradient():
+  space = Recurrent(nodes=3)
+  network = space.network(vocabulary=6, hidden=4)
+  words, state = jnp.array([[0, 1, 2]]), jnp.ones((1, 4))
+  shapes = jax.eval_shape(
+      lambda: network.init(
+          jax.random.key(0),
+          words,
+          jax.tree.map(jnp.asarray, space.unflatten([0, 0] * 3)),
+          state,
+          train=False,
+      )
+  )
+  params = jax.tree.map(lambda s: jnp.full(s.shape, 0.1), shapes)
+
+  @jax.jit
+  def gradient(arch):
+    def loss(params):
+      reading = network.apply(params, words, arch, state, train=False)
+      return jax.nn.log_softmax(reading.logits)[..., 0].sum()
+
+    return jax.grad(loss)(params)["params"]["nodes"]
+
+  for values in ([0, 0, 1, 1, 2, 3], [0, 3, 0, 2, 1, 0], [0, 2, 1, 0, 0, 1]):
+    arch = space.unflatten(values)
+    got = gradient(jax.tree.map(jnp.asarray, arch))
+    moved = np.any(got, (1, 2)).tolist()
+    # Node by node, activation by activation, source by source.
+    places = [
+        (n, op, j) for n in (1, 2, 3) for op in range(4) for j in range(n)
+    ]
+    chosen = {(n, arch.ops[n], arch.sources[n - 1]) for n in (1, 2, 3)}
+    assert moved == [place in chosen for place in places]
+
+
+# The task, on a network without any weights.
+
+
+class Echo:
+  """Its state counts the words; its logits are given."""
+
+  hidden = 1
+
+  def __init__(self, logits):
+    self.logits = jnp.asarray(logits)
+
+  def apply(self, variables, words, arch, state, *, train, rngs=None):
+    del arch, rngs
+    seen = state[:, None] + jnp.arange(1, words.shape[1] + 1)[None, :, None]
+    logits = jnp.broadcast_to(self.logits, (*words.shape, len(self.logits)))
+    weight = variables["params"]["weight"]
+    return Reading(weight * logits, weight * seen, 3.0 * weight)
+
+
+def batch(length, first):
+  weight = jnp.broadcast_to(jnp.arange(4) < length, (2, 4))
+  targets = jnp.array([[0, 1, 2, 2], [1, 1, 0, 2]])
+  return Words(targets, targets, weight.astype(jnp.float32), jnp.asarray(first))
+
+
+LOGITS = np.log([0.5, 0.25, 0.25])
+PARAMS = {"weight": jnp.ones(())}
+
+
+@pytest.mark.parametrize("length", [1, 3, 4])
+@pytest.mark.parametrize("first", [True, False])
+def test_a_segment_is_scored_to_its_end_and_carries_its_state(length, first):
+  task = TASKS["language_model"](Echo(LOGITS))
+  state = {"state": jnp.full((2, 1), 10.0)}
+  given = batch(length, first)
+  nll = -LOGITS[np.asarray(given.targets)[:, :length]]
+  total, (after, record) = task.loss(PARAMS, state, None, given, None, 0.0)
+  np.testing.assert_allclose(total, nll.mean(), rtol=1e-5)
+  assert record["loss"].count == 2 * length
+  np.testing.assert_allclose(
+      record["perplexity"].value(), np.exp(nll.mean()), rtol=1e-5
+  )
+  expected = length + (0 if first else 10)
+  np.testing.assert_array_equal(after["state"], [[expected]] * 2)
+  measured, same = task.measure(PARAMS, state, None, given)
+  chex.assert_trees_all_close((measured, same), (after, record), rtol=1e-6)
+  # A reward begins with nothing read, whatever the state holds.
+  reward = task.reward(PARAMS, state, None, given, None)
+  np.testing.assert_allclose(reward, 80 / np.exp(nll.mean()), rtol=1e-5)
+
+
+def test_the_penalties_count_what_the_segment_holds():
+  plain = TASKS["language_model"](Echo(LOGITS))
+  full = TASKS["language_model"](
+      Echo(LOGITS), activity=0.5, slowness=2.0, l2_used=0.1
+  )
+  state = {"state": jnp.zeros((2, 1))}
+  args = (PARAMS, state, None, batch(3, True), None, 0.0)
+  extra = full.loss(*args)[0] - plain.loss(*args)[0]
+  # States 1, 2, 3; two steps of 1; squares 3.
+  expected = 0.5 * np.mean([1, 4, 9]) + 2.0 * 1 + 0.1 * 3
+  np.testing.assert_allclose(extra, expected, rtol=1e-5)
+
+
+def test_the_gradient_stops_between_segments():
+  task = TASKS["language_model"](Echo(LOGITS), activity=1.0)
+
+  def total(state):
+    given = batch(4, False)
+    return task.loss(PARAMS, {"state": state}, None, given, None, 0.0)[0]
+
+  assert not np.any(jax.grad(total)(jnp.ones((2, 1))))
+
+
+def test_a_pass_begins_with_nothing_read():
+  task = TASKS["language_model"](Echo(LOGITS))
+  begun = task.begin({"state": jnp.ones((7, 1))}, batch(4, True))
+  np.testing.assert_array_equal(begun["state"], np.zeros((2, 1)))
