@@ -61,6 +61,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
       "row_fan_in": faithful,  # S4
   }
   config.child = {
+      "optimiser": "nesterov",
       "batch": 160,
       "lr": 0.05,
       "lr_min": 5e-4,

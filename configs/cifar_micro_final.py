@@ -51,6 +51,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
       "aux": True,
   }
   config.child = {
+      "optimiser": "nesterov",
       "batch": 144,
       "lr": 0.05,
       "lr_min": 1e-4,

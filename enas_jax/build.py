@@ -66,9 +66,10 @@ SAME = (
     ("data", "size"),
     ("augment", "pad"),
     ("augment", "flip"),
+    ("data", "length"),
 )
 # Values of `data` that say how the set is split; the loader gets the others.
-_OF_SPLITS = ("valid", "eval_batch")
+_OF_SPLITS = ("valid", "eval_batch", "length", "vary")
 
 
 class Experiment(NamedTuple):
@@ -80,6 +81,7 @@ class Experiment(NamedTuple):
   uniform: Strategy  # random search, for the baseline in every report
   tx: optax.GradientTransformation
   train: Split
+  watched: Split | None  # validation in a final training that has one
   held: Split  # validation in a search, test in a final training
   arch: Arch | None  # of a final training, numpy; None in a search
   epochs: int
@@ -117,30 +119,33 @@ def experiment(config: ConfigDict) -> Experiment:
       if value and key not in _OF_SPLITS
   }
   source = data.load(**wanted)
-  batches = {"batch": config.child.batch, **config.augment}
+  for fact in source.facts:
+    if fact not in {field.name for field in dataclasses.fields(space.module)}:
+      raise ConfigError(
+          "config.data.name",
+          f"{config.data.name!r} gives a {fact}; a network of the space"
+          f" {config.space.name!r} does not take it.",
+      )
+  splits = {
+      "batch": config.child.batch,
+      **{key: config.data[key] for key in _OF_SPLITS if key in config.data},
+      **config.get("augment", {}),
+  }
+  watched = None
   if arch is None:
-    train, held = source.search(valid=config.data.valid, **batches)
+    train, held = source.search(**splits)
   else:
-    train, held = source.final(eval_batch=config.data.eval_batch, **batches)
+    train, watched, held = source.final(**splits)
   child_steps = train.steps
   # A strategy that is told nothing has no steps.
   strategy_steps = config.strategy.get("steps", 0)
 
   network = space.network(**source.facts, **config.network)
-  rates = optim.cosine_restarts(
+  chain = optim.OPTIMISERS[config.child.optimiser]
+  tx, rates = chain(
       epochs=config.epochs,
-      high=config.child.lr,
-      low=config.child.lr_min,
-      first=config.child.lr_first,
-      factor=config.child.lr_factor,
-  )
-  tx = optim.child(
-      optim.by_epoch(rates, child_steps),
-      momentum=config.child.momentum,
-      l2=config.child.l2,
-      l2_all=config.child.l2_all,
-      clip=config.child.clip,
-      freeze="aux" if config.child.get("freeze_aux") else "",
+      steps=child_steps,
+      **_arguments(config.child, "optimiser", "batch"),
   )
 
   period = child_steps + strategy_steps
@@ -157,6 +162,7 @@ def experiment(config: ConfigDict) -> Experiment:
       uniform=STRATEGIES["random"](space),
       tx=tx,
       train=train,
+      watched=watched,
       held=held,
       arch=arch,
       epochs=config.epochs,
@@ -204,7 +210,8 @@ def retraining(config: ConfigDict, encoding: list[int] | None) -> ConfigDict:
   final.seed = config.seed
   final.space = config.space
   for block, key in SAME:
-    final[block][key] = config[block][key]
+    if key in config.get(block, {}):
+      final[block][key] = config[block][key]
   if encoding:
     final.arch = " ".join(map(str, encoding))
   return final
@@ -227,8 +234,9 @@ def flat(config: ConfigDict) -> dict[str, Any]:
   return out
 
 
-def _arguments(block: ConfigDict) -> dict[str, Any]:
-  return {k: v for k, v in block.items() if k != "name"}
+def _arguments(block: ConfigDict, *others: str) -> dict[str, Any]:
+  """The block as arguments, without its name and other keys."""
+  return {k: v for k, v in block.items() if k not in ("name", *others)}
 
 
 def _checked(config: ConfigDict):
@@ -237,6 +245,12 @@ def _checked(config: ConfigDict):
   strategy_fn, task_fn = (
       lookup(f"config.{block}.name", config[block].name, choices, block)
       for block, choices in (("strategy", STRATEGIES), ("task", TASKS))
+  )
+  lookup(
+      "config.child.optimiser",
+      config.child.optimiser,
+      optim.OPTIMISERS,
+      "optimiser",
   )
   if (config.strategy.name == "fixed") != ("arch" in config):
     raise ConfigError(

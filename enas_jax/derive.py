@@ -47,7 +47,7 @@ def derive(
   ranked = {
       source: sorted(
           (line for line in lines if line["source"] == source),
-          key=lambda line: -line[metric],
+          key=lambda line: -parts.task.sign * line[metric],
       )
       for source in (POLICY, RANDOM)
   }

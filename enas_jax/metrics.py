@@ -11,9 +11,9 @@ from enas_jax.types import Record
 
 
 def summarize(record: Record, prefix: str = "") -> dict[str, float]:
-  """The means as floats; an entry that counted nothing is left out."""
+  """The values as floats; an entry that counted nothing is left out."""
   return {
-      prefix + name: float(value.total) / float(value.count)
+      prefix + name: float(value.value())
       for name, value in record.items()
       if float(value.count)
   }

@@ -114,7 +114,11 @@ def child_step(
       loss_key,
       progress(state.step),
   )
-  updates, opt_state = tx.update(grads, state.opt_state, state.params)
+  # An optimiser may look at the batch: a short segment moves the weights less.
+  tx = optax.with_extra_args_support(tx)
+  updates, opt_state = tx.update(
+      grads, state.opt_state, state.params, batch=batch
+  )
   return state._replace(
       step=state.step + 1,
       params=optax.apply_updates(state.params, updates),

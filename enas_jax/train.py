@@ -29,6 +29,7 @@ from enas_jax import (
   evaluate,
   folder,
   metrics,
+  optim,
   progress,
   search,
 )
@@ -92,14 +93,14 @@ def _search(config, parts, path, display, signals) -> dict[str, Any]:
   state = fit(config, parts, path, display, signals)
   found, drawn = derive.derive(config, parts, state, path, display, signals)
   if config.retrain.config:
-    return _retrain(config, found, drawn, path, display, signals)
+    return _retrain(config, parts, found, drawn, path, display, signals)
   command = ["python", "-m", "enas_jax.main"]
   command.append(f"--config={config.retrain.command}")
   command.append(f"--config.arch={path / 'arch.json'}")
   command += [
       f"--config.{block}.{key}={config[block][key]}"
       for block, key in build.SAME
-      if config[block][key] != ""
+      if config.get(block, {}).get(key, "") != ""
   ]
   command.append(f"--workdir={path}_final")
   display.say(
@@ -125,7 +126,8 @@ def fit(
     path: the run folder.
     display: where to show it.
     signals: asked after every step.
-    test: measures a final training every `config.eval_every` epochs.
+    test: measures a final training every `config.eval_every` epochs, on the
+      validation split where it has one, else on the test split.
   """
   loop = _Loop(config, parts, path, display, signals, test)
   try:
@@ -254,12 +256,12 @@ class _Loop:
     epoch, at = divmod(step - 1, parts.period)
     left = self.steps_left(step)
     each = self.pace.seconds("child")
-    speed = self.config.child.batch / each if each else 0.0
+    speed = parts.train.items / each if each else 0.0
     phase = "child" if at < parts.child_steps else "controller"
     return (
         f"epoch {epoch + 1}/{parts.epochs} {phase} step {at + 1}/{parts.period}"
-        f"  {_line(self.seen)}  {speed:,.0f} images/s  {self.pace.left(left)}"
-        " left"
+        f"  {_line(self.seen)}  {speed:,.0f} {parts.train.unit}/s"
+        f"  {self.pace.left(left)} left"
     )
 
   def steps_left(self, step: int) -> dict[str, int]:
@@ -279,10 +281,17 @@ class _Loop:
     }
     last = epoch + 1 == parts.epochs
     if self.test and (last or (epoch + 1) % self.config.eval_every == 0):
-      values.update(metrics.summarize(self.test(state), "test/"))
+      part = "valid" if parts.watched else "test"
+      seen = metrics.summarize(self.test(state), f"{part}/")
+      values.update(seen)
+      if parts.watched:
+        value = seen[f"{part}/{parts.task.metric}"]
+        opt_state = optim.observe(state.opt_state, value)
+        state = state._replace(opt_state=opt_state)
     each = self.pace.seconds("child")
     if each:
-      values["images_per_second"] = self.config.child.batch / each
+      speed = parts.train.items / each
+      values[f"{parts.train.unit}_per_second"] = speed
     values["seconds"] = seconds
     self.writer.write(epoch + 1, values)
     self.state = self.next_epoch(state)
@@ -340,19 +349,24 @@ def _line(values: dict[str, float]) -> str:
   forms = {
       "child/loss": "loss {:.3f}",
       "child/accuracy": "train {:.1%}",
+      "child/perplexity": "train ppl {:,.1f}",
       "controller/reward": "reward {:.3f}",
       "controller/reward_best": "best {:.3f}",
       "controller/entropy": "entropy {:.2f}",
       "controller/skip_rate": "skips {:.0%}",
       "test/accuracy": "test {:.2%}",
+      "valid/perplexity": "valid ppl {:,.2f}",
       "images_per_second": "{:,.0f} images/s",
+      "words_per_second": "{:,.0f} words/s",
   }
   return "  ".join(
       form.format(values[k]) for k, form in forms.items() if k in values
   )
 
 
-def _retrain(config, found, drawn, path, display, signals) -> dict[str, Any]:
+def _retrain(
+    config, parts, found, drawn, path, display, signals
+) -> dict[str, Any]:
   """Trains the derived and some random architectures alike, from scratch."""
   runs = {"derived": found["encoding"]}
   for n, encoding in enumerate(drawn[: config.retrain.random]):
@@ -382,7 +396,7 @@ def _retrain(config, found, drawn, path, display, signals) -> dict[str, Any]:
     display.say(
         f"Derived {derived:.4f}; {len(random)} random: mean"
         f" {np.mean(random):.4f}, std {np.std(random):.4f}, best"
-        f" {max(random):.4f}."
+        f" {max(random, key=lambda score: parts.task.sign * score):.4f}."
     )
   return {**found, "test": {"derived": derived, "random": random}}
 
@@ -390,10 +404,14 @@ def _retrain(config, found, drawn, path, display, signals) -> dict[str, Any]:
 def _final(config, parts, path, display, signals) -> dict[str, Any]:
   """A final training; its outcome is the last epoch's, never the best's."""
   test = evaluate.evaluator(parts.task, parts.held, parts.arch)
-  state = fit(config, parts, path, display, signals, test)
+  watch = test
+  if parts.watched:
+    watch = evaluate.evaluator(parts.task, parts.watched, parts.arch)
+  state = fit(config, parts, path, display, signals, watch)
   size = sum(leaf.size for leaf in jax.tree.leaves(state.params))
   result = {
       **metrics.summarize(test(state), "test/"),
+      **(metrics.summarize(watch(state), "valid/") if parts.watched else {}),
       "parameters": size,
       "epochs": parts.epochs,
       "encoding": parts.space.flatten(parts.arch),

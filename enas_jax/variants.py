@@ -14,9 +14,12 @@ _SMALL = {
     "data.eval_batch": 64,
     "data.size": 8,
     "augment.pad": 1,
+    "data.length": 8,
+    "space.nodes": 2,
     "space.layers": 3,
     "network.cells": 1,
     "network.filters": 4,
+    "network.hidden": 8,
     "child.batch": 32,
     "strategy.steps": 2,
     "strategy.archs": 2,
@@ -31,6 +34,7 @@ class Variants(NamedTuple):
 
   smoke: bool
   profile: str  # repaired, or faithful to the reference and its quirks
+  others: list[str]  # words of the config's own
 
   def shrink(self, config: Any) -> None:
     """Sets the smoke values in a ConfigDict, in place."""
@@ -43,15 +47,18 @@ class Variants(NamedTuple):
         inner[name] = value
 
 
-def parse(text: str) -> Variants:
-  """Reads the words after a config's colon."""
+def parse(text: str, *others: str) -> Variants:
+  """Reads the words after a config's colon; `others` are the config's own."""
   words = [word for word in text.split(",") if word]
   for word in words:
-    if word not in _WORDS:
-      raise ConfigError(
-          "config", f"unknown variant {word!r}. {suggest(word, _WORDS)}"
-      )
+    if word not in (*_WORDS, *others):
+      near = suggest(word, (*_WORDS, *others))
+      raise ConfigError("config", f"unknown variant {word!r}. {near}")
   faithful = "profile=faithful" in words
   if faithful and "profile=repaired" in words:
     raise ConfigError("config", "two profiles were given.")
-  return Variants("smoke" in words, "faithful" if faithful else "repaired")
+  return Variants(
+      "smoke" in words,
+      "faithful" if faithful else "repaired",
+      [word for word in words if word in others],
+  )

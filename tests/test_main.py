@@ -51,7 +51,7 @@ CASES = [
         [SEARCH, W, "--config.child.lrr=0.1"],
         "config.child.lrr: no such key. Did you mean 'lr'? Choices: batch,"
         " clip, freeze_aux, l2, l2_all, lr, lr_factor, lr_first, lr_min,"
-        " momentum.",
+        " momentum, optimiser.",
     ),
     (
         [SEARCH, W, "--config.chid.lr=0.1"],
@@ -147,6 +147,16 @@ CASES = [
         [SEARCH, W, "--config.strategy.name=reinforced"],
         "config.strategy.name: unknown strategy 'reinforced'. Did you mean"
         " 'reinforce'? Choices: fixed, random, reinforce.",
+    ),
+    (
+        [SEARCH, W, "--config.child.optimiser=nestrov"],
+        "config.child.optimiser: unknown optimiser 'nestrov'. Did you mean"
+        " 'nesterov'? Choices: nesterov.",
+    ),
+    (
+        [SEARCH, W, "--config.data.name=pydoc"],
+        "config.data.name: 'pydoc' gives a vocabulary; a network of the space"
+        " 'micro' does not take it.",
     ),
     (
         [SEARCH, W, "--config.task.name=clasification"],

@@ -38,7 +38,8 @@ def split(steps):
     noise = jnp.zeros(()) if key is None else jax.random.normal(key)
     return Batch(row, arrays[row], noise)
 
-  return Split(jnp.arange(steps, dtype=jnp.float32), steps, rows, batch)
+  arrays = jnp.arange(steps, dtype=jnp.float32)
+  return Split(arrays, steps, rows, batch, 1, "numbers")
 
 
 def broken(batch):
@@ -75,7 +76,7 @@ def task() -> Task:
   def measure(params, model_state, arch, batch):
     raise NotImplementedError
 
-  return Task(init, loss, reward, measure, metric="error")
+  return Task(init, loss, reward, None, measure, metric="error", sign=-1)
 
 
 class Asked(NamedTuple):
@@ -349,7 +350,7 @@ def planted_search(name, steps, **arguments):
     return 0.0, (model_state, {})
 
   parts = {
-      "task": Task(lambda *_: ({}, {}), loss, reward, None, metric=""),
+      "task": Task(lambda *_: ({}, {}), loss, reward, None, None, "", 1),
       "strategy": STRATEGIES[name](space, **arguments),
   }
   valid = split(VALID_STEPS)

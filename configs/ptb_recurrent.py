@@ -1,0 +1,90 @@
+"""ENAS recurrent search on Penn Treebank (paper §3.1), as enas_lm corrects it.
+
+  python -m enas_jax.main --config=configs/ptb_recurrent.py \\
+      --config.data.path=D --workdir=W
+
+D holds ptb.train.txt, ptb.valid.txt and ptb.test.txt of Mikolov's version, or
+any three texts in its form. Shared cell of 8 nodes and 200 units; 600 epochs of
+207 child steps (128 rows of about 35 words) and 25 controller steps of 10
+architectures; then 100 architectures of the policy and 100 random ones on the
+whole validation text. The reference's search stalls near a perplexity of 148 by
+shared weights.
+
+Variants as in cifar_micro.py; there are no quirks for the faithful profile but
+the controller's.
+"""
+
+import ml_collections
+
+from enas_jax.variants import parse
+
+
+def get_config(variant: str = "") -> ml_collections.ConfigDict:
+  variants = parse(variant)
+  faithful = variants.profile == "faithful"
+  config = ml_collections.ConfigDict()
+  config.seed = 0
+  config.epochs = 600
+  config.checkpoint_seconds = 60.0
+
+  config.data = {
+      "name": "ptb",  # or pydoc, which needs no path
+      "path": "",  # of the folder of three texts
+      "length": 35,  # words of a segment
+      "vary": True,  # draw lengths around it
+  }
+  config.task = {
+      "name": "language_model",
+      "activity": 0.0,  # alpha of AR
+      "slowness": 1.0,  # beta of TAR
+      "l2_used": 8e-7,
+      "reward_scale": 80.0,
+  }
+  config.space = {
+      "name": "recurrent",
+      "nodes": 8,
+      "dialect": "lm",
+      "scale": 2.25,
+  }
+  config.network = {
+      "hidden": 200,
+      "loose": False,  # the output: the mean of loose ends, or of all nodes
+      "init_range": 0.04,
+      "word_keep": 0.9,
+      "embedded_keep": 0.8,
+      "input_keep": 0.25,
+      "state_keep": 0.75,
+      "weight_keep": 1.0,
+      "output_keep": 0.25,
+  }
+  config.child = {
+      "optimiser": "sgd",
+      "batch": 128,
+      "lr": 20.0,
+      "clip": 0.1,  # global norm
+      "l2": 0.0,  # of all weights; `task.l2_used` of those in use
+  }
+  config.strategy = {"name": "reinforce", "steps": 25, "archs": 10}
+  config.reinforce = {
+      "lr": 5e-5,
+      "b1": 0.9,
+      "b2": 0.999,
+      "eps": 1e-8,
+      "hidden": 64,
+      "init_range": 0.01,
+      "temperature": 5.0,
+      "entropy_weight": 1e-5,
+      "baseline_decay": 0.999,
+      "zero_baseline": faithful,
+      "single_entropy": faithful,  # C4
+  }
+  config.derive = {"archs": 100, "random": 100, "top": 5}
+  config.retrain = {
+      "command": f"configs/ptb_recurrent_final.py:{variant}".rstrip(":"),
+      "random": 0,
+      "config": {},
+  }
+  if variants.smoke:
+    variants.shrink(config)
+    config.data.name = "pydoc"
+  return config

@@ -1,0 +1,73 @@
+"""Final training of a recurrent cell on Penn Treebank (paper §3.1).
+
+  python -m enas_jax.main --config=configs/ptb_recurrent_final.py \\
+      --config.data.path=D --config.arch=W/arch.json --workdir=F
+
+The recipe of enas_lm for TPUs: 850 units, segments of 35 words, 64 rows, 483
+epochs of 414 steps, the weights averaged from step 2,000 on; 56.1 +- 0.1 test
+perplexity in its README. Without --config.arch it is enas_lm's published cell
+(enas_lm; also darts_lm, and enas_2018 in its own dialect). The validation text
+is measured every epoch, the test text once at the end, one row at a time.
+
+Variants as in cifar_micro.py, and
+  recipe=gpu   enas_lm's for GPUs: 800 units, segments of varied length, the
+               average begins when validation stops improving; 3,000 epochs,
+               57.3 +- 0.1 (DARTS's cell: 58.1)
+"""
+
+import ml_collections
+
+from enas_jax.variants import parse
+
+
+def get_config(variant: str = "") -> ml_collections.ConfigDict:
+  variants = parse(variant, "recipe=gpu", "recipe=tpu")
+  gpu = "recipe=gpu" in variants.others
+  config = ml_collections.ConfigDict()
+  config.seed = 0
+  config.epochs = 3000 if gpu else 483
+  config.eval_every = 1
+  config.checkpoint_seconds = 60.0
+  # A preset by name, the path of an arch.json, or integers in the dialect of
+  # the space.
+  config.arch = "enas_lm"
+
+  config.data = {
+      "name": "ptb",
+      "path": "",
+      "length": 35,
+      "vary": gpu,
+      "eval_batch": 1,  # rows of the test text
+  }
+  config.task = {
+      "name": "language_model",
+      "activity": 0.7 if gpu else 0.0,
+      "slowness": 0.0,
+  }
+  config.space = {"name": "recurrent", "nodes": 8, "dialect": "lm"}
+  config.network = {
+      "final": True,
+      "hidden": 800 if gpu else 850,
+      "loose": not gpu,
+      "init_range": 0.05 if gpu else 0.04,
+      "word_keep": 0.875 if gpu else 0.85,
+      "embedded_keep": 0.825 if gpu else 0.8,
+      "input_keep": 0.275 if gpu else 0.25,
+      "state_keep": 0.775 if gpu else 0.75,
+      "weight_keep": 1.0,
+      "output_keep": 0.25,
+  }
+  config.child = {
+      "optimiser": "sgd",
+      "batch": 64,
+      "lr": 20.0,
+      "clip": 0.25,
+      "l2": 8e-7,
+      "average_after": 0 if gpu else 2000,  # steps
+      "patience": 10 if gpu else 0,  # epochs without a better one
+  }
+  config.strategy = {"name": "fixed"}
+  if variants.smoke:
+    variants.shrink(config)
+    config.data.name = "pydoc"
+  return config

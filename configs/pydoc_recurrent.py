@@ -1,0 +1,39 @@
+"""ENAS recurrent search on Python's own reference: search, derive and retrain.
+
+  python -m enas_jax.main --config=configs/pydoc_recurrent.py \\
+      --workdir=runs/pydoc_recurrent
+
+About 130,000 words that come with every Python, no download. Cells of 6 nodes
+and 64 units; then the derived and two random cells are trained from scratch
+alike (configs/pydoc_recurrent_final.py) and compared on the test text. The text
+differs a little from one Python to the next, and so do the perplexities.
+
+Variants as in cifar_micro.py.
+"""
+
+import ml_collections
+
+from configs import ptb_recurrent, pydoc_recurrent_final
+from enas_jax.variants import parse
+
+
+def get_config(variant: str = "") -> ml_collections.ConfigDict:
+  config = ptb_recurrent.get_config(variant)
+  config.data.name = "pydoc"
+  if parse(variant).smoke:
+    config.retrain.random = 1
+  else:
+    config.epochs = 15
+    config.space.nodes = 6
+    config.network.update(
+        hidden=64, input_keep=0.75, state_keep=0.9, output_keep=0.75
+    )
+    config.child.update(batch=32, clip=0.25)
+    config.strategy.steps = 20
+    config.reinforce.lr = 2e-3
+    config.derive.update(archs=30, random=30)
+    config.retrain.random = 2
+  command = config.retrain.command.replace("ptb", "pydoc")
+  config.retrain.command = command
+  config.retrain.config = pydoc_recurrent_final.get_config(variant)
+  return config
