@@ -141,7 +141,7 @@ CASES = [
     (
         [SEARCH, W, "--config.space.name=mcro"],
         "config.space.name: unknown search space 'mcro'. Did you mean 'micro'?"
-        " Choices: macro, micro.",
+        " Choices: macro, micro, recurrent.",
     ),
     (
         [SEARCH, W, "--config.strategy.name=reinforced"],
@@ -151,17 +151,17 @@ CASES = [
     (
         [SEARCH, W, "--config.child.optimiser=nestrov"],
         "config.child.optimiser: unknown optimiser 'nestrov'. Did you mean"
-        " 'nesterov'? Choices: nesterov.",
+        " 'nesterov'? Choices: nesterov, sgd.",
     ),
     (
-        [SEARCH, W, "--config.data.name=pydoc"],
+        [SEARCH, W, "--config.data.name=pydoc", "--config.data.size=0"],
         "config.data.name: 'pydoc' gives a vocabulary; a network of the space"
         " 'micro' does not take it.",
     ),
     (
         [SEARCH, W, "--config.task.name=clasification"],
         "config.task.name: unknown task 'clasification'. Did you mean"
-        " 'classification'? Choices: classification.",
+        " 'classification'? Choices: classification, language_model.",
     ),
     (
         [FINAL, W, "--config.strategy.name=reinforce"],
@@ -225,10 +225,10 @@ CASES = [
     ),
     (
         [FINAL, W, "--config.arch=0 1 2"],
-        "config.arch: 40 integers make an architecture of 5 nodes, got 3.",
+        "config.arch: 16 integers make an architecture of 2 nodes, got 3.",
     ),
     (
-        [FINAL, W, f"--config.arch={'9 ' * 40}"],
+        [FINAL, W, f"--config.arch={'9 ' * 16}"],
         "config.arch: node 2 of the normal cell: input 9 is not one of 0..1.",
     ),
     (
