@@ -4,11 +4,18 @@ import importlib
 import json
 import pathlib
 
+import chex
 import jax
 import pytest
+from test_train import last, Stop
 
-from configs import cifar_macro, cifar_macro_final, digits_macro
-from enas_jax import build, train
+from configs import (
+  cifar_macro,
+  cifar_macro_final,
+  digits_macro,
+  pydoc_recurrent_final,
+)
+from enas_jax import build, folder, train
 from enas_jax.spaces.macro import Macro
 from enas_jax.types import ConfigError
 
@@ -149,3 +156,26 @@ def test_what_no_macro_network_can_be_is_refused(key, value, message):
   with pytest.raises(ConfigError) as caught:
     build.experiment(config)
   assert str(caught.value).startswith(message)
+
+
+def test_a_run_stopped_while_it_averages_is_the_uninterrupted_one(
+    tmp_path, monkeypatch
+):
+  def config():
+    config = pydoc_recurrent_final.get_config("smoke")
+    config.space.nodes = 2
+    config.arch = "0 1 1 2"
+    config.child.batch = 512  # 24 steps an epoch
+    config.child.average_after = 10
+    return config
+
+  whole = train.run(config(), str(tmp_path / "whole"))
+  with monkeypatch.context() as patched:
+    Stop(patched, 30)
+    with pytest.raises(folder.Interrupted):
+      train.run(config(), str(tmp_path / "run"))
+  assert train.run(config(), str(tmp_path / "run")) == whole
+  chex.assert_trees_all_equal(last(tmp_path / "run"), last(tmp_path / "whole"))
+  # The mean is of all weights since, and what is measured.
+  average = last(tmp_path / "run")["opt_state"]
+  assert int(average["count"]) == 38

@@ -6,7 +6,6 @@ import shutil
 import signal
 
 import chex
-import jax
 import numpy as np
 import orbax.checkpoint as ocp
 import pytest
@@ -15,22 +14,6 @@ from configs import cifar_micro, digits_micro
 from enas_jax import arch, build, data, folder, progress, search, train
 from enas_jax.data import images
 from enas_jax.types import ConfigError
-
-
-@pytest.fixture(scope="module", autouse=True)
-def compile_cache(tmp_path_factory):
-  """The runs of this file compile the same few programs again and again."""
-  values = {
-      "jax_compilation_cache_dir": str(tmp_path_factory.mktemp("xla")),
-      "jax_persistent_cache_min_compile_time_secs": 0.1,
-      "jax_persistent_cache_min_entry_size_bytes": -1,
-  }
-  before = {key: getattr(jax.config, key) for key in values}
-  for key, value in values.items():
-    jax.config.update(key, value)
-  yield
-  for key, value in before.items():
-    jax.config.update(key, value)
 
 
 def small(config):
@@ -143,7 +126,7 @@ def test_the_derived_architecture_is_the_best_of_the_policy(whole):
   assert result["encoding"] == best["encoding"]
 
 
-class _Stop:
+class Stop:
   """Sends this process a signal before its n-th child step."""
 
   def __init__(self, monkeypatch, at):
@@ -169,7 +152,7 @@ def test_a_resumed_run_is_the_uninterrupted_run(
   config = search_config()
   config.checkpoint_seconds = 1e6  # only the signal saves
   with monkeypatch.context() as patched:
-    _Stop(patched, at)
+    Stop(patched, at)
     with pytest.raises(folder.Interrupted):
       train.run(config, str(tmp_path / "run"))
   resumed = train.run(config, str(tmp_path / "run"))
