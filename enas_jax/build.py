@@ -23,6 +23,7 @@ from enas_jax.strategies import STRATEGIES
 from enas_jax.tasks import TASKS
 from enas_jax.types import (
   Arch,
+  check_arguments,
   check_number,
   ConfigError,
   lookup,
@@ -119,12 +120,18 @@ def experiment(config: ConfigDict) -> Experiment:
       if value and key not in _OF_SPLITS
   }
   source = data.load(**wanted)
+  if source.task != config.task.name:
+    raise ConfigError(
+        "config.task.name",
+        f"{config.data.name!r} is data for the task {source.task!r}, got"
+        f" {config.task.name!r}.",
+    )
   for fact in source.facts:
     if fact not in {field.name for field in dataclasses.fields(space.module)}:
       raise ConfigError(
           "config.data.name",
-          f"{config.data.name!r} gives a {fact}; a network of the space"
-          f" {config.space.name!r} does not take it.",
+          f"{config.data.name!r} gives {fact!r}, which no network of the space"
+          f" {config.space.name!r} takes.",
       )
   splits = {
       "batch": config.child.batch,
@@ -246,11 +253,15 @@ def _checked(config: ConfigDict):
       lookup(f"config.{block}.name", config[block].name, choices, block)
       for block, choices in (("strategy", STRATEGIES), ("task", TASKS))
   )
-  lookup(
-      "config.child.optimiser",
-      config.child.optimiser,
-      optim.OPTIMISERS,
-      "optimiser",
+  name = config.child.optimiser
+  chain = lookup(
+      "config.child.optimiser", name, optim.OPTIMISERS, "optimiser"
+  )
+  chosen = _arguments(config.child, "optimiser", "batch")
+  check_arguments("config.child", name, chain, chosen, ("epochs", "steps"))
+  chosen = _arguments(config.task)
+  check_arguments(
+      "config.task", config.task.name, task_fn, chosen, ("network",)
   )
   if (config.strategy.name == "fixed") != ("arch" in config):
     raise ConfigError(

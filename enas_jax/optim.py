@@ -96,8 +96,11 @@ def nesterov(
     lr_min: float,
     lr_first: int,
     lr_factor: int,
+    momentum: float,
+    l2: float,
+    l2_all: bool = False,
+    clip: float = 0.0,
     freeze_aux: bool = False,
-    **arguments,
 ) -> Optimiser:
   """The image systems': Nesterov momentum, cosine with restarts.
 
@@ -108,16 +111,24 @@ def nesterov(
     lr_min: the lowest.
     lr_first: epochs of the first cycle.
     lr_factor: of each cycle's length to that of the one before.
+    momentum: see `child`, and so are the next three.
+    l2: the penalty's factor.
+    l2_all: whether it is on batch norm, too.
+    clip: global norm.
     freeze_aux: the auxiliary head does not train, as the reference's.
-    **arguments: of `child`.
   """
   rates = cosine_restarts(
       epochs=epochs, high=lr, low=lr_min, first=lr_first, factor=lr_factor
   )
-  freeze = "aux" if freeze_aux else ""
-  return Optimiser(
-      child(by_epoch(rates, steps), freeze=freeze, **arguments), rates
+  tx = child(
+      by_epoch(rates, steps),
+      momentum=momentum,
+      l2=l2,
+      l2_all=l2_all,
+      clip=clip,
+      freeze="aux" if freeze_aux else "",
   )
+  return Optimiser(tx, rates)
 
 
 def sgd(

@@ -14,6 +14,7 @@ is imported. `search.py` knows these types and nothing else.
 from collections.abc import Callable
 import difflib
 import enum
+import inspect
 import math
 from typing import Any, NamedTuple, Protocol
 
@@ -215,6 +216,34 @@ def suggest(name: str, choices) -> str:
   near = difflib.get_close_matches(str(name), [str(c) for c in choices], n=1)
   hint = f"Did you mean {near[0]!r}? " if near else ""
   return f"{hint}Choices: {', '.join(sorted(map(str, choices))) or 'none'}."
+
+
+def check_arguments(
+    block: str, name: str, function, arguments, ours: tuple[str, ...] = ()
+) -> None:
+  """Raises ConfigError unless `function`, the `name` of `block`, takes these.
+
+  Args:
+    block: the keys' place in the config.
+    name: what the user calls the function.
+    function: has no parameters but by name.
+    arguments: the user's, by name.
+    ours: parameters that do not come from the config.
+  """
+  parameters = {
+      each: parameter
+      for each, parameter in inspect.signature(function).parameters.items()
+      if each not in ours
+  }
+  for each in arguments:
+    if each not in parameters:
+      raise ConfigError(
+          f"{block}.{each}",
+          f"{name!r} does not take it. {suggest(each, parameters)}",
+      )
+  for each, parameter in parameters.items():
+    if each not in arguments and parameter.default is parameter.empty:
+      raise ConfigError(f"{block}.{each}", f"{name!r} needs it.")
 
 
 def check_number(

@@ -155,8 +155,39 @@ CASES = [
     ),
     (
         [SEARCH, W, "--config.data.name=pydoc", "--config.data.size=0"],
-        "config.data.name: 'pydoc' gives a vocabulary; a network of the space"
-        " 'micro' does not take it.",
+        "config.task.name: 'pydoc' is data for the task 'language_model', got"
+        " 'classification'.",
+    ),
+    (
+        [SEARCH, W, "--config.child.optimiser=sgd"],
+        "config.child.freeze_aux: 'sgd' does not take it. Choices:"
+        " average_after, clip, l2, lr, patience.",
+    ),
+    (
+        [SEARCH, W, "--config.task.name=language_model"],
+        "config.task.aux_weight: 'language_model' does not take it. Choices:"
+        " activity, l2_used, reward_scale, slowness.",
+    ),
+    (
+        ["--config=configs/ptb_recurrent.py:smoke", W, "--config.data.path={}"],
+        "config.data.path: 'pydoc' does not take it. Choices: none.",
+    ),
+    (
+        ["--config=configs/ptb_recurrent.py", W, "--config.data.path={}"],
+        "config.data.path: {} must hold one file train.txt or NAME.train.txt,"
+        " it has none.",
+    ),
+    (
+        ["--config=configs/cifar_macro.py:smoke", W, "--config.space.layers=0"],
+        "config.space.layers: must be >= 1, got 0.",
+    ),
+    (
+        [
+            "--config=configs/cifar_macro_final.py:smoke",
+            W,
+            "--config.arch=0 0 7 0 0 0",
+        ],
+        "config.arch: layer 1: skip bit 0 is 7, not 0 or 1.",
     ),
     (
         [SEARCH, W, "--config.task.name=clasification"],

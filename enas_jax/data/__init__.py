@@ -1,7 +1,6 @@
 """Data sets by name. To add one: one file and one line in DATASETS."""
 
 import difflib
-import inspect
 
 from enas_jax.data import digits, folder, ptb, pydoc, synthetic, tfds
 from enas_jax.data.augment import Augment
@@ -14,7 +13,7 @@ from enas_jax.data.images import (
     statistics,
 )
 from enas_jax.data.text import TextSource
-from enas_jax.types import ConfigError, suggest
+from enas_jax.types import check_arguments, ConfigError
 
 __all__ = [
     "DATASETS",
@@ -51,7 +50,7 @@ def load(name: str, **args) -> Source | TextSource:
       needs, or what its loader says.
   """
   if name in DATASETS:
-    _check_arguments(name, DATASETS[name], args)
+    check_arguments("config.data", name, DATASETS[name], args)
     return DATASETS[name](**args)
   if not tfds.exists(name, args.get("path")):
     near = difflib.get_close_matches(name, [*DATASETS, *tfds.names()], n=3)
@@ -61,18 +60,5 @@ def load(name: str, **args) -> Source | TextSource:
         f"unknown data set {name!r}. {hint}Choices:"
         f" {', '.join(sorted(DATASETS))}, any TFDS image classification set.",
     )
-  _check_arguments(name, tfds.load, {"name": name, **args})
+  check_arguments("config.data", name, tfds.load, {"name": name, **args})
   return tfds.load(name, **args)
-
-
-def _check_arguments(name, loader, args) -> None:
-  parameters = inspect.signature(loader).parameters
-  for each in args:
-    if each not in parameters:
-      raise ConfigError(
-          f"config.data.{each}",
-          f"{name!r} does not take it. {suggest(each, parameters)}",
-      )
-  for each, parameter in parameters.items():
-    if each not in args and parameter.default is parameter.empty:
-      raise ConfigError(f"config.data.{each}", f"{name!r} needs it.")

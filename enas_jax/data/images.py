@@ -39,6 +39,8 @@ class Source(NamedTuple):
   test: Callable[[], Images]
   mirrors: bool = True  # whether a mirrored image is one of its class
 
+  task = "classification"
+
   @property
   def facts(self) -> dict[str, int]:
     """What a network has to know of the set."""

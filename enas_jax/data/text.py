@@ -41,6 +41,8 @@ class TextSource(NamedTuple):
   valid: Callable[[], np.ndarray]
   test: Callable[[], np.ndarray]
 
+  task = "language_model"
+
   @property
   def facts(self) -> dict[str, int]:
     """What a network has to know of the corpus."""
