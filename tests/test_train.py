@@ -1,5 +1,6 @@
 """Whole runs in small: what is written, resumed, refused and rolled back."""
 
+import functools
 import json
 import os
 import shutil
@@ -71,6 +72,7 @@ def whole(tmp_path_factory, counts):
 
     return load(*args, **kwargs)._replace(test=test)
 
+  @functools.wraps(classification)
   def counted_task(*args, **kwargs):
     task = classification(*args, **kwargs)
     counts["measure"] = Counted(task.measure)
