@@ -83,7 +83,7 @@ _PUBLISHED = _integers("""
   0 1 0 1 0 1 0 0 0 0 0 0 0 0 1 0 1 0 0 1 0 0 0
   0 1 1 0 0 0 1 1 1 0 1 0 0 0 1 0 1 0 0 1 1 0 0 0
 """)
-# The best of a search with the reference (its issue 105): 0.906 on one batch.
+# The best of a search by a user of the reference: 0.906 on one batch.
 _FOUND = _integers("""
   1
   4 0
