@@ -43,6 +43,11 @@ def test_a_folder_that_is_no_corpus(changes, message, tmp_path):
   assert "\n" not in str(caught.value)
 
 
+def test_a_folder_that_is_not_there(tmp_path):
+  with pytest.raises(ConfigError, match="path: there is no folder"):
+    data.load("ptb", path=str(tmp_path / "none"))
+
+
 def test_two_files_of_one_part_are_refused(tmp_path):
   write(tmp_path)
   write(tmp_path, stem="ptb.")

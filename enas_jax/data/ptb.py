@@ -26,6 +26,8 @@ def load(path: str) -> text.TextSource:
     ConfigError: a file is missing, empty or not of text.
   """
   folder = pathlib.Path(path)
+  if not folder.is_dir():
+    raise ConfigError(_KEY, f"there is no folder {folder}.")
   files = {part: _find(folder, part) for part in ("train", "valid", "test")}
   words = _words(files["train"])
   vocabulary = {word: n for n, word in enumerate(sorted(set(words)))}
