@@ -1,6 +1,6 @@
-"""Final training of a macro architecture on CIFAR-10 (paper §3.2, Table 2).
+r"""Final training of a macro architecture on CIFAR-10 (paper §3.2, Table 2).
 
-  python -m enas_jax.main --config=configs/cifar_macro_final.py \\
+  python -m enas_jax.main --config=configs/cifar_macro_final.py \
       --config.arch=W/arch.json --workdir=F
 
 96 filters, doubled at each halving, 310 epochs of 500 steps (batch 100) on all

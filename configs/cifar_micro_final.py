@@ -1,6 +1,6 @@
-"""Final training of a micro architecture on CIFAR-10 (paper §3.2, Table 2).
+r"""Final training of a micro architecture on CIFAR-10 (paper §3.2, Table 2).
 
-  python -m enas_jax.main --config=configs/cifar_micro_final.py \\
+  python -m enas_jax.main --config=configs/cifar_micro_final.py \
       --config.arch=W/arch.json --workdir=F
 
 15 + 2 cells, 36 filters, 630 epochs of 348 steps (batch 144) on all 50,000

@@ -1,6 +1,6 @@
-"""ENAS macro search on scikit-learn's digits: search, derive and retrain.
+r"""ENAS macro search on scikit-learn's digits: search, derive and retrain.
 
-  python -m enas_jax.main --config=configs/digits_macro.py \\
+  python -m enas_jax.main --config=configs/digits_macro.py \
       --workdir=runs/digits_macro
 
 1,797 real 8 x 8 images, no download; four minutes of processor time (72 GFLOP/s

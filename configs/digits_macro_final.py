@@ -1,6 +1,6 @@
-"""Final training of a macro architecture on scikit-learn's digits.
+r"""Final training of a macro architecture on scikit-learn's digits.
 
-  python -m enas_jax.main --config=configs/digits_macro_final.py \\
+  python -m enas_jax.main --config=configs/digits_macro_final.py \
       --config.arch=runs/digits_macro/arch.json --workdir=runs/digits_final
 
 Six layers, 16 filters, 15 epochs on 1,437 images; tested on 360.

@@ -1,6 +1,6 @@
-"""ENAS micro search on scikit-learn's digits: search, derive and retrain.
+r"""ENAS micro search on scikit-learn's digits: search, derive and retrain.
 
-  python -m enas_jax.main --config=configs/digits_micro.py \\
+  python -m enas_jax.main --config=configs/digits_micro.py \
       --workdir=runs/digits_micro
 
 1,797 real 8 x 8 images, no download; about three minutes on 2 CPU cores. Cells

@@ -1,6 +1,6 @@
-"""Final training of a micro architecture on scikit-learn's digits.
+r"""Final training of a micro architecture on scikit-learn's digits.
 
-  python -m enas_jax.main --config=configs/digits_micro_final.py \\
+  python -m enas_jax.main --config=configs/digits_micro_final.py \
       --config.arch=runs/digits_micro/arch.json --workdir=runs/digits_final
 
 Cells of 3 nodes, 1 + 2 of them, 16 filters, 15 epochs on 1,437 images; tested

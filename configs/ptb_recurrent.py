@@ -1,6 +1,6 @@
-"""ENAS recurrent search on Penn Treebank (paper §3.1), as enas_lm corrects it.
+r"""ENAS recurrent search on Penn Treebank (paper §3.1), as enas_lm corrects it.
 
-  python -m enas_jax.main --config=configs/ptb_recurrent.py \\
+  python -m enas_jax.main --config=configs/ptb_recurrent.py \
       --config.data.path=D --workdir=W
 
 D holds ptb.train.txt, ptb.valid.txt and ptb.test.txt of Mikolov's version, or
@@ -10,8 +10,8 @@ architectures; then 100 architectures of the policy and 100 random ones on the
 whole validation text. The reference's search stalls near a perplexity of 148 by
 shared weights.
 
-Variants as in cifar_micro.py; there are no quirks for the faithful profile but
-the controller's.
+Variants as in cifar_micro.py; the faithful profile has the controller's quirks
+only, not the weight decay of enas_lm's search (defect L1).
 """
 
 import ml_collections

@@ -1,6 +1,6 @@
-"""Final training of a recurrent cell on Penn Treebank (paper §3.1).
+r"""Final training of a recurrent cell on Penn Treebank (paper §3.1).
 
-  python -m enas_jax.main --config=configs/ptb_recurrent_final.py \\
+  python -m enas_jax.main --config=configs/ptb_recurrent_final.py \
       --config.data.path=D --config.arch=W/arch.json --workdir=F
 
 The recipe of enas_lm for TPUs: 850 units, segments of 35 words, 64 rows, 483
@@ -19,10 +19,12 @@ import ml_collections
 
 from enas_jax.variants import parse
 
+GPU = "recipe=gpu"
+
 
 def get_config(variant: str = "") -> ml_collections.ConfigDict:
-  variants = parse(variant, "recipe=gpu", "recipe=tpu")
-  gpu = "recipe=gpu" in variants.others
+  variants = parse(variant, GPU)
+  gpu = GPU in variants.others
   config = ml_collections.ConfigDict()
   config.seed = 0
   config.epochs = 3000 if gpu else 483

@@ -1,6 +1,6 @@
-"""ENAS recurrent search on Python's own reference: search, derive and retrain.
+r"""ENAS recurrent search on Python's own reference: search, derive and retrain.
 
-  python -m enas_jax.main --config=configs/pydoc_recurrent.py \\
+  python -m enas_jax.main --config=configs/pydoc_recurrent.py \
       --workdir=runs/pydoc_recurrent
 
 About 130,000 words that come with every Python, no download. Cells of 6 nodes

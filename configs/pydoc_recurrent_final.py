@@ -1,6 +1,6 @@
-"""Final training of a recurrent cell on Python's own reference.
+r"""Final training of a recurrent cell on Python's own reference.
 
-  python -m enas_jax.main --config=configs/pydoc_recurrent_final.py \\
+  python -m enas_jax.main --config=configs/pydoc_recurrent_final.py \
       --config.arch=runs/pydoc_recurrent/arch.json --workdir=runs/pydoc_final
 
 Cells of 6 nodes, 64 units, 20 epochs.
@@ -11,12 +11,13 @@ Variants as in ptb_recurrent_final.py.
 import ml_collections
 
 from configs import ptb_recurrent_final
+from enas_jax.variants import parse
 
 
 def get_config(variant: str = "") -> ml_collections.ConfigDict:
   config = ptb_recurrent_final.get_config(variant)
   config.data.name = "pydoc"
-  if config.epochs > 2:  # of no :smoke
+  if not parse(variant, ptb_recurrent_final.GPU).smoke:
     config.epochs = 20
     config.eval_every = 5
     config.data.eval_batch = 8
@@ -25,5 +26,5 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     config.network.update(
         hidden=64, input_keep=0.75, state_keep=0.9, output_keep=0.75
     )
-    config.child.update(batch=16, average_after=2000)
+    config.child.batch = 16
   return config

@@ -13,6 +13,7 @@ from configs import (
   cifar_macro,
   cifar_macro_final,
   digits_macro,
+  ptb_recurrent_final,
   pydoc_recurrent_final,
 )
 from enas_jax import build, folder, train
@@ -61,6 +62,34 @@ def test_the_macro_final_training_is_the_references():
   assert config.child.l2 == 2e-4
   network = config.network
   assert (network.filters, network.widen, network.keep) == (96, 2, 0.5)
+
+
+@pytest.mark.parametrize("variant, hidden, vary, loose, averages, drops", [
+    ("", 850, False, True, (2000, 0), [0.15, 0.2, 0.75, 0.25, 0.75]),
+    (
+        "recipe=gpu",
+        800,
+        True,
+        False,
+        (0, 10),
+        [0.125, 0.175, 0.725, 0.225, 0.75],
+    ),
+])
+def test_the_recurrent_recipes_are_the_references(
+    variant, hidden, vary, loose, averages, drops
+):
+  config = ptb_recurrent_final.get_config(variant)
+  network, child = config.network, config.child
+  keeps = ("word", "embedded", "input", "state", "output")
+  found = [1 - network[f"{name}_keep"] for name in keeps]
+  assert found == pytest.approx(drops)
+  assert (network.hidden, network.loose) == (hidden, loose)
+  assert (config.data.length, config.data.vary) == (35, vary)
+  assert (child.batch, child.lr, child.clip, child.l2) == (64, 20, 0.25, 8e-7)
+  assert (child.average_after, child.patience) == averages
+  # Of pydoc, the same recipe in small.
+  small = pydoc_recurrent_final.get_config(variant)
+  assert (small.child.average_after, small.child.patience) == averages
 
 
 @pytest.mark.parametrize("profile", ["repaired", "faithful"])
