@@ -113,36 +113,7 @@ def experiment(config: ConfigDict) -> Experiment:
     arch = archs.parse("config.arch", config.arch, space)
     arguments["arch"] = arch
 
-  # An empty value is for the loader to choose; not every set takes each.
-  wanted = {
-      key: value
-      for key, value in config.data.items()
-      if value and key not in _OF_SPLITS
-  }
-  source = data.load(**wanted)
-  if source.task != config.task.name:
-    raise ConfigError(
-        "config.task.name",
-        f"{config.data.name!r} is data for the task {source.task!r}, got"
-        f" {config.task.name!r}.",
-    )
-  for fact in source.facts:
-    if fact not in {field.name for field in dataclasses.fields(space.module)}:
-      raise ConfigError(
-          "config.data.name",
-          f"{config.data.name!r} gives {fact!r}, which no network of the space"
-          f" {config.space.name!r} takes.",
-      )
-  splits = {
-      "batch": config.child.batch,
-      **{key: config.data[key] for key in _OF_SPLITS if key in config.data},
-      **config.get("augment", {}),
-  }
-  watched = None
-  if arch is None:
-    train, held = source.search(**splits)
-  else:
-    train, watched, held = source.final(**splits)
+  source, train, watched, held = _data(config, space, arch is not None)
   child_steps = train.steps
   # A strategy that is told nothing has no steps.
   strategy_steps = config.strategy.get("steps", 0)
@@ -239,6 +210,39 @@ def flat(config: ConfigDict) -> dict[str, Any]:
     else:
       out[name] = value
   return out
+
+
+def _data(config: ConfigDict, space: SearchSpace, final: bool):
+  """The source, and its splits to train on, to watch and to hold out."""
+  # An empty value is for the loader to choose; not every set takes each.
+  wanted = {
+      key: value
+      for key, value in config.data.items()
+      if value and key not in _OF_SPLITS
+  }
+  source = data.load(**wanted)
+  if source.task != config.task.name:
+    raise ConfigError(
+        "config.task.name",
+        f"{config.data.name!r} is data for the task {source.task!r}, got"
+        f" {config.task.name!r}.",
+    )
+  for fact in source.facts:
+    if fact not in {field.name for field in dataclasses.fields(space.module)}:
+      raise ConfigError(
+          "config.data.name",
+          f"{config.data.name!r} gives {fact!r}, which no network of the space"
+          f" {config.space.name!r} takes.",
+      )
+  splits = {
+      "batch": config.child.batch,
+      **{key: config.data[key] for key in _OF_SPLITS if key in config.data},
+      **config.get("augment", {}),
+  }
+  if final:
+    return source, *source.final(**splits)
+  train, held = source.search(**splits)
+  return source, train, None, held
 
 
 def _arguments(block: ConfigDict, *others: str) -> dict[str, Any]:

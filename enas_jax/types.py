@@ -5,7 +5,8 @@ Shapes in the docstrings of this package are written with these letters:
   B batch, C channels, D the two inputs of a node, H W height and width,
   N computed nodes of a cell, O operations, T controller steps,
   K choices of a controller step (and anchor slots), L layers, M architectures,
-  E hidden size of the controller.
+  E hidden size of the controller, H also that of a recurrent cell,
+  S positions of a segment of text, V words of a vocabulary.
 
 Records, protocols and the errors that users see; no other file of the package
 is imported. `search.py` knows these types and nothing else.
@@ -81,7 +82,7 @@ class SearchSpace(Protocol):
   """A set of architectures; a frozen dataclass with these members."""
 
   schedule: Schedule
-  presets: dict[str, "Preset"]  # of the class: published ones, by name
+  presets: dict[str, Preset]  # of the class: published ones, by name
   module: type  # of its network; the fields are the keys of config.network
 
   def decode(self, choices) -> Arch:

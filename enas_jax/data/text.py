@@ -1,9 +1,9 @@
 """Running text: words as numbers in host memory, segments on the device.
 
-Next to the letters of types.py, n is the number of words of a text and S the
-positions of a segment. A text is cut into B rows, each a contiguous stretch,
-and read in segments from left to right, so that what a recurrent network
-carries from one segment to the next is of the words just before.
+Next to the letters of types.py, n is the number of words of a text. A text is
+cut into B rows, each a contiguous stretch, and read in segments from left to
+right, so that what a recurrent network carries from one segment to the next is
+of the words just before.
 """
 
 from collections.abc import Callable, Sequence
