@@ -26,7 +26,8 @@ def evaluator(
   def measure(params, model_state, given, arrays, row):
     batch = split.batch(arrays, row, None)
     chosen = given if arch is None else arch
-    return task.measure(params, model_state, chosen, batch)
+    used = task.pick(params, chosen)
+    return task.measure(used, model_state, chosen, batch)
 
   first = jax.tree.map(lambda leaf: leaf[0], rows)
   shapes = jax.eval_shape(lambda: split.batch(split.arrays, first, None))

@@ -58,7 +58,8 @@ def init(
   # Records keep one structure from the start, or the steps compile twice.
   def child(batch):
     arch = strategy.ask(asked, ask_key)
-    return task.loss(params, model_state, arch, batch, ask_key, 0.0)[1][1]
+    used = task.pick(params, arch)
+    return task.loss(used, model_state, arch, batch, ask_key, 0.0)[1][1]
 
   def controller():
     archs = propose(strategy, asked, ask_key, 1)
@@ -104,24 +105,28 @@ def child_step(
   ask_key, augment_key, loss_key = jax.random.split(key, 3)
   arch = strategy.ask(state.strategy, ask_key)
   batch = train.batch(arrays, row, augment_key)
+  # An optimiser without a memory moves the weights in use and no others: of
+  # those there is not even a gradient, which may be gigabytes of zeros.
+  remembers = bool(jax.tree.leaves(state.opt_state))
+  moved = state.params if remembers else task.pick(state.params, arch)
+
+  def loss_of(moved):
+    used = task.pick(moved, arch) if remembers else moved
+    done = progress(state.step)
+    return task.loss(used, state.model_state, arch, batch, loss_key, done)
+
   (loss, (model_state, record)), grads = jax.value_and_grad(
-      task.loss, has_aux=True
-  )(
-      state.params,
-      state.model_state,
-      arch,
-      batch,
-      loss_key,
-      progress(state.step),
-  )
+      loss_of, has_aux=True
+  )(moved)
   # An optimiser may look at the batch: a short segment moves the weights less.
   tx = optax.with_extra_args_support(tx)
-  updates, opt_state = tx.update(
-      grads, state.opt_state, state.params, batch=batch
-  )
+  updates, opt_state = tx.update(grads, state.opt_state, moved, batch=batch)
+  params = optax.apply_updates(moved, updates)
+  if not remembers:
+    params = task.put(state.params, arch, params)
   return state._replace(
       step=state.step + 1,
-      params=optax.apply_updates(state.params, updates),
+      params=params,
       model_state=model_state,
       opt_state=opt_state,
       child=merge(state.child, record),
@@ -158,7 +163,8 @@ def strategy_step(
   def reward(inputs):
     arch, row, key = inputs
     batch = valid.batch(arrays, row, None)
-    return task.reward(state.params, state.model_state, arch, batch, key)
+    used = task.pick(state.params, arch)
+    return task.reward(used, state.model_state, arch, batch, key)
 
   # A map, not vmap: vmap would turn the run-time branch into all branches.
   keys = jax.random.split(reward_key, archs)

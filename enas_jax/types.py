@@ -139,7 +139,8 @@ Record = dict[str, Mean | Perplexity]
 class Task(NamedTuple):
   """What children are for: the loss, the reward and the measure.
 
-  The model state is threaded through `loss` and `measure`, so it may hold the
+  These three are given the weights that `pick` finds in the parameters. The
+  model state is threaded through `loss` and `measure`, so it may hold the
   carry of a recurrent network from one segment to the next; a batch of such a
   task says in a field of its own when the carry starts afresh.
   """
@@ -158,6 +159,13 @@ class Task(NamedTuple):
   measure: Callable[..., tuple[ModelState, Record]]
   metric: str  # the record's entry that candidates are ranked by
   sign: int  # 1 where more of it is better, -1 where less is
+  # (params, arch) -> the weights that the architecture uses; all, where the
+  # network finds its own among them
+  pick: Callable[[Params, Arch], Params] = lambda params, arch: params
+  # (params, arch, the weights that it uses) -> params with these in place
+  put: Callable[[Params, Arch, Params], Params] = (
+      lambda params, arch, used: used
+  )
 
 
 class Split(NamedTuple):

@@ -1,26 +1,29 @@
 """The recurrent space, its cell and its task."""
 
 import functools
+from typing import NamedTuple
 
 import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
-from test_spaces import count, Words
+from test_spaces import count, Words, words
 
-from enas_jax import controller
-from enas_jax.ops import recurrent
-from enas_jax.spaces.recurrent import OPERATIONS, Reading, Recurrent
+from enas_jax import controller, optim, search
+from enas_jax.ops import reader, recurrent, softmax
+from enas_jax.spaces.lstm import Lstm, LstmArch
+from enas_jax.spaces.recurrent import OPERATIONS, Recurrent
 from enas_jax.tasks import TASKS
-from enas_jax.types import ConfigError
+from enas_jax.types import ConfigError, Split, Strategy
 
 
 def shapes(space, arch, **hparams):
   network = space.network(vocabulary=10_000, **hparams)
 
   def init(key):
-    state = jnp.zeros((2, network.hidden))
+    state = network.start(2)
     words = jnp.zeros((2, 3), jnp.int32)
     keys = {"params": key, "dropout": key}
     return network.init(keys, words, arch, state, train=True)["params"]
@@ -239,9 +242,9 @@ def test_a_word_is_not_seen_before_it_is_read():
   read = jax.jit(
       lambda words: network.apply(params, words, arch, state, train=False)
   )
-  before = read(words).logits
+  before = read(words).features
   for at in range(5):
-    after = read(words.at[0, at].set(5)).logits
+    after = read(words.at[0, at].set(5)).features
     changed = np.any(before != after, (0, 2))
     assert changed.tolist() == [position >= at for position in range(5)]
 
@@ -265,7 +268,7 @@ def test_exactly_the_chosen_weights_have_a_gradient():
   def gradient(arch):
     def loss(params):
       reading = network.apply(params, words, arch, state, train=False)
-      return jax.nn.log_softmax(reading.logits)[..., 0].sum()
+      return jax.nn.log_softmax(reading.features)[..., 0].sum()
 
     return jax.grad(loss)(params)["params"]["nodes"]
 
@@ -287,17 +290,21 @@ def test_exactly_the_chosen_weights_have_a_gradient():
 class Echo:
   """Its state counts the words; its logits are given."""
 
-  hidden = 1
-
   def __init__(self, logits):
-    self.logits = jnp.asarray(logits)
+    self.logits = jnp.asarray(logits, jnp.float32)
+    self.child = self
+
+  def start(self, rows):
+    return jnp.zeros((rows, 1))
 
   def apply(self, variables, words, arch, state, *, train, rngs=None):
     del arch, rngs
     seen = state[:, None] + jnp.arange(1, words.shape[1] + 1)[None, :, None]
     logits = jnp.broadcast_to(self.logits, (*words.shape, len(self.logits)))
     weight = variables["params"]["weight"]
-    return Reading(weight * logits, weight * seen, 3.0 * weight)
+    states = weight * seen
+    table = jnp.eye(len(self.logits))
+    return reader.Reading(weight * logits, table, states, states, 3.0 * weight)
 
 
 def batch(length, first):
@@ -359,3 +366,171 @@ def test_a_pass_begins_with_nothing_read():
   task = TASKS["language_model"](Echo(LOGITS))
   begun = task.begin({"state": jnp.ones((7, 1))}, batch(4, True))
   np.testing.assert_array_equal(begun["state"], np.zeros((2, 1)))
+
+
+# The softmax in parts.
+
+
+@pytest.mark.parametrize("entries", [1, 60, 1 << 22])
+def test_a_softmax_in_parts_is_the_whole_one(entries, monkeypatch):
+  monkeypatch.setattr(softmax, "_ENTRIES", entries)
+  rng = np.random.default_rng(0)
+  features = jnp.asarray(rng.normal(size=(3, 7, 4)), jnp.float32)
+  table = jnp.asarray(rng.normal(size=(11, 4)), jnp.float32)
+  targets = jnp.asarray(rng.integers(0, 11, (3, 7)))
+  weight = jnp.asarray(rng.random((3, 7)) * (rng.random((3, 7)) > 0.3))
+  weight = weight.astype(jnp.float32)
+
+  def plain(features, table):
+    losses = optax.softmax_cross_entropy_with_integer_labels(
+        features @ table.T, targets
+    )
+    return 3.0 * (losses * weight).sum()
+
+  def ours(features, table):
+    return 3.0 * softmax.cross_entropy(features, table, targets, weight)
+
+  expected = jax.value_and_grad(plain, (0, 1))(features, table)
+  got = jax.value_and_grad(ours, (0, 1))(features, table)
+  chex.assert_trees_all_close(got, expected, rtol=1e-5, atol=1e-5)
+  np.testing.assert_allclose(
+      ours(features, table), expected[0], rtol=1e-5
+  )
+
+
+# The weights in use.
+
+
+def reader_task(space):
+  network = space.network(vocabulary=7, hidden=8)
+  return TASKS["language_model"](network)
+
+
+def child_steps(task, arch, tx, steps=2):
+  """Parameters before and after some steps on one architecture."""
+  given = words()
+  given = BatchOf(*given, jnp.ones(()))
+  train = Split((), steps, lambda key: jnp.zeros((steps, 1)),
+                lambda arrays, row, key: given, 18, "words")
+  fixed = Strategy(
+      init=lambda key: jax.tree.map(jnp.asarray, arch),
+      ask=lambda state, key: state,
+      tell=lambda state, archs, rewards: (state, {}),
+  )
+  state = search.init(
+      jax.random.key(0), task=task, strategy=fixed, tx=tx, train=train
+  )
+  before = state.params
+  step = jax.jit(
+      lambda state: search.child_step(
+          state, (), (), task=task, strategy=fixed, tx=tx, train=train,
+          progress=lambda step: 0.0,
+      )
+  )
+  for _ in range(steps):
+    state = step(state)
+  return before, state.params
+
+
+class BatchOf(NamedTuple):
+  words: jax.Array
+  targets: jax.Array
+  weight: jax.Array
+  first: jax.Array
+  share: jax.Array
+
+
+def test_a_step_on_the_weights_in_use_is_the_step_on_all():
+  space = Recurrent(nodes=3)
+  task = reader_task(space)
+  arch = space.unflatten([0, 1, 1, 3, 0, 2])
+  alone = optim.sgd(epochs=1, steps=1, lr=2.0, clip=0.25).tx
+  # The same with something to remember, so that all weights have a gradient.
+  remembering = optax.chain(alone, optax.trace(decay=0.0))
+  before, after = child_steps(task, arch, alone)
+  same, expected = child_steps(task, arch, remembering)
+  chex.assert_trees_all_equal(before, same)
+  chex.assert_trees_all_close(after, expected, atol=1e-6)
+  moved = np.any(before["nodes"] != after["nodes"], (1, 2))
+  # Node 1 has 4 rows, node 2 8: activation by activation, source by source.
+  assert np.flatnonzero(moved).tolist() == [0 + 1, 4 + 3 * 2 + 1, 12 + 2 * 3]
+
+
+def test_decay_is_of_the_weights_in_use():
+  space = Recurrent(nodes=3)
+  task = reader_task(space)
+  arch = space.unflatten([0, 1, 1, 3, 0, 2])
+  tx = optim.sgd(epochs=1, steps=1, lr=2.0, clip=0.0, l2=0.1).tx
+  before, after = child_steps(task, arch, tx, steps=1)
+  moved = np.any(before["nodes"] != after["nodes"], (1, 2))
+  assert np.flatnonzero(moved).tolist() == [1, 11, 18]
+
+
+# The LSTM.
+
+
+def test_an_lstm_is_as_large_as_the_cell():
+  for nodes, hidden, size in ((8, 850, 22_950_000), (6, 64, 640_000 + 65_536)):
+    found = shapes(Lstm(nodes=nodes), LstmArch(), hidden=hidden)
+    biases = [leaf.size for k, leaf in found.items() if k.startswith("bias")]
+    np.testing.assert_allclose(count(found) - sum(biases), size, rtol=1e-3)
+
+
+def test_an_lstm_is_the_one_by_hand():
+  network = Lstm(nodes=6).network(vocabulary=7, hidden=3, init_range=0.5)
+  given = words().words
+  carry = jax.tree.map(
+      lambda zeros: zeros + jnp.arange(3.0), network.start(len(given))
+  )
+  params = network.init(
+      jax.random.key(0), given, LstmArch(), carry, train=False
+  )
+  reading = network.apply(params, given, LstmArch(), carry, train=False)
+  weights = jax.tree.map(lambda w: np.asarray(w, np.float64), params["params"])
+  x = weights["embedding"][np.asarray(given)]
+  for index in range(2):
+    h, c = (np.asarray(leaf, np.float64) for leaf in carry[index])
+    out, cells = [], []
+    for at in range(given.shape[1]):
+      z = x[:, at] @ weights[f"input_{index}"] + weights[f"bias_{index}"]
+      z = z + h @ weights[f"state_{index}"]
+      keep, write, value, read = np.split(z, 4, -1)
+      c = sigmoid(keep) * c + sigmoid(write) * np.tanh(value)
+      h = sigmoid(read) * np.tanh(c)
+      out.append(h)
+      cells.append(c)
+    x, cells = np.stack(out, 1), np.stack(cells, 1)
+    np.testing.assert_allclose(reading.carries[index][0], x, atol=1e-5)
+    np.testing.assert_allclose(reading.carries[index][1], cells, atol=1e-5)
+  np.testing.assert_allclose(reading.features, x, atol=1e-5)
+
+
+def test_a_language_model_goes_on_where_it_stopped():
+  task = reader_task(Lstm(nodes=4))
+  whole = words(length=8)._replace(weight=jnp.ones((3, 8)))
+
+  def part(start, stop, first):
+    # What lies behind the end is read and must not count.
+    weight = (jnp.arange(8) < stop - start).astype(jnp.float32)
+    shift = lambda a: jnp.roll(a, -start, 1)  # noqa: E731
+    return Words(
+        shift(whole.words),
+        shift(whole.targets),
+        jnp.broadcast_to(weight, (3, 8)),
+        jnp.asarray(first),
+    )
+
+  params, state = task.init(jax.random.key(0), whole, LstmArch())
+  after, record = task.measure(params, state, LstmArch(), whole)
+  between, one = task.measure(params, state, LstmArch(), part(0, 3, True))
+  end, two = task.measure(params, between, LstmArch(), part(3, 8, False))
+  chex.assert_trees_all_close(end, after, atol=1e-6)
+  both = one["loss"].total + two["loss"].total
+  np.testing.assert_allclose(both, record["loss"].total, rtol=1e-5)
+
+
+def test_an_lstm_has_nothing_to_choose():
+  space = Lstm()
+  assert space.unflatten(space.flatten(LstmArch())) == LstmArch()
+  with pytest.raises(ValueError, match="no choices, got 2 integers"):
+    space.unflatten([0, 1])

@@ -5,6 +5,7 @@ of the cell, the first of which reads the input.
 """
 
 from collections.abc import Callable
+import functools
 
 import jax
 from jax import lax
@@ -35,6 +36,9 @@ def run(x, state, mask, first, nodes, sources, ops, mix):
   a weight are summed over the positions by one matrix product a node at the
   end, in place of one a position. Architecture, mask and mix get none.
 
+  Products take their operands in the type of x; their sums, and what is done
+  to each entry, are float32. What is kept is in the type of x again.
+
   Args:
     x: [S, B, 2 H], the input's part of the first product.
     state: [B, H], before the first position.
@@ -63,21 +67,29 @@ def _slope(op, y):
   return list(ACTIVATIONS.values())[op][1](y)
 
 
+_dot = functools.partial(jnp.dot, preferred_element_type=jnp.float32)
+
+
 def _forward(x, state, mask, first, nodes, sources, ops, mix):
+  dtype, weights = x.dtype, (first, nodes)
+  first, nodes = first.astype(dtype), nodes.astype(dtype)
+
   def unit(product, op, before):
     h, t = jnp.split(product, 2, -1)
     value, gate = _activate(op, h), jax.nn.sigmoid(t)
-    return before + gate * (value - before), value, gate
+    out = before + gate * (value - before)
+    return out.astype(dtype), value.astype(dtype), gate.astype(dtype)
 
   def step(state, x):
-    out = [unit(x + (mask * state) @ first, ops[0], state)]
-    values = jnp.zeros((len(ops), *state.shape), state.dtype)
+    out = [unit(x + _dot(mask * state, first), ops[0], state)]
+    values = jnp.zeros((len(ops), *state.shape), dtype)
     values = values.at[0].set(out[0][0])
     for n in range(1, len(ops)):
       before = values[sources[n - 1]]
-      out.append(unit((mask * before) @ nodes[n - 1], ops[n], before))
+      product = _dot(mask * before, nodes[n - 1])
+      out.append(unit(product, ops[n], before))
       values = values.at[n].set(out[-1][0])
-    after = jnp.einsum("n,nbh->bh", mix, values)
+    after = jnp.einsum("n,nbh->bh", mix, values).astype(dtype)
     # The values come once more, so that the way back need not add them up.
     activated, gates = (jnp.stack([o[i] for o in out]) for i in (1, 2))
     return after, (after, values, activated, gates)
@@ -86,7 +98,7 @@ def _forward(x, state, mask, first, nodes, sources, ops, mix):
   befores = jnp.concatenate([state[None], after[:-1]])
   residuals = (
       befores, values, activated, gates,
-      mask, first, nodes, sources, ops, mix,
+      mask, *weights, sources, ops, mix,
   )
   return after, residuals
 
@@ -94,7 +106,8 @@ def _forward(x, state, mask, first, nodes, sources, ops, mix):
 def _backward(residuals, g):
   befores, values, activated, gates, mask, first, nodes, *arch = residuals
   sources, ops, mix = arch
-  count = len(ops)
+  count, dtype = len(ops), befores.dtype
+  first, nodes = first.astype(dtype), nodes.astype(dtype)
 
   def step(dstate, given):
     g, before, values, activated, gates = given
@@ -102,17 +115,18 @@ def _backward(residuals, g):
     dproducts = [None] * count
     for n in reversed(range(count)):
       source = before if n == 0 else values[sources[n - 1]]
-      gate, value, d = gates[n], activated[n], dvalues[n]
+      gate, value = (a[n].astype(jnp.float32) for a in (gates, activated))
+      d = dvalues[n]
       dh = d * gate * _slope(ops[n], value)
       dt = d * (value - source) * gate * (1 - gate)
-      dproducts[n] = jnp.concatenate([dh, dt], -1)
+      dproducts[n] = jnp.concatenate([dh, dt], -1).astype(dtype)
       weight = first if n == 0 else nodes[n - 1]
-      dsource = d * (1 - gate) + mask * (dproducts[n] @ weight.T)
+      dsource = d * (1 - gate) + mask * _dot(dproducts[n], weight.T)
       if n:
         dvalues = dvalues.at[sources[n - 1]].add(dsource)
     return dsource, jnp.stack(dproducts)
 
-  start = jnp.zeros_like(befores[0])
+  start = jnp.zeros(befores[0].shape)
   given = (g, befores, values, activated, gates)
   dstate, dproducts = lax.scan(step, start, given, reverse=True)
   dfirst = _product(mask * befores, dproducts[:, 0])
@@ -120,13 +134,14 @@ def _backward(residuals, g):
       _product(mask * values[:, sources[n - 1]], dproducts[:, n])
       for n in range(1, count)
   ]
-  dnodes = jnp.stack(dnodes) if dnodes else jnp.zeros_like(nodes)
-  return dproducts[:, 0], dstate, None, dfirst, dnodes, None, None, None
+  dnodes = jnp.stack(dnodes) if dnodes else jnp.zeros(nodes.shape)
+  dx = dproducts[:, 0]
+  return dx, dstate.astype(dtype), None, dfirst, dnodes, None, None, None
 
 
 def _product(a, b):
   """Sum over positions and rows of a[s, b, :, None] * b[s, b, None, :]."""
-  return a.reshape(-1, a.shape[-1]).T @ b.reshape(-1, b.shape[-1])
+  return _dot(a.reshape(-1, a.shape[-1]).T, b.reshape(-1, b.shape[-1]))
 
 
 run.defvjp(_forward, _backward)

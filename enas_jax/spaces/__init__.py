@@ -1,7 +1,13 @@
 """The search spaces by name. A new one is a file and a line here."""
 
+from enas_jax.spaces.lstm import Lstm
 from enas_jax.spaces.macro import Macro
 from enas_jax.spaces.micro import Micro
 from enas_jax.spaces.recurrent import Recurrent
 
-SPACES = {"macro": Macro, "micro": Micro, "recurrent": Recurrent}
+SPACES = {
+    "lstm": Lstm,
+    "macro": Macro,
+    "micro": Micro,
+    "recurrent": Recurrent,
+}

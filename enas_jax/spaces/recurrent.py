@@ -30,7 +30,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from enas_jax.ops import recurrent
+from enas_jax.ops import reader, recurrent
 from enas_jax.spaces import schedule as rows
 from enas_jax.types import (
     ConfigError,
@@ -176,108 +176,53 @@ class Recurrent:
     return self.module(later=self._later, **hparams)
 
 
-class Reading(NamedTuple):
-  """What a network made of a segment."""
+class RecurrentNetwork(reader.Reader):
+  """A language model of one searched cell.
 
-  logits: jax.Array  # f32[B, S, V], of the next words
-  states: jax.Array  # f32[B, S, H], before the output's dropout
-  squares: jax.Array  # f32[], sum of squares of the cell's weights in use
-
-
-class RecurrentNetwork(nn.Module):
-  """A language model of one searched cell, with tied embeddings.
-
-  Every dropout keeps one mask for the whole segment. The masks and rates are
-  those of enas_lm; nothing is dropped in evaluation.
-
-  Attributes:
-    vocabulary: V.
+  Attributes, next to those of `Reader`:
     later: nodes after the first.
-    final: only the weights that a numpy architecture chose.
-    hidden: H, of the cell and the embedding.
+    final: only the weights that an architecture reads.
     loose: the output is the mean of the nodes that no other reads, the first
       one included; off: of all nodes but the first.
-    init_range: all weights start uniform within it.
-    word_keep: of whole rows of the embedding matrix, for the input only.
-    embedded_keep: of the embedded input.
-    input_keep: of the input of the first node; acts on top of the one before.
-    state_keep: of every state and node where it enters a product.
-    weight_keep: of the weights of these products.
-    output_keep: of the output.
   """
 
-  vocabulary: int
-  later: int
+  later: int = 8
   final: bool = False
-  hidden: int = 200
   loose: bool = False
-  init_range: float = 0.04
-  word_keep: float = 0.9
-  embedded_keep: float = 0.8
-  input_keep: float = 0.25
-  state_keep: float = 0.75
-  weight_keep: float = 1.0
-  output_keep: float = 0.25
 
-  @nn.compact
-  def __call__(
-      self,
-      words: jax.Array,
-      arch: RecurrentArch,
-      state: jax.Array,
-      *,
-      train: bool,
-  ) -> Reading:
-    """Reads a segment.
-
-    Args:
-      words: i32[B, S].
-      arch: of jax arrays (one program for all) or of numpy arrays.
-      state: f32[B, H], after the words before.
-      train: dropout, from the "dropout" stream.
-    """
-    h, batch = self.hidden, len(words)
-
-    def weight(name, *shape):
-      init = nn.initializers.uniform(2 * self.init_range)
-      centred = lambda *args: init(*args) - self.init_range  # noqa: E731
-      return self.param(name, centred, shape)
-
-    def mask(keep, *shape):
-      if not train or keep == 1.0:
-        return jnp.ones(shape)
-      kept = jax.random.bernoulli(self.make_rng("dropout"), keep, shape)
-      return kept / keep
-
-    embedding = weight("embedding", self.vocabulary, h)
-    first = weight("first", 2 * h, 2 * h)
+  def rows(self, arch: RecurrentArch) -> dict[str, jax.Array]:
     if self.final:
-      nodes = weight("nodes", self.later, h, 2 * h)
-    else:
-      # Of node n, activation f and source j: row start[n] + f n + j.
-      reads = np.arange(1, self.later + 1)
-      ends = np.cumsum(reads * len(OPERATIONS))
-      start = ends - reads * len(OPERATIONS)
-      table = weight("nodes", int(ends[-1]), h, 2 * h)
-      nodes = table[start + arch.ops[1:] * reads + arch.sources]
-    squares = (first**2).sum() + (nodes**2).sum()
+      return {}
+    # Of node n, activation f and source j: row start[n] + f n + j.
+    reads = np.arange(1, self.later + 1)
+    start = len(OPERATIONS) * (np.cumsum(reads) - reads)
+    return {"nodes": start + arch.ops[1:] * reads + arch.sources}
 
-    x = (embedding * mask(self.word_keep, self.vocabulary, 1))[words]
-    x *= mask(self.embedded_keep, batch, 1, h)
-    x *= mask(self.input_keep, batch, 1, h)
-    outputs = recurrent.run(
-        jnp.swapaxes(x @ first[:h], 0, 1),
-        state,
-        mask(self.state_keep, batch, h),
-        first[h:] * mask(self.weight_keep, h, 2 * h),
-        nodes * mask(self.weight_keep, self.later, h, 2 * h),
+  @property
+  def child(self) -> nn.Module:
+    return self.clone(final=True)
+
+  def read(self, x, arch: RecurrentArch, carry, *, train: bool):
+    h, batch, later = self.hidden, x.shape[1], self.later
+    first = self.weight("first", 2 * h, 2 * h)
+    if self.final:
+      nodes = self.weight("nodes", later, h, 2 * h)
+    else:
+      count = len(OPERATIONS) * later * (later + 1) // 2
+      table = self.weight("nodes", count, h, 2 * h)
+      nodes = table[self.rows(arch)["nodes"]]
+    keep = functools.partial(self.mask, train, self.weight_keep)
+    states = recurrent.run(
+        x @ first[:h].astype(x.dtype),
+        carry.astype(x.dtype),
+        self.mask(train, self.state_keep, batch, h).astype(x.dtype),
+        first[h:] * keep(h, 2 * h),
+        nodes * keep(later, h, 2 * h),
         arch.sources,
         arch.ops,
         self._mix(arch),
     )
-    states = jnp.swapaxes(outputs, 0, 1)
-    out = states * mask(self.output_keep, batch, 1, h)
-    return Reading(out @ embedding.T, states, squares)
+    return states, states, (first**2).sum() + (nodes**2).sum()
 
   def _mix(self, arch: RecurrentArch) -> jax.Array:
     """f32[N], the share of each node in the output."""

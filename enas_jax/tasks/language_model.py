@@ -2,8 +2,8 @@
 
 import jax
 import jax.numpy as jnp
-import optax
 
+from enas_jax.ops import softmax
 from enas_jax.types import Mean, Perplexity, Task
 
 
@@ -23,8 +23,7 @@ def language_model(
   stops between two segments.
 
   Args:
-    network: a flax module that returns logits, states and squares, see
-      `spaces.recurrent.Reading`; it has a `hidden` size.
+    network: an `ops.reader.Reader`.
     activity: of the mean square of its states (AR, alpha).
     slowness: of the mean square of their steps (TAR, beta).
     l2_used: of the squares of the cell's weights that the architecture uses.
@@ -33,9 +32,11 @@ def language_model(
     reward_scale: c of the reward c / perplexity.
   """
 
+  child = network.child
+
   def begin(model_state, batch):
     del model_state
-    return {"state": jnp.zeros((batch.words.shape[0], network.hidden))}
+    return {"state": network.start(batch.words.shape[0])}
 
   def init(key, batch, arch):
     params_key, dropout_key = jax.random.split(key)
@@ -49,28 +50,45 @@ def language_model(
     )
     return variables["params"], begin({}, batch)
 
-  def read(params, state, arch, batch, *, train, rngs=None):
-    state = jnp.where(batch.first, 0.0, jax.lax.stop_gradient(state))
-    reading = network.apply(
-        {"params": params}, batch.words, arch, state, train=train, rngs=rngs
-    )
-    # The state after the last word that counts.
-    last = batch.weight[0].sum().astype(jnp.int32) - 1
-    return reading, {"state": reading.states[:, last]}
+  def pick(params, arch):
+    rows = network.rows(arch)
+    return {k: w[rows[k]] if k in rows else w for k, w in params.items()}
 
-  def loss(params, model_state, arch, batch, key, progress):
+  def put(params, arch, used):
+    rows = network.rows(arch)
+    return {
+        k: params[k].at[rows[k]].set(w) if k in rows else w
+        for k, w in used.items()
+    }
+
+  def read(used, state, arch, batch, *, train, rngs=None):
+    state = jax.tree.map(
+        lambda s: jnp.where(batch.first, 0.0, jax.lax.stop_gradient(s)), state
+    )
+    reading = child.apply(
+        {"params": used}, batch.words, arch, state, train=train, rngs=rngs
+    )
+    # What to go on from is behind the last word that counts.
+    last = batch.weight[0].sum().astype(jnp.int32) - 1
+    after = jax.tree.map(
+        lambda c: c[:, last].astype(jnp.float32), reading.carries
+    )
+    return reading, {"state": after}
+
+  def loss(used, model_state, arch, batch, key, progress):
     del progress
     reading, after = read(
-        params,
+        used,
         model_state["state"],
         arch,
         batch,
         train=True,
         rngs={"dropout": key},
     )
-    record = _record(reading.logits, batch)
+    record = _record(reading, batch)
     total = record["loss"].value()
-    states, weight = reading.states, batch.weight[..., None]
+    states = reading.states.astype(jnp.float32)
+    weight = batch.weight[..., None]
     if activity:
       total += activity * _mean(states**2, weight)
     if slowness:
@@ -80,21 +98,29 @@ def language_model(
       total += l2_used * reading.squares
     return total, (after, record)
 
-  def reward(params, model_state, arch, batch, key):
+  def reward(used, model_state, arch, batch, key):
     del key  # nothing is dropped
     nothing = begin(model_state, batch)["state"]
-    reading, _ = read(params, nothing, arch, batch, train=False)
-    perplexity = _record(reading.logits, batch)["perplexity"]
+    reading, _ = read(used, nothing, arch, batch, train=False)
+    perplexity = _record(reading, batch)["perplexity"]
     return reward_scale / perplexity.value()
 
-  def measure(params, model_state, arch, batch):
+  def measure(used, model_state, arch, batch):
     reading, after = read(
-        params, model_state["state"], arch, batch, train=False
+        used, model_state["state"], arch, batch, train=False
     )
-    return after, _record(reading.logits, batch)
+    return after, _record(reading, batch)
 
   return Task(
-      init, loss, reward, begin, measure, metric="perplexity", sign=-1
+      init,
+      loss,
+      reward,
+      begin,
+      measure,
+      metric="perplexity",
+      sign=-1,
+      pick=pick,
+      put=put,
   )
 
 
@@ -104,9 +130,9 @@ def _mean(values, weight):
   return total / jnp.maximum(weight.sum() * values.shape[-1], 1.0)
 
 
-def _record(logits, batch):
-  losses = optax.softmax_cross_entropy_with_integer_labels(
-      logits, batch.targets
+def _record(reading, batch):
+  total = softmax.cross_entropy(
+      reading.features, reading.table, batch.targets, batch.weight
   )
-  total, count = (losses * batch.weight).sum(), batch.weight.sum()
+  count = batch.weight.sum()
   return {"loss": Mean(total, count), "perplexity": Perplexity(total, count)}

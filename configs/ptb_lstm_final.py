@@ -1,0 +1,24 @@
+r"""An LSTM on Penn Treebank, to set beside a searched cell.
+
+  python -m enas_jax.main --config=configs/ptb_lstm_final.py \
+      --config.data.path=D --workdir=F
+
+Two layers with as many weights as the cell of ptb_recurrent_final.py, trained
+by the same recipe. AWD-LSTM (three layers of 1,100 units, 400 in the embedding,
+a recipe of its own) reaches 58.2 in enas_lm's code.
+
+Variants as in ptb_recurrent_final.py.
+"""
+
+import ml_collections
+
+from configs import ptb_recurrent_final
+
+
+def get_config(variant: str = "") -> ml_collections.ConfigDict:
+  config = ptb_recurrent_final.get_config(variant)
+  config.arch = "lstm"
+  config.space = {"name": "lstm", "nodes": config.space.nodes}
+  for key in ("final", "loose"):  # of a searched cell
+    del config.network[key]
+  return config

@@ -1,0 +1,85 @@
+"""Cross-entropy of a linear softmax, without all logits at once."""
+
+import jax
+from jax import lax
+import jax.numpy as jnp
+import optax
+
+_ENTRIES = 1 << 22  # logits at a time: 16 MiB in float32
+
+
+@jax.custom_vjp
+def cross_entropy(features, table, targets, weight):
+  """The sum of weight * -log softmax(features @ table.T)[targets], f32[].
+
+  Logits, softmax and sums are float32 whatever the features are. Of the
+  logits only a part is in memory at a time. Where a gradient is wanted, each
+  part's is made while its logits are there, and waits: the result is a sum, so
+  the cotangent is one number.
+
+  Args:
+    features: [..., H].
+    table: f32[V, H].
+    targets: i32[...], rows of the table.
+    weight: f32[...]; has no gradient.
+  """
+  table = table.astype(features.dtype)
+  parts = _parts(len(table), features, targets, weight)
+
+  def step(total, part):
+    features, targets, weight = part
+    losses = optax.softmax_cross_entropy_with_integer_labels(
+        _logits(features, table), targets
+    )
+    return total + (losses * weight).sum(), None
+
+  return lax.scan(step, jnp.zeros(()), parts)[0]
+
+
+def _forward(features, table, targets, weight):
+  cast = table.astype(features.dtype)
+  parts = _parts(len(table), features, targets, weight)
+
+  def step(carry, part):
+    total, dtable = carry
+    features, targets, weight = part
+    log_p = jax.nn.log_softmax(_logits(features, cast))
+    hit = jnp.arange(log_p.shape[-1]) == targets[:, None]
+    total -= jnp.where(hit, log_p * weight[:, None], 0.0).sum()
+    dlogits = ((jnp.exp(log_p) - hit) * weight[:, None]).astype(cast.dtype)
+    dtable += jnp.dot(
+        dlogits.T, features, preferred_element_type=jnp.float32
+    )
+    return (total, dtable), dlogits @ cast
+
+  start = jnp.zeros(()), jnp.zeros(table.shape)
+  (total, dtable), dfeatures = lax.scan(step, start, parts)
+  count, width = weight.size, features.shape[-1]
+  dfeatures = dfeatures.reshape(-1, width)[:count].reshape(features.shape)
+  return total, (dfeatures, dtable)
+
+
+def _backward(residuals, g):
+  dfeatures, dtable = residuals
+  return (g * dfeatures).astype(dfeatures.dtype), g * dtable, None, None
+
+
+cross_entropy.defvjp(_forward, _backward)
+
+
+def _logits(features, table):
+  return jnp.dot(features, table.T, preferred_element_type=jnp.float32)
+
+
+def _parts(vocabulary, features, *others):
+  """Each [..., *] as [parts, positions, *], filled up with weight 0."""
+  count = others[0].size
+  parts = -(-count * vocabulary // _ENTRIES)
+  size = -(-count // parts)
+
+  def cut(a, *width):
+    a = a.reshape(count, *width)
+    a = jnp.pad(a, [(0, parts * size - count), *[(0, 0)] * len(width)])
+    return a.reshape(parts, size, *width)
+
+  return cut(features, features.shape[-1]), *map(cut, others)
