@@ -25,6 +25,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
   faithful = variants.profile == "faithful"
   config = ml_collections.ConfigDict()
   config.seed = 0
+  config.dtype = "float32"  # of the computation; or bfloat16
   config.epochs = 150
   config.checkpoint_seconds = 60.0
 

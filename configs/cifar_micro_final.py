@@ -21,6 +21,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
   faithful = variants.profile == "faithful"
   config = ml_collections.ConfigDict()
   config.seed = 0
+  config.dtype = "float32"  # of the computation; or bfloat16
   config.epochs = 630
   config.eval_every = 1  # epochs between two looks at the test split
   config.checkpoint_seconds = 60.0

@@ -24,6 +24,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
   faithful = variants.profile == "faithful"
   config = ml_collections.ConfigDict()
   config.seed = 0
+  config.dtype = "float32"  # of the computation; or bfloat16
   config.epochs = 600
   config.checkpoint_seconds = 60.0
 
@@ -62,7 +63,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
       "batch": 128,
       "lr": 20.0,
       "clip": 0.1,  # global norm
-      "l2": 0.0,  # of all weights; `task.l2_used` of those in use
+      "l2": 0.0,  # of the weights in use; `task.l2_used` of the cell's
   }
   config.strategy = {"name": "reinforce", "steps": 25, "archs": 10}
   config.reinforce = {

@@ -27,6 +27,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
   gpu = GPU in variants.others
   config = ml_collections.ConfigDict()
   config.seed = 0
+  config.dtype = "float32"  # of the computation; or bfloat16
   config.epochs = 3000 if gpu else 483
   config.eval_every = 1
   config.checkpoint_seconds = 60.0

@@ -69,6 +69,7 @@ SAME = (
     ("augment", "flip"),
     ("data", "length"),
 )
+_DTYPES = dict.fromkeys(("bfloat16", "float32"))
 # Values of `data` that say how the set is split; the loader gets the others.
 _OF_SPLITS = ("valid", "eval_batch", "length", "vary")
 
@@ -118,7 +119,9 @@ def experiment(config: ConfigDict) -> Experiment:
   # A strategy that is told nothing has no steps.
   strategy_steps = config.strategy.get("steps", 0)
 
-  network = space.network(**source.facts, **config.network)
+  network = space.network(
+      **source.facts, **config.network, dtype=config.dtype
+  )
   chain = optim.OPTIMISERS[config.child.optimiser]
   tx, rates = chain(
       epochs=config.epochs,
@@ -185,7 +188,7 @@ def settled(config: ConfigDict) -> ConfigDict:
 def retraining(config: ConfigDict, encoding: list[int] | None) -> ConfigDict:
   """The final config of a search that retrains, for one architecture."""
   final = ConfigDict(config.retrain.config)
-  final.seed = config.seed
+  final.seed, final.dtype = config.seed, config.dtype
   final.space = config.space
   for block, key in SAME:
     if key in config.get(block, {}):
@@ -257,6 +260,7 @@ def _checked(config: ConfigDict):
       lookup(f"config.{block}.name", config[block].name, choices, block)
       for block, choices in (("strategy", STRATEGIES), ("task", TASKS))
   )
+  lookup("config.dtype", config.dtype, _DTYPES, "type")
   name = config.child.optimiser
   chain = lookup(
       "config.child.optimiser", name, optim.OPTIMISERS, "optimiser"

@@ -97,6 +97,7 @@ def _search(config, parts, path, display, signals) -> dict[str, Any]:
   command = ["python", "-m", "enas_jax.main"]
   command.append(f"--config={config.retrain.command}")
   command.append(f"--config.arch={path / 'arch.json'}")
+  command.append(f"--config.dtype={config.dtype}")
   command += [
       f"--config.{block}.{key}={config[block][key]}"
       for block, key in build.SAME

@@ -110,7 +110,7 @@ def _depthwise_dw(x, g, w, stride):
 
   def body(n, sums):
     rows = jax.tree.map(lambda phase: long_rows(phase, n), phases)
-    dy = long_rows(g, n)
+    dy = long_rows(g, n).astype(jnp.float32)
 
     def tap(i, j):
       p, q = i // stride, j // stride

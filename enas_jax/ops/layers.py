@@ -161,14 +161,14 @@ class AuxiliaryHead(nn.Module):
 
 
 class Classifier(nn.Module):
-  """Global average pooling and a linear layer without bias."""
+  """Global average pooling and a linear layer without bias, in float32."""
 
   classes: int
   keep: float = 1.0
 
   @nn.compact
   def __call__(self, x: jax.Array, *, dropout: bool = False) -> jax.Array:
-    x = x.mean((1, 2))
+    x = x.astype(jnp.float32).mean((1, 2))
     if dropout and self.keep < 1.0:
       x = nn.Dropout(1.0 - self.keep, deterministic=False)(x)
     init = he_normal(x.shape[-1])

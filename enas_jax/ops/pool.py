@@ -17,7 +17,7 @@ def avg_pool(x, stride: int = 1):
   """3x3 SAME average of x[B, H, W, C]; padding is not counted."""
   return lax.platform_dependent(
       x,
-      cpu=lambda x: sum(windows.taps(x, _SIZE, stride)) * _share(x, stride),
+      cpu=lambda x: _avg_taps(x, stride),
       default=lambda x: _avg_window(x, stride),
   )
 
@@ -36,7 +36,8 @@ def _avg_bwd(stride, x, g):
     def term(i, j):
       return windows.back(g, i, j, _SIZE, stride)
 
-    return windows.collect(term, _SIZE, stride, *x.shape[1:3])
+    dx = windows.collect(term, _SIZE, stride, *x.shape[1:3])
+    return dx.astype(x.dtype)
 
   return (lax.platform_dependent(x, g, cpu=shifts, default=plain),)
 
@@ -52,11 +53,18 @@ def _share(x, stride):
     out, low = windows.same(size, _SIZE, stride)
     first = np.arange(out) * stride - low
     counts.append(np.minimum(first + _SIZE, size) - np.maximum(first, 0))
-  return (1 / np.outer(*counts)).astype(x.dtype)[:, :, None]
+  return (1 / np.outer(*counts)).astype(np.float32)[:, :, None]
+
+
+def _avg_taps(x, stride):
+  taps = windows.taps(x, _SIZE, stride)
+  total = sum(tap.astype(jnp.float32) for tap in taps)
+  return (total * _share(x, stride)).astype(x.dtype)
 
 
 def _avg_window(x, stride):
-  return _window(x, stride, 0.0, lax.add) * _share(x, stride)
+  total = _window(x.astype(jnp.float32), stride, 0.0, lax.add)
+  return (total * _share(x, stride)).astype(x.dtype)
 
 
 def _window(x, stride, initial, combine):
@@ -129,4 +137,5 @@ def avg_pool_valid(x, size: int, stride: int):
     )
     return sum(slices) / size
 
-  return average(average(x, 1), 2)
+  total = average(average(x.astype(jnp.float32), 1), 2)
+  return total.astype(x.dtype)

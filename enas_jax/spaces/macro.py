@@ -265,6 +265,8 @@ class MacroNetwork(nn.Module):
       network of 12 layers becomes one of 24, which is halved after 8 and 16.
       For numpy architectures.
     keep: keep probability of the dropout before the classifier.
+    dtype: of the computation; weights, statistics and the classifier are
+      float32.
   """
 
   classes: int
@@ -276,6 +278,7 @@ class MacroNetwork(nn.Module):
   plain_convs: bool = False
   stretch: int = 1
   keep: float = 0.9
+  dtype: str = "float32"
 
   @nn.compact
   def __call__(
@@ -307,7 +310,7 @@ class MacroNetwork(nn.Module):
     depth = len(arch.ops)
     channels = self.filters
     stem = layers.Conv(channels, 3, self.final, name="stem")
-    tensors = [stem(images, train=train)]
+    tensors = [stem(images.astype(self.dtype), train=train)]
     for index in range(depth):
       name, op = f"layer_{index}", arch.ops[index]
       if self.final:
@@ -449,11 +452,13 @@ class Merge(nn.Module):
       for tensor, bit, row in zip(tensors, bits, mix[:-1], strict=True):
         x = choose.choose(bit, (_without, _with), (x, tensor), row)
     else:
+      total = x.astype(jnp.float32)
       for tensor, bit in zip(tensors, bits, strict=True):
         if isinstance(bit, jax.Array):
-          x += bit * tensor
+          total += bit * tensor
         elif bit:
-          x += tensor
+          total += tensor
+      x = total.astype(x.dtype)
     return layers.BatchNorm(self.track)(x, train=train)
 
 

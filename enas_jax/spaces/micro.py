@@ -176,6 +176,8 @@ class MicroNetwork(nn.Module):
       the final training; the reference passes it to the search, unused.
     aux: whether there is an auxiliary head.
     row_fan_in: initialise a table by its number of rows, as the reference.
+    dtype: of the computation; weights, statistics and the classifier are
+      float32.
   """
 
   classes: int
@@ -187,6 +189,7 @@ class MicroNetwork(nn.Module):
   drop_path_keep: float = 1.0
   aux: bool = True
   row_fan_in: bool = False
+  dtype: str = "float32"
 
   @nn.compact
   def __call__(
@@ -216,6 +219,7 @@ class MicroNetwork(nn.Module):
     distance = self.cells // 3
     reductions = (distance, 2 * distance + 1)
     channels = self.filters
+    images = images.astype(self.dtype)
     x = layers.Conv(3 * channels, 3, self.final)(images, train=train)
     before, aux = x, None
     for index in range(self.cells + 2):

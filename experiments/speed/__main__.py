@@ -2,10 +2,11 @@
 
   python -m experiments.speed --space=micro --size=small
 
-Times a whole child step (augmentation, forward, backward, Nesterov) of a space
-on CIFAR-sized noise: the architecture as a traced array, against the same
-architecture compiled statically, interleaved; and the reward of a batch.
-Prints one JSON object on the last line.
+Times a whole child step (forward, backward, optimiser; of images with
+augmentation) of a space on noise of the size of CIFAR-10 or Penn Treebank: the
+architecture as a traced array, against the same architecture compiled
+statically, interleaved; and the reward of a batch. The steps go on from each
+other's weights, in place. Prints one JSON object on the last line.
 """
 
 import json
@@ -24,7 +25,7 @@ from enas_jax.strategies import STRATEGIES
 from enas_jax.tasks import TASKS
 from enas_jax.types import Strategy
 
-# (batch, arguments of the space, of its network)
+# (rows, arguments of the space, of its network)
 _SIZES = {
     "micro": {
         "small": (64, {}, {"cells": 2, "filters": 16}),
@@ -34,8 +35,16 @@ _SIZES = {
         "small": (64, {"layers": 6}, {"filters": 16}),
         "paper": (128, {"layers": 12}, {"filters": 36}),
     },
+    "recurrent": {
+        "small": (64, {"nodes": 12}, {"hidden": 256}),
+        "paper": (64, {"nodes": 12}, {"hidden": 1000}),
+    },
 }
+_VOCABULARY, _LENGTH = 10_000, 35
 
+_DTYPE = flags.DEFINE_enum(
+    "dtype", "float32", ["float32", "bfloat16"], "Of the computation."
+)
 _SPACE = flags.DEFINE_enum("space", "micro", list(_SIZES), "Search space.")
 _SIZE = flags.DEFINE_enum(
     "size", "small", ["small", "paper"], "The paper's size, or one of seconds."
@@ -45,18 +54,35 @@ _STATIC = flags.DEFINE_integer("static", 20, "How many of them compiled alone.")
 _REPEAT = flags.DEFINE_integer("repeat", 5, "Timed steps of each, the median.")
 
 
-def _source(examples: int) -> data.Source:
+def _images(rows: int):
+  """(training and validation split, facts, optimiser) of CIFAR-sized noise."""
   rng = np.random.default_rng(0)
-  pixels = rng.integers(0, 256, (examples, 32, 32, 3), np.uint8)
-  labels = (np.arange(examples) % 10).astype(np.int32)
+  pixels = rng.integers(0, 256, (4 * rows, 32, 32, 3), np.uint8)
+  labels = (np.arange(4 * rows) % 10).astype(np.int32)
   images = data.Images(pixels, labels)
   read = lambda: images  # noqa: E731
-  return data.Source((32, 32, 3), 10, read, read)
+  splits = data.Source((32, 32, 3), 10, read, read).search(
+      batch=rows, valid=rows, pad=4, flip=True, cutout=0, cutout_corner=False
+  )
+  tx = optim.child(lambda count: 0.05, momentum=0.9, l2=1e-4)
+  return "classification", splits, {"classes": 10}, tx
 
 
-def _compile(step, *args):
+def _text(rows: int):
+  """The same of words."""
+  rng = np.random.default_rng(0)
+  words = rng.integers(0, _VOCABULARY, 4 * rows * _LENGTH).astype(np.int32)
+  read = lambda: words  # noqa: E731
+  splits = data.TextSource(_VOCABULARY, read, read, read).search(
+      batch=rows, length=_LENGTH, vary=False
+  )
+  tx = optim.sgd(epochs=1, steps=1, lr=20.0, clip=0.1).tx
+  return "language_model", splits, {"vocabulary": _VOCABULARY}, tx
+
+
+def _compile(step, *args, **options):
   start = time.perf_counter()
-  compiled = jax.jit(step).lower(*args).compile()
+  compiled = jax.jit(step, **options).lower(*args).compile()
   return compiled, time.perf_counter() - start
 
 
@@ -80,13 +106,13 @@ def _time(programs, medians) -> None:
 
 
 def main(_) -> None:
-  batch, arguments, sizes = _SIZES[_SPACE.value][_SIZE.value]
-  train, held = _source(4 * batch).search(
-      batch=batch, valid=batch, pad=4, flip=True, cutout=0, cutout_corner=False
-  )
+  rows, arguments, sizes = _SIZES[_SPACE.value][_SIZE.value]
   space = SPACES[_SPACE.value](**arguments)
-  task = TASKS["classification"](space.network(classes=10, **sizes))
-  tx = optim.child(lambda count: 0.05, momentum=0.9, l2=1e-4)
+  make = _text if _SPACE.value == "recurrent" else _images
+  name, (train, held), facts, tx = make(rows)
+  task = TASKS[name](
+      space.network(**facts, **sizes, dtype=_DTYPE.value)
+  )
   row = jax.tree.map(lambda leaf: leaf[0], train.rows(None))
   uniform = STRATEGIES["random"](space)
   archs = search.propose(uniform, (), jax.random.key(0), _ARCHS.value)
@@ -120,39 +146,54 @@ def main(_) -> None:
       jax.random.key(0), task=task, strategy=given, tx=tx, train=train
   )
   args = (state, train.arrays, row)
-  traced, compile_seconds = _compile(step(given), *args)
+  traced, compile_seconds = _compile(step(given), *args, donate_argnums=0)
   memory = traced.memory_analysis().temp_size_in_bytes
 
   def score(state, arrays, row):
-    images = held.batch(arrays, row, None)
+    batch = held.batch(arrays, row, None)
+    used = task.pick(state.params, state.strategy)
     return task.reward(
-        state.params, state.model_state, state.strategy, images, state.key
+        used, state.model_state, state.strategy, batch, state.key
     )
 
   rewarded, _ = _compile(score, state, held.arrays, row)
   medians = {"traced": [], "static": [], "reward": []}
   static_compile, static_memory = [], []
+
+  def stepping(program, arch):
+    def run():
+      nonlocal state
+      asked = jax.tree.map(jnp.asarray, arch)
+      state = program(state._replace(strategy=asked), *args[1:])
+      return state
+
+    return run
+
   for index, arch in enumerate(archs):
-    asked = state._replace(strategy=jax.tree.map(jnp.asarray, arch))
-    programs = {"traced": lambda: traced(asked, *args[1:])}  # noqa: B023
+    programs = {"traced": stepping(traced, arch)}
     if index < _STATIC.value:
       fixed = STRATEGIES["fixed"](space, arch=arch)
-      alone, seconds = _compile(step(fixed), asked, *args[1:])
+      alone, seconds = _compile(step(fixed), *args, donate_argnums=0)
       static_compile.append(seconds)
       static_memory.append(alone.memory_analysis().temp_size_in_bytes)
-      programs["static"] = lambda: alone(asked, *args[1:])  # noqa: B023
+      programs["static"] = stepping(alone, arch)
     _time(programs, medians)
+    asked = state._replace(strategy=jax.tree.map(jnp.asarray, arch))
     score_one = {"reward": lambda: rewarded(asked, held.arrays, row)}  # noqa: B023
     _time(score_one, medians)
   traced_all = np.asarray(medians["traced"])
   result = {
       "space": _SPACE.value,
       "size": _SIZE.value,
+      "dtype": _DTYPE.value,
       "archs": _ARCHS.value,
       "step_ms": 1e3 * float(np.median(traced_all)),
       "reward_ms": 1e3 * float(np.median(medians["reward"])),
-      "items_per_second": batch / float(np.median(traced_all)),
+      "items_per_second": train.items / float(np.median(traced_all)),
       "compile_s": compile_seconds,
+      "weights_mb": sum(
+          leaf.nbytes for leaf in jax.tree.leaves(state.params)
+      ) / 1e6,
       "temporary_mb": memory / 1e6,
       "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3,
       "jax": jax.__version__,
