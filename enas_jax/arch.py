@@ -26,7 +26,7 @@ def parse(key: str, text: str, space: SearchSpace) -> Arch:
     values = space.presets[text].encoding
   elif found:
     values = found["encoding"]
-  elif re.fullmatch(r"[\s\d,\[\]-]*", text):
+  elif re.fullmatch(r"[\s\d,\[\]-]+", text):
     values = [int(v) for v in re.findall(r"-?\d+", text)]
   else:
     raise ConfigError(

@@ -181,7 +181,7 @@ def settled(config: ConfigDict) -> ConfigDict:
     config.space.update(preset.space)
   space = _space(config)
   arch = archs.parse("config.arch", config.arch, space)
-  config.arch = " ".join(map(str, space.flatten(arch)))
+  config.arch = " ".join(map(str, space.flatten(arch))) or "[]"
   return config
 
 
