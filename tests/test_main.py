@@ -141,7 +141,12 @@ CASES = [
     (
         [SEARCH, W, "--config.space.name=mcro"],
         "config.space.name: unknown search space 'mcro'. Did you mean 'micro'?"
-        " Choices: macro, micro, recurrent.",
+        " Choices: lstm, macro, micro, recurrent.",
+    ),
+    (
+        [SEARCH, W, "--config.dtype=float16"],
+        "config.dtype: unknown type 'float16'. Did you mean 'bfloat16'?"
+        " Choices: bfloat16, float32.",
     ),
     (
         [SEARCH, W, "--config.strategy.name=reinforced"],
@@ -176,6 +181,11 @@ CASES = [
         ["--config=configs/ptb_recurrent.py", W, "--config.data.path={}"],
         "config.data.path: {} must hold one file train.txt or NAME.train.txt,"
         " it has none.",
+    ),
+    (
+        ["--config=configs/ptb_recurrent.py", W],
+        "config.data.path: 'ptb' needs the folder of its three texts."
+        " --config.data.name=pydoc needs none.",
     ),
     (
         ["--config=configs/cifar_macro.py:smoke", W, "--config.space.layers=0"],

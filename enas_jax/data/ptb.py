@@ -15,7 +15,7 @@ from enas_jax.types import ConfigError
 _KEY = "config.data.path"
 
 
-def load(path: str) -> text.TextSource:
+def load(path: str = "") -> text.TextSource:
   """The corpus in the folder `path`.
 
   Args:
@@ -25,6 +25,12 @@ def load(path: str) -> text.TextSource:
   Raises:
     ConfigError: a file is missing, empty or not of text.
   """
+  if not path:
+    raise ConfigError(
+        _KEY,
+        "'ptb' needs the folder of its three texts."
+        " --config.data.name=pydoc needs none.",
+    )
   folder = pathlib.Path(path)
   if not folder.is_dir():
     raise ConfigError(_KEY, f"there is no folder {folder}.")
