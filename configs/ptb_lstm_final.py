@@ -4,8 +4,8 @@ r"""An LSTM on Penn Treebank, to set beside a searched cell.
       --config.data.path=D --workdir=F
 
 Two layers with as many weights as the cell of ptb_recurrent_final.py, trained
-by the same recipe. AWD-LSTM (three layers of 1,100 units, 400 in the embedding,
-a recipe of its own) reaches 58.2 in enas_lm's code.
+by the same recipe. AWD-LSTM (three layers of 1,100, 1,100 and 400
+units, a recipe of its own) reaches 58.2 in enas_lm's code.
 
 Variants as in ptb_recurrent_final.py.
 """

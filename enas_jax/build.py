@@ -278,7 +278,8 @@ def _checked(config: ConfigDict):
         f" got {config.strategy.name!r}.",
     )
   space = _space(config)
-  _check_fields("config.network", space.module, config.network)
+  # The type is that of the whole config.
+  _check_fields("config.network", space.module, config.network, ("dtype",))
   return space, strategy_fn, task_fn
 
 
@@ -305,13 +306,17 @@ def _space(config: ConfigDict) -> SearchSpace:
     raise error.inside("config.space") from None
 
 
-def _check_fields(block: str, of: type, values) -> None:
+def _check_fields(block: str, of: type, values, ours=()) -> None:
   """Checks a block of the config by the types of a dataclass's fields.
 
   An int counts parts, at least one; a float whose name ends in `keep` is a
-  probability, any other is not negative.
+  probability, any other is not negative. `ours` do not come from the block.
   """
-  known = {field.name: field.type for field in dataclasses.fields(of)}
+  known = {
+      field.name: field.type
+      for field in dataclasses.fields(of)
+      if field.name not in ours
+  }
   for name, value in values.items():
     key = f"{block}.{name}"
     if name not in known:

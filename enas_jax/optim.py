@@ -151,8 +151,8 @@ def sgd(
     steps: child steps of an epoch; unused.
     lr: learning rate.
     clip: global norm; 0: none.
-    l2: of sum(w^2) over the weights in use, without a half; clipped with the
-      rest.
+    l2: of sum(w^2), without a half; clipped with the rest. Over the weights
+      that the child uses, or over all where there is an average.
     average_after: steps after which the average begins (enas_lm on TPU).
     patience: of the non-monotonic trigger (NT-ASGD), see `observe`. With
       neither there is no average.

@@ -145,8 +145,10 @@ def by_hand(x, state, mask, first, nodes, sources, ops, mix):
     values = []
     for n, op in enumerate(ops):
       before = values[sources[n - 1]] if n else state
-      product = (mask * before) @ (nodes[n - 1] if n else first)
-      h, t = np.split(product if n else product + at, 2, -1)
+      read, weight = mask * before, nodes[n - 1] if n else first
+      if n == 0:
+        read = np.concatenate([at, read], -1)
+      h, t = np.split(read @ weight, 2, -1)
       value = PLAIN[OPERATIONS[op]](h)
       values.append(before + sigmoid(t) * (value - before))
     state = sum(share * value for share, value in zip(mix, values, strict=True))
@@ -158,10 +160,10 @@ def segment(seed=0, positions=4, rows=3, hidden=5, nodes=5):
   rng = np.random.default_rng(seed)
   draw = lambda *shape: rng.normal(size=shape)  # noqa: E731
   return [
-      draw(positions, rows, 2 * hidden),
+      draw(positions, rows, hidden),
       draw(rows, hidden),
       2.0 * rng.integers(0, 2, (rows, hidden)),
-      draw(hidden, 2 * hidden),
+      draw(2 * hidden, 2 * hidden),
       draw(nodes - 1, hidden, 2 * hidden),
   ]
 
@@ -464,6 +466,13 @@ def test_decay_is_of_the_weights_in_use():
   before, after = child_steps(task, arch, tx, steps=1)
   moved = np.any(before["nodes"] != after["nodes"], (1, 2))
   assert np.flatnonzero(moved).tolist() == [1, 11, 18]
+  plain = optim.sgd(epochs=1, steps=1, lr=2.0, clip=0.0).tx
+  _, others = child_steps(task, arch, plain, steps=1)
+  decayed = jax.tree.map(lambda a, b: a - 0.4 * b, others, before)
+  decayed["nodes"] = jnp.where(
+      moved[:, None, None], decayed["nodes"], before["nodes"]
+  )
+  chex.assert_trees_all_close(after, decayed, atol=1e-6)
 
 
 # The LSTM.

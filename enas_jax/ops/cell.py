@@ -49,7 +49,8 @@ def _fixed(branches, weights, mix, inputs, sources, ops):
   for n in range(nodes):
     states.append(sum(side(n, d) for d in range(sides)))
   loose = sorted(set(range(nodes + 2)) - set(sources.ravel().tolist()))
-  return sum(_mixed(states[j], mix[j]) for j in loose)
+  out = sum(_mixed(states[j], mix[j]).astype(jnp.float32) for j in loose)
+  return out.astype(inputs[0].dtype)
 
 
 def _mixed(state, mix):
@@ -93,8 +94,8 @@ def _forward(branches, weights, mix, inputs, sources, ops):
   def gather(i, out):
     return out + _mixed(states[order[i]], mix[order[i]])
 
-  out = lax.fori_loop(0, count, gather, jnp.zeros_like(inputs[0]))
-  return out, (weights, mix, states, sources, ops)
+  out = lax.fori_loop(0, count, gather, jnp.zeros(inputs.shape[1:]))
+  return out.astype(inputs.dtype), (weights, mix, states, sources, ops)
 
 
 def _backward(branches, residuals, g):

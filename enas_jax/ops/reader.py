@@ -26,7 +26,8 @@ class Reader(nn.Module):
   Attributes:
     vocabulary: V.
     hidden: H, of the cell and the embedding.
-    init_range: weights start uniform within it.
+    init_range: weights start uniform within it, but where a cell has a range
+      of its own.
     word_keep: of whole rows of the embedding matrix, for the input only.
     embedded_keep: of the embedded input.
     input_keep: of the input of the cell; acts on top of the one before.
@@ -47,11 +48,11 @@ class Reader(nn.Module):
   output_keep: float = 0.25
   dtype: str = "float32"
 
-  def start(self, rows: int) -> Any:
+  def start(self, batch: int) -> Any:
     """What to carry into the first word: a tree of f32[B, ...]."""
-    return jnp.zeros((rows, self.hidden))
+    return jnp.zeros((batch, self.hidden))
 
-  def rows(self, arch) -> dict[str, jax.Array]:
+  def reads(self, arch) -> dict[str, jax.Array]:
     """Of the tables of the shared weights, the rows that `arch` reads."""
     del arch
     return {}
@@ -62,9 +63,9 @@ class Reader(nn.Module):
     return self
 
   def read(self, x, arch, carry, *, train: bool):
-    """Runs the cell: x[S, B, H] -> (states, carries, squares), see `Reading`.
+    """Runs the cell: x[S, B, H] -> (states, carries, squares).
 
-    Both with leading axes [S, B].
+    As in `Reading`, but [S, B] lead where it has [B, S].
     """
     raise NotImplementedError
 

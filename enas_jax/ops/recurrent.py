@@ -5,11 +5,12 @@ of the cell, the first of which reads the input.
 """
 
 from collections.abc import Callable
-import functools
 
 import jax
 from jax import lax
 import jax.numpy as jnp
+
+from enas_jax.ops.dot import dot
 
 # In the order of enas_lm. The derivative is given the activation's value.
 ACTIVATIONS: dict[str, tuple[Callable, Callable]] = {
@@ -27,7 +28,7 @@ def run(x, state, mask, first, nodes, sources, ops, mix):
   Node 0 is a highway unit on the input and the state before, each later one
   on an earlier node; `h, t` are the two halves of a product, f an activation:
 
-    h, t = x[s] + (mask * state) @ first        prev = state
+    h, t = [x[s], mask * state] @ first          prev = state
     h, t = (mask * node[sources[n]]) @ nodes[n]  prev = node[sources[n]]
     node[n] = prev + sigmoid(t) * (f(h) - prev)
     state = sum of mix[n] * node[n]
@@ -40,10 +41,10 @@ def run(x, state, mask, first, nodes, sources, ops, mix):
   to each entry, are float32. What is kept is in the type of x again.
 
   Args:
-    x: [S, B, 2 H], the input's part of the first product.
+    x: [S, B, H], the input.
     state: [B, H], before the first position.
     mask: [B, H], the dropout of every state that enters a product, or ones.
-    first: [H, 2 H].
+    first: [2 H, 2 H].
     nodes: [N - 1, H, 2 H], of nodes 1, 2, ...
     sources: i32[N - 1], the node that each reads.
     ops: i32[N], the activation of each, a number of ACTIVATIONS.
@@ -67,12 +68,10 @@ def _slope(op, y):
   return list(ACTIVATIONS.values())[op][1](y)
 
 
-_dot = functools.partial(jnp.dot, preferred_element_type=jnp.float32)
-
-
 def _forward(x, state, mask, first, nodes, sources, ops, mix):
   dtype, weights = x.dtype, (first, nodes)
-  first, nodes = first.astype(dtype), nodes.astype(dtype)
+  ours, first = jnp.split(first.astype(dtype), 2)
+  nodes = nodes.astype(dtype)
 
   def unit(product, op, before):
     h, t = jnp.split(product, 2, -1)
@@ -81,12 +80,12 @@ def _forward(x, state, mask, first, nodes, sources, ops, mix):
     return out.astype(dtype), value.astype(dtype), gate.astype(dtype)
 
   def step(state, x):
-    out = [unit(x + _dot(mask * state, first), ops[0], state)]
+    out = [unit(x + dot(mask * state, first), ops[0], state)]
     values = jnp.zeros((len(ops), *state.shape), dtype)
     values = values.at[0].set(out[0][0])
     for n in range(1, len(ops)):
       before = values[sources[n - 1]]
-      product = _dot(mask * before, nodes[n - 1])
+      product = dot(mask * before, nodes[n - 1])
       out.append(unit(product, ops[n], before))
       values = values.at[n].set(out[-1][0])
     after = jnp.einsum("n,nbh->bh", mix, values).astype(dtype)
@@ -94,20 +93,21 @@ def _forward(x, state, mask, first, nodes, sources, ops, mix):
     activated, gates = (jnp.stack([o[i] for o in out]) for i in (1, 2))
     return after, (after, values, activated, gates)
 
-  _, (after, values, activated, gates) = lax.scan(step, state, x)
+  _, (after, values, activated, gates) = lax.scan(step, state, dot(x, ours))
   befores = jnp.concatenate([state[None], after[:-1]])
   residuals = (
-      befores, values, activated, gates,
+      x, befores, values, activated, gates,
       mask, *weights, sources, ops, mix,
   )
   return after, residuals
 
 
 def _backward(residuals, g):
-  befores, values, activated, gates, mask, first, nodes, *arch = residuals
-  sources, ops, mix = arch
-  count, dtype = len(ops), befores.dtype
-  first, nodes = first.astype(dtype), nodes.astype(dtype)
+  x, befores, values, activated, gates, mask, *others = residuals
+  first, nodes, sources, ops, mix = others
+  count, dtype = len(ops), x.dtype
+  ours, first = jnp.split(first.astype(dtype), 2)
+  nodes = nodes.astype(dtype)
 
   def step(dstate, given):
     g, before, values, activated, gates = given
@@ -121,7 +121,7 @@ def _backward(residuals, g):
       dt = d * (value - source) * gate * (1 - gate)
       dproducts[n] = jnp.concatenate([dh, dt], -1).astype(dtype)
       weight = first if n == 0 else nodes[n - 1]
-      dsource = d * (1 - gate) + mask * _dot(dproducts[n], weight.T)
+      dsource = d * (1 - gate) + mask * dot(dproducts[n], weight.T)
       if n:
         dvalues = dvalues.at[sources[n - 1]].add(dsource)
     return dsource, jnp.stack(dproducts)
@@ -129,19 +129,20 @@ def _backward(residuals, g):
   start = jnp.zeros(befores[0].shape)
   given = (g, befores, values, activated, gates)
   dstate, dproducts = lax.scan(step, start, given, reverse=True)
-  dfirst = _product(mask * befores, dproducts[:, 0])
+  read = jnp.concatenate([x, mask * befores], -1)
+  dfirst = _product(read, dproducts[:, 0])
   dnodes = [
       _product(mask * values[:, sources[n - 1]], dproducts[:, n])
       for n in range(1, count)
   ]
   dnodes = jnp.stack(dnodes) if dnodes else jnp.zeros(nodes.shape)
-  dx = dproducts[:, 0]
+  dx = dot(dproducts[:, 0], ours.T).astype(dtype)
   return dx, dstate.astype(dtype), None, dfirst, dnodes, None, None, None
 
 
 def _product(a, b):
   """Sum over positions and rows of a[s, b, :, None] * b[s, b, None, :]."""
-  return _dot(a.reshape(-1, a.shape[-1]).T, b.reshape(-1, b.shape[-1]))
+  return dot(a.reshape(-1, a.shape[-1]).T, b.reshape(-1, b.shape[-1]))
 
 
 run.defvjp(_forward, _backward)

@@ -5,6 +5,8 @@ from jax import lax
 import jax.numpy as jnp
 import optax
 
+from enas_jax.ops.dot import dot
+
 _ENTRIES = 1 << 22  # logits at a time: 16 MiB in float32
 
 
@@ -29,7 +31,7 @@ def cross_entropy(features, table, targets, weight):
   def step(total, part):
     features, targets, weight = part
     losses = optax.softmax_cross_entropy_with_integer_labels(
-        _logits(features, table), targets
+        dot(features, table.T), targets
     )
     return total + (losses * weight).sum(), None
 
@@ -43,13 +45,11 @@ def _forward(features, table, targets, weight):
   def step(carry, part):
     total, dtable = carry
     features, targets, weight = part
-    log_p = jax.nn.log_softmax(_logits(features, cast))
+    log_p = jax.nn.log_softmax(dot(features, cast.T))
     hit = jnp.arange(log_p.shape[-1]) == targets[:, None]
     total -= jnp.where(hit, log_p * weight[:, None], 0.0).sum()
     dlogits = ((jnp.exp(log_p) - hit) * weight[:, None]).astype(cast.dtype)
-    dtable += jnp.dot(
-        dlogits.T, features, preferred_element_type=jnp.float32
-    )
+    dtable += dot(dlogits.T, features)
     return (total, dtable), dlogits @ cast
 
   start = jnp.zeros(()), jnp.zeros(table.shape)
@@ -65,10 +65,6 @@ def _backward(residuals, g):
 
 
 cross_entropy.defvjp(_forward, _backward)
-
-
-def _logits(features, table):
-  return jnp.dot(features, table.T, preferred_element_type=jnp.float32)
 
 
 def _parts(vocabulary, features, *others):

@@ -3,7 +3,7 @@
 Two layers with as many weights as a recurrent cell of the same hidden size,
 but for the biases. It is trained by the cells' recipes, with masks where theirs
 are: on the words, the embedded input, every state that enters a product, the
-weights of these products, the output (AWD-LSTM: Merity et al., 2017).
+weights from state to state, the output (AWD-LSTM: Merity et al., 2017).
 """
 
 import dataclasses
@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from enas_jax.ops import reader
+from enas_jax.ops.dot import dot
 from enas_jax.spaces import schedule as rows
 from enas_jax.types import Preset, Schedule
 
@@ -83,8 +84,8 @@ class LstmNetwork(reader.Reader):
     inner = self.hidden * (math.sqrt(1 + self.nodes / 2) - 1)
     return max(1, round(inner)), self.hidden
 
-  def start(self, rows: int):
-    return tuple((jnp.zeros((rows, w)),) * 2 for w in self._widths)
+  def start(self, batch: int):
+    return tuple((jnp.zeros((batch, w)),) * 2 for w in self._widths)
 
   def read(self, x, arch: LstmArch, carry, *, train: bool):
     del arch
@@ -98,7 +99,7 @@ class LstmNetwork(reader.Reader):
       squares += (given**2).sum() + (own**2).sum()
       own *= self.mask(train, self.weight_keep, *own.shape)
       mask = self.mask(train, self.state_keep, x.shape[1], width)
-      x, cells = _layer(_dot(x, given) + bias, carry[index], mask, own, x.dtype)
+      x, cells = _layer(dot(x, given) + bias, carry[index], mask, own, x.dtype)
       carries.append((x, cells))
       if index == 0:  # as a state it enters a product, too
         x *= self.mask(train, self.state_keep, *x.shape[1:]).astype(x.dtype)
@@ -115,12 +116,12 @@ def _layer(given, carry, mask, weight, dtype):
     weight: f32[W, 4 W].
     dtype: of the states and the operands of the product.
   """
-  mask, weight = mask.astype(dtype), weight.astype(dtype)
+  mask = mask.astype(dtype)
 
   def step(carry, given):
     state, cell = carry
     keep, write, value, read = jnp.split(
-        given + _dot(mask * state, weight), 4, -1
+        given + dot(mask * state, weight), 4, -1
     )
     cell = jax.nn.sigmoid(keep) * cell
     cell += jax.nn.sigmoid(write) * jnp.tanh(value)
@@ -129,7 +130,3 @@ def _layer(given, carry, mask, weight, dtype):
 
   state, cell = carry
   return jax.lax.scan(step, (state.astype(dtype), cell), given)[1]
-
-
-def _dot(a, b):
-  return jnp.dot(a, b.astype(a.dtype), preferred_element_type=jnp.float32)

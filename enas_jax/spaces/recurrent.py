@@ -190,13 +190,13 @@ class RecurrentNetwork(reader.Reader):
   final: bool = False
   loose: bool = False
 
-  def rows(self, arch: RecurrentArch) -> dict[str, jax.Array]:
+  def reads(self, arch: RecurrentArch) -> dict[str, jax.Array]:
     if self.final:
       return {}
     # Of node n, activation f and source j: row start[n] + f n + j.
-    reads = np.arange(1, self.later + 1)
-    start = len(OPERATIONS) * (np.cumsum(reads) - reads)
-    return {"nodes": start + arch.ops[1:] * reads + arch.sources}
+    sources = np.arange(1, self.later + 1)
+    start = len(OPERATIONS) * (np.cumsum(sources) - sources)
+    return {"nodes": start + arch.ops[1:] * sources + arch.sources}
 
   @property
   def child(self) -> nn.Module:
@@ -210,13 +210,13 @@ class RecurrentNetwork(reader.Reader):
     else:
       count = len(OPERATIONS) * later * (later + 1) // 2
       table = self.weight("nodes", count, h, 2 * h)
-      nodes = table[self.rows(arch)["nodes"]]
+      nodes = table[self.reads(arch)["nodes"]]
     keep = functools.partial(self.mask, train, self.weight_keep)
     states = recurrent.run(
-        x @ first[:h].astype(x.dtype),
+        x,
         carry.astype(x.dtype),
         self.mask(train, self.state_keep, batch, h).astype(x.dtype),
-        first[h:] * keep(h, 2 * h),
+        first.at[h:].multiply(keep(h, 2 * h)),
         nodes * keep(later, h, 2 * h),
         arch.sources,
         arch.ops,

@@ -51,11 +51,11 @@ def language_model(
     return variables["params"], begin({}, batch)
 
   def pick(params, arch):
-    rows = network.rows(arch)
+    rows = network.reads(arch)
     return {k: w[rows[k]] if k in rows else w for k, w in params.items()}
 
   def put(params, arch, used):
-    rows = network.rows(arch)
+    rows = network.reads(arch)
     return {
         k: params[k].at[rows[k]].set(w) if k in rows else w
         for k, w in used.items()
