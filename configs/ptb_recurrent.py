@@ -27,6 +27,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
   config.dtype = "float32"  # of the computation; or bfloat16
   config.epochs = 600
   config.checkpoint_seconds = 60.0
+  config.steps_per_call = 1  # child steps a dispatch
 
   config.data = {
       "name": "ptb",  # or pydoc, which needs no path

@@ -31,6 +31,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
   config.epochs = 3000 if gpu else 483
   config.eval_every = 1
   config.checkpoint_seconds = 60.0
+  config.steps_per_call = 1  # child steps a dispatch
   # A preset by name, the path of an arch.json, or integers in the dialect of
   # the space.
   config.arch = "enas_lm"

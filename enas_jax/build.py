@@ -38,6 +38,7 @@ from enas_jax.types import (
 _WHOLE = (
     "epochs",
     "eval_every",
+    "steps_per_call",
     "child.batch",
     "child.lr_first",
     "child.lr_factor",

@@ -5,7 +5,7 @@ import functools
 
 import jax
 
-from enas_jax import optim, search
+from enas_jax import optim
 from enas_jax.types import Arch, Record, SearchState, Split, Task
 
 
@@ -20,27 +20,25 @@ def evaluator(
   The model state is threaded from batch to batch, from what the task begins a
   pass with, and dropped at the end.
   """
-  rows = jax.device_get(jax.jit(functools.partial(split.rows, None))())
-
-  @jax.jit
-  def measure(params, model_state, given, arrays, row):
-    batch = split.batch(arrays, row, None)
-    chosen = given if arch is None else arch
-    used = task.pick(params, chosen)
-    return task.measure(used, model_state, chosen, batch)
-
+  rows = jax.jit(functools.partial(split.rows, None))()
   first = jax.tree.map(lambda leaf: leaf[0], rows)
   shapes = jax.eval_shape(lambda: split.batch(split.arrays, first, None))
 
+  @jax.jit
+  def measure(params, model_state, given, arrays, rows):
+    chosen = given if arch is None else arch
+    used = task.pick(params, chosen)
+
+    def step(model_state, row):
+      batch = split.batch(arrays, row, None)
+      return task.measure(used, model_state, chosen, batch)
+
+    _, records = jax.lax.scan(step, model_state, rows)
+    return jax.tree.map(lambda leaf: leaf.sum(0), records)
+
   def evaluate(state: SearchState, given: Arch | None = None) -> Record:
-    model_state, total = task.begin(state.model_state, shapes), None
     params = optim.measured(state.params, state.opt_state)
-    for i in range(split.steps):
-      row = jax.tree.map(lambda leaf: leaf[i], rows)  # noqa: B023
-      model_state, record = measure(
-          params, model_state, given, split.arrays, row
-      )
-      total = record if total is None else search.merge(total, record)
-    return total
+    model_state = task.begin(state.model_state, shapes)
+    return measure(params, model_state, given, split.arrays, rows)
 
   return evaluate

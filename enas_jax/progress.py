@@ -77,7 +77,7 @@ class Bar:
 class Pace:
   """Seconds a step of each kind, and so the time that is left.
 
-  The first step of a kind compiles and is left out.
+  The first call of a kind compiles and is left out.
   """
 
   def __init__(self):
@@ -89,15 +89,18 @@ class Pace:
     """Forgets the time since the last step: it went into something else."""
     self._last = time.monotonic()
 
-  def step(self, kind: str) -> None:
+  def step(self, kind: str, count: int = 1) -> None:
+    """After a call that took `count` steps."""
     now = time.monotonic()
     if kind in self._seen:
       self._spent[kind] = self._spent.get(kind, 0.0) + now - self._last
-    self._seen[kind] = self._seen.get(kind, -1) + 1
+      self._seen[kind] += count
+    else:
+      self._seen[kind] = 0
     self._last = now
 
   def seconds(self, kind: str) -> float | None:
-    """Of one step; None before the second."""
+    """Of one step; None before the second call."""
     count = self._seen.get(kind)
     return self._spent[kind] / count if count else None
 

@@ -18,6 +18,7 @@ import time
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from ml_collections import ConfigDict
 import numpy as np
 
@@ -148,20 +149,29 @@ class _Loop:
     self.writer = None
     self.state = None
     keys = jax.random.split(jax.random.key(config.seed))
-    self.init_key, self.order_key = keys
+    self.init_key, order_key = keys
     self.total = parts.epochs * parts.period
     known = {"task": parts.task, "strategy": parts.strategy}
 
-    def child(state, arrays, row):
-      state = search.child_step(
-          state,
-          arrays,
-          row,
-          **known,
-          tx=parts.tx,
-          train=parts.train,
-          progress=parts.progress,
-      )
+    def child(state, arrays, rows):
+      at = state.step % parts.period
+
+      def step(n, state):
+        return search.child_step(
+            state,
+            arrays,
+            jax.tree.map(lambda leaf: leaf[at + n], rows),
+            **known,
+            tx=parts.tx,
+            train=parts.train,
+            progress=parts.progress,
+        )
+
+      if config.steps_per_call == 1:
+        state = step(0, state)
+      else:
+        count = jnp.minimum(config.steps_per_call, parts.child_steps - at)
+        state = jax.lax.fori_loop(0, count, step, state)
       return state, (state.failed, state.child, state.controller)
 
     def controller(state, arrays):
@@ -173,7 +183,11 @@ class _Loop:
     self.child = jax.jit(child, donate_argnums=0)
     self.controller = jax.jit(controller, donate_argnums=0)
     self.next_epoch = jax.jit(search.next_epoch)
-    self.order = jax.jit(parts.train.rows)
+    self.order = jax.jit(
+        lambda step: parts.train.rows(
+            jax.random.fold_in(order_key, step // parts.period)
+        )
+    )
     self.test = test
     self.seen = {}  # the newest numbers, for the live bar
 
@@ -214,25 +228,28 @@ class _Loop:
   def epoch(self, step: int, bar: progress.Bar) -> int:
     """Runs from `step` to the end of its epoch; returns the next step."""
     parts = self.parts
-    epoch = step // parts.period
-    key = jax.random.fold_in(self.order_key, epoch)
-    rows = jax.device_get(self.order(key))
+    epoch, at = divmod(step, parts.period)
+    rows = self.order(self.state.step)
     begun, before = time.monotonic(), None
-    for at in range(step % parts.period, parts.period):
-      if at < parts.child_steps:
-        kind, row = "child", jax.tree.map(lambda leaf: leaf[at], rows)  # noqa: B023
-        self.state, info = self.child(self.state, parts.train.arrays, row)
-      else:
-        kind = "strategy"
-        self.state, info = self.controller(self.state, parts.held.arrays)
-      step += 1
-      # One step behind, so that the device never waits for this process.
+    while at < parts.period:
+      count = 1
+      # What a step reads is on the device already.
+      with jax.transfer_guard("disallow"):
+        if at < parts.child_steps:
+          kind = "child"
+          count = min(self.config.steps_per_call, parts.child_steps - at)
+          self.state, info = self.child(self.state, parts.train.arrays, rows)
+        else:
+          kind = "strategy"
+          self.state, info = self.controller(self.state, parts.held.arrays)
+      step, at = step + count, at + count
+      # One call behind, so that the device never waits for this process.
       self.check(before)
-      self.pace.step(kind)
+      self.pace.step(kind, count)
       if bar.live:
         bar.show(step, self.status(step, before))
       before = info
-      if at + 1 == parts.period:
+      if at == parts.period:
         self.check(info)
         self.report(epoch, time.monotonic() - begun)
       # Only now: a checkpoint at an epoch's end holds what follows its line.
@@ -244,8 +261,9 @@ class _Loop:
     return step
 
   def check(self, info) -> None:
-    if info is not None and int(info[0]) != NEVER:
-      raise _NotFinite(int(info[0]))
+    failed = NEVER if info is None else int(jax.device_get(info[0]))
+    if failed != NEVER:
+      raise _NotFinite(failed)
 
   def status(self, step: int, info) -> str:
     """A line on what is going on, with the numbers of `info`."""

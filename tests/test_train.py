@@ -135,11 +135,11 @@ class Stop:
     self.left = at
     pace_step = progress.Pace.step
 
-    def step(pace, kind):
+    def step(pace, *args):
       self.left -= 1
       if not self.left:
         os.kill(os.getpid(), signal.SIGTERM)
-      pace_step(pace, kind)
+      pace_step(pace, *args)
 
     monkeypatch.setattr(progress.Pace, "step", step)
 
@@ -163,6 +163,20 @@ def test_a_resumed_run_is_the_uninterrupted_run(
   for name in ("metrics.jsonl", "derive.jsonl"):
     assert lines(tmp_path / "run" / name) == lines(path / name)
   chex.assert_trees_all_equal(last(tmp_path / "run"), last(path))
+
+
+def test_several_steps_a_call_are_the_same_steps(whole, tmp_path):
+  path, result = whole
+  config = search_config()
+  config.steps_per_call = 5  # no divisor of an epoch's child steps
+  found = train.run(config, str(tmp_path / "run"))
+  assert found["encoding"] == result["encoding"]
+  for a, b in zip(
+      lines(tmp_path / "run" / "metrics.jsonl"),
+      lines(path / "metrics.jsonl"),
+      strict=True,
+  ):
+    assert a == pytest.approx(b, rel=1e-3)
 
 
 def test_one_bad_number_rolls_back_and_the_run_is_the_same(
