@@ -4,13 +4,14 @@ A door, not a room: flags, then `train.run`. A value that cannot work ends in
 one line and exit code 2; a run that was interrupted, in 130.
 """
 
-import os
-import pathlib
-import platform
+from enas_jax import process
+
+if __name__ == "__main__":
+  process.keep_memory()  # before the imports that take a second
+
 import sys
 
 from absl import app, flags, logging
-import jax
 from ml_collections import config_flags
 
 from enas_jax import folder, train, usage
@@ -31,22 +32,8 @@ def main(argv: list[str]) -> None:
       raise ConfigError(f"--{name}", "is required.")
   # Orbax tells every file it opens.
   logging.set_verbosity(logging.WARNING)
-  keep_programs()
+  process.keep_programs()
   train.run(_CONFIG.value, _WORKDIR.value)
-
-
-def keep_programs() -> None:
-  """Keeps compiled programs, so that a second start compiles nothing.
-
-  In the user's cache folder, one for each machine since a program is compiled
-  for its processor; JAX_COMPILATION_CACHE_DIR names another one.
-  """
-  if jax.config.jax_compilation_cache_dir is not None:
-    return
-  cache = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
-  folder = pathlib.Path(cache) / "enas_jax" / platform.node()
-  jax.config.update("jax_compilation_cache_dir", str(folder))
-  jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 
 def cli() -> None:

@@ -361,47 +361,6 @@ def test_a_mistake_is_one_line_and_nothing_is_written(answered, number):
   assert not files
 
 
-_PROGRAMS = """
-import jax
-from enas_jax import main
-main.keep_programs()
-compiled, served = [], []
-jax.monitoring.register_event_listener(
-    lambda name, **_: (
-        compiled.append(name) if name.endswith("cache_misses") else
-        served.append(name) if name.endswith("cache_hits") else None
-    )
-)
-jax.block_until_ready(jax.jit(lambda x: x + 1)(1.0))
-print(jax.config.jax_compilation_cache_dir, len(compiled), len(served))
-"""
-
-
-@pytest.mark.parametrize(
-    "name", ["XDG_CACHE_HOME", "JAX_COMPILATION_CACHE_DIR"]
-)
-def test_a_second_start_compiles_nothing(tmp_path, name):
-  environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "user")}
-  environment.pop("JAX_COMPILATION_CACHE_DIR", None)
-  environment[name] = str(tmp_path / "here")
-  if name != "XDG_CACHE_HOME":  # JAX's own keep no program of a moment
-    environment["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
-  found = []
-  for _ in range(2):
-    out = subprocess.run(
-        [sys.executable, "-c", _PROGRAMS],
-        env=environment,
-        cwd=pathlib.Path(__file__).parent.parent,
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
-    )
-    found.append(out.stdout.split())
-  (folder, first, _), (_, second, served) = found
-  assert pathlib.Path(folder).is_relative_to(tmp_path / "here")
-  assert int(first) and not int(second) and int(served)
-
-
 if __name__ == "__main__":
   if len(sys.argv) > 1:
     _serve(sys.argv[1])

@@ -1,18 +1,33 @@
 """What does one compiled program for every architecture cost?
 
-  python -m experiments.speed --space=micro --size=small
+  python -m experiments.speed --space=micro --size=small [--against=torch]
+  python -m experiments.speed --all [--against=torch]
+  python -m experiments.speed --aot=v5e:2x2 --space=micro --size=paper
 
 Times a whole child step (forward, backward, optimiser; of images with
 augmentation) of a space on noise of the size of CIFAR-10 or Penn Treebank: the
 architecture as a traced array, against the same architecture compiled
-statically, interleaved; and the reward of a batch. The steps go on from each
-other's weights, in place. Prints one JSON object on the last line.
+statically and, with --against=torch (`pip install torch`), against the same
+child in eager PyTorch, as users write it and in its best tuning; and the reward
+of a batch. All of one architecture take turns. The steps go on from each
+other's weights, in place. The last line is one JSON object; --all runs every
+space and size, each in a process of its own, and writes the table of
+experiments/README.md. --aot compiles for TPUs that need not be there, see
+aot.py.
 """
+
+from enas_jax import process
+
+if __name__ == "__main__":
+  process.keep_memory()  # as a run has it, and PyTorch with it
 
 import functools
 import json
+import pathlib
 import platform
 import resource
+import subprocess
+import sys
 import time
 
 from absl import app, flags
@@ -20,66 +35,182 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from enas_jax import data, optim, search
-from enas_jax.spaces import SPACES
+from enas_jax import controller
 from enas_jax.strategies import STRATEGIES
-from enas_jax.tasks import TASKS
-from enas_jax.types import Strategy
-
-# (rows of a batch, arguments of the space, of its network). "paper" of
-# recurrent is wider than any of the paper's, 1,000 units in place of 720.
-_SIZES = {
-    "micro": {
-        "small": (64, {}, {"cells": 2, "filters": 16}),
-        "paper": (160, {}, {"cells": 6, "filters": 20}),
-    },
-    "macro": {
-        "small": (64, {"layers": 6}, {"filters": 16}),
-        "paper": (128, {"layers": 12}, {"filters": 36}),
-    },
-    "recurrent": {
-        "small": (64, {"nodes": 12}, {"hidden": 256}),
-        "paper": (64, {"nodes": 12}, {"hidden": 1000}),
-    },
-}
-_VOCABULARY, _LENGTH = 10_000, 35
+from experiments.speed import children
 
 _DTYPE = flags.DEFINE_enum(
     "dtype", "float32", ["float32", "bfloat16"], "Of the computation."
 )
-_SPACE = flags.DEFINE_enum("space", "micro", list(_SIZES), "Search space.")
+_SPACE = flags.DEFINE_enum(
+    "space", "micro", list(children.SIZES), "Search space."
+)
 _SIZE = flags.DEFINE_enum(
     "size", "small", ["small", "paper"], "The paper's size, or one of seconds."
 )
 _ARCHS = flags.DEFINE_integer("archs", 20, "Random architectures.")
 _STATIC = flags.DEFINE_integer("static", 20, "How many of them compiled alone.")
 _REPEAT = flags.DEFINE_integer("repeat", 5, "Timed steps of each, the median.")
+_AGAINST = flags.DEFINE_enum("against", None, ["torch"], "What to set beside.")
+_ALL = flags.DEFINE_bool("all", False, "Every space and size, and the table.")
+_AOT = flags.DEFINE_string("aot", None, "A TPU topology, such as v5e:2x2.")
+_JSON = flags.DEFINE_bool("json", False, "Nothing but the JSON object.")
+
+_PAUSE = 0.05  # seconds before everything that is timed
+_TABLE = pathlib.Path(__file__).parents[1] / "README.md"
+_BEGIN, _END = "<!-- speed -->", "<!-- /speed -->"
 
 
-def _images(rows: int):
-  """(task, splits to train and reward on, facts, optimiser) of noise."""
-  rng = np.random.default_rng(0)
-  pixels = rng.integers(0, 256, (4 * rows, 32, 32, 3), np.uint8)
-  labels = (np.arange(4 * rows) % 10).astype(np.int32)
-  images = data.Images(pixels, labels)
-  read = lambda: images  # noqa: E731
-  splits = data.Source((32, 32, 3), 10, read, read).search(
-      batch=rows, valid=rows, pad=4, flip=True, cutout=0, cutout_corner=False
+def main(_) -> None:
+  if _ALL.value:
+    _everything()
+    return
+  if _AOT.value:
+    from experiments.speed import aot
+
+    result = aot.compiled(
+        _AOT.value, _SPACE.value, _SIZE.value, _DTYPE.value
+    )
+  else:
+    result = _measured()
+  if not _JSON.value:
+    width = max(map(len, result))
+    for name, value in result.items():
+      shown = f"{value:,.3f}" if isinstance(value, float) else value
+      print(f"{name:{width}}  {shown}")
+  print(json.dumps(result))
+
+
+def _measured() -> dict:
+  parts = children.build(
+      _SPACE.value, _SIZE.value, _DTYPE.value, _ARCHS.value
   )
-  tx = optim.child(lambda count: 0.05, momentum=0.9, l2=1e-4)
-  return "classification", splits, {"classes": 10}, tx
+  state = children.start(parts)
+  row = jax.tree.map(lambda leaf: leaf[0], parts.train.rows(None))
+  args = (state, parts.train.arrays, row)
+  step = children.child_step(parts, parts.given)
+  traces = 0
+
+  def counted(*args):
+    nonlocal traces
+    traces += 1
+    return step(*args)
+
+  operations = children.operations(parts, state, row)
+  traced, compile_seconds = _compile(counted, *args, donate_argnums=0)
+  score = (parts.held.arrays, row)
+  rewarded, reward_seconds = _compile(children.reward(parts), state, *score)
+  others = _others()
+  product = jax.jit(jnp.matmul)
+  square = jnp.ones((2048, 2048))
+  medians, static_compile, static_memory = {}, [], []
+
+  def stepping(program):
+    def run():
+      nonlocal state
+      state = program(state, *args[1:])
+      return state
+
+    return run
+
+  for index, arch in enumerate(parts.archs):
+    state = state._replace(strategy=jax.tree.map(jnp.asarray, arch))
+    programs = {"step": stepping(traced)}
+    if index < _STATIC.value:
+      fixed = STRATEGIES["fixed"](parts.space, arch=arch)
+      alone, seconds = _compile(
+          children.child_step(parts, fixed), *args, donate_argnums=0
+      )
+      static_compile.append(seconds)
+      static_memory.append(alone.memory_analysis().temp_size_in_bytes)
+      programs["static_step"] = stepping(alone)
+    rewards = {"reward": functools.partial(rewarded, state, *score)}
+    for name, prepare in others.items():
+      programs[f"{name}_step"], rewards[f"{name}_reward"] = prepare(arch)
+    programs["matmul"] = functools.partial(product, square, square)
+    _time(programs, medians)
+    # A step has given the weights up that the reward was to read.
+    rewards["reward"] = functools.partial(rewarded, state, *score)
+    _time(rewards, medians)
+
+  return {
+      "space": _SPACE.value,
+      "size": _SIZE.value,
+      "dtype": _DTYPE.value,
+      "archs": _ARCHS.value,
+      "traces": traces,
+      **{f"{k}_ms": 1e3 * float(np.median(v)) for k, v in medians.items()},
+      **_ratios(medians),
+      "items_per_second": parts.train.items / float(np.median(medians["step"])),
+      "gflops": float(np.median(operations / np.asarray(medians["step"])))
+      / 1e9,
+      "matmul_gflops": 2e-9 * 2048**3 / float(np.median(medians["matmul"])),
+      "compile_s": compile_seconds,
+      "compile_reward_s": reward_seconds,
+      "static_compile_s": float(np.median(static_compile or [np.nan])),
+      "weights_mb": sum(leaf.nbytes for leaf in jax.tree.leaves(state.params))
+      / 1e6,
+      "temporary_mb": traced.memory_analysis().temp_size_in_bytes / 1e6,
+      "static_temporary_mb": max(static_memory, default=np.nan) / 1e6,
+      "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3,
+      "controller_samples_per_second": _samples(parts.space),
+      "jax": jax.__version__,
+      "machine": f"{jax.device_count()} {jax.devices()[0].device_kind}"
+      f" {platform.machine()}",
+  }
 
 
-def _text(rows: int):
-  """The same of words."""
-  rng = np.random.default_rng(0)
-  words = rng.integers(0, _VOCABULARY, 4 * rows * _LENGTH).astype(np.int32)
-  read = lambda: words  # noqa: E731
-  splits = data.TextSource(_VOCABULARY, read, read, read).search(
-      batch=rows, length=_LENGTH, vary=False
+def _ratios(medians) -> dict:
+  """Means over the architectures of both times of each."""
+  step = np.asarray(medians["step"])
+  found = {}
+  if "static_step" in medians:
+    static = np.asarray(medians["static_step"])
+    pairs = step[: len(static)] / static
+    found["traced_over_static"] = float(pairs.mean())
+    found["pairs"] = np.round(pairs, 3).tolist()
+  for name in ("torch", "torch_tuned"):
+    for what in ("step", "reward"):
+      if f"{name}_{what}" in medians:
+        other = np.asarray(medians[f"{name}_{what}"])
+        pairs = other / np.asarray(medians[what])
+        found[f"{name}_{what}_over_ours"] = float(pairs.mean())
+  return found
+
+
+def _others() -> dict:
+  """PyTorch's programs, where they are asked for."""
+  if not _AGAINST.value:
+    return {}
+  from experiments.speed import eager
+
+  rows, arguments, sizes = children.SIZES[_SPACE.value][_SIZE.value]
+  return eager.programs(
+      _SPACE.value,
+      arguments,
+      sizes,
+      rows,
+      children.LENGTH,
+      children.VOCABULARY,
   )
-  tx = optim.sgd(epochs=1, steps=1, lr=20.0, clip=0.1).tx
-  return "language_model", splits, {"vocabulary": _VOCABULARY}, tx
+
+
+def _samples(space, count: int = 2000) -> float:
+  """Architectures a second that the controller draws, many at once."""
+  params = controller.init(
+      jax.random.key(0), space.schedule, hidden=64, init_range=0.1
+  )
+
+  @jax.jit
+  def draw(key):
+    one = functools.partial(controller.sample, params, space.schedule)
+    return jax.vmap(lambda key: space.decode(one(key)[0]))(
+        jax.random.split(key, count)
+    )
+
+  draw = functools.partial(draw, jax.random.key(0))
+  _seconds(draw)
+  return count / float(np.median([_seconds(draw) for _ in range(5)]))
 
 
 def _compile(step, *args, **options):
@@ -89,6 +220,8 @@ def _compile(step, *args, **options):
 
 
 def _seconds(run) -> float:
+  # The threads of PyTorch spin for a while after its last operation.
+  time.sleep(_PAUSE)
   start = time.perf_counter()
   jax.block_until_ready(run())
   return time.perf_counter() - start
@@ -104,112 +237,45 @@ def _time(programs, medians) -> None:
     for name in order:
       times[name].append(_seconds(programs[name]))
   for name, found in times.items():
-    medians[name].append(float(np.median(found)))
+    medians.setdefault(name, []).append(float(np.median(found)))
 
 
-def main(_) -> None:
-  rows, arguments, sizes = _SIZES[_SPACE.value][_SIZE.value]
-  space = SPACES[_SPACE.value](**arguments)
-  make = _text if _SPACE.value == "recurrent" else _images
-  name, (train, held), facts, tx = make(rows)
-  task = TASKS[name](
-      space.network(**facts, **sizes, dtype=_DTYPE.value)
-  )
-  row = jax.tree.map(lambda leaf: leaf[0], train.rows(None))
-  uniform = STRATEGIES["random"](space)
-  archs = search.propose(uniform, (), jax.random.key(0), _ARCHS.value)
-  archs = [
-      jax.tree.map(lambda leaf: np.asarray(leaf)[i], archs)  # noqa: B023
-      for i in range(_ARCHS.value)
-  ]
+def _everything() -> None:
+  """Measures each space and size, and writes the table."""
+  each = ("dtype", "archs", "static", "repeat", "against")
+  passed = [flags.FLAGS[name] for name in each]
+  passed = [flag.serialize() for flag in passed if flag.present]
+  results = []
+  for space, sizes in children.SIZES.items():
+    for size in sizes:
+      command = [sys.executable, "-m", "experiments.speed", "--json"]
+      command += [f"--space={space}", f"--size={size}", *passed]
+      done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
+      if done.returncode:
+        raise SystemExit(f"{' '.join(command)} failed.")
+      print(done.stdout.splitlines()[-1], flush=True)
+      results.append(json.loads(done.stdout.splitlines()[-1]))
+  before, _, rest = _TABLE.read_text().partition(_BEGIN)
+  _, _, after = rest.partition(_END)
+  table = _table(results)
+  _TABLE.write_text(f"{before}{_BEGIN}\n\n{table}\n{_END}{after}")
+  print(table)
 
-  def step(strategy):
-    def run(state, arrays, row):
-      return search.child_step(
-          state,
-          arrays,
-          row,
-          task=task,
-          strategy=strategy,
-          tx=tx,
-          train=train,
-          progress=lambda step: 0.0,
-      )
 
-    return run
+def _table(results) -> str:
+  columns = [f"{r['space']}, {r['size']}" for r in results]
+  lines = [["", *columns], ["---"] * (len(columns) + 1)]
+  skipped = ("space", "size", "archs", "dtype", "pairs", "jax", "machine")
+  for name in results[0]:
+    if name not in skipped:
+      lines.append([name, *(_short(r.get(name)) for r in results)])
+  return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
-  # The architecture is the strategy's state: an argument of the program.
-  given = Strategy(
-      init=lambda key: jax.tree.map(jnp.asarray, archs[0]),
-      ask=lambda state, key: state,
-      tell=lambda state, archs, rewards: (state, {}),
-  )
-  state = search.init(
-      jax.random.key(0), task=task, strategy=given, tx=tx, train=train
-  )
-  args = (state, train.arrays, row)
-  traced, compile_seconds = _compile(step(given), *args, donate_argnums=0)
-  memory = traced.memory_analysis().temp_size_in_bytes
 
-  def score(state, arrays, row):
-    batch = held.batch(arrays, row, None)
-    used = task.pick(state.params, state.strategy)
-    return task.reward(
-        used, state.model_state, state.strategy, batch, state.key
-    )
-
-  rewarded, _ = _compile(score, state, held.arrays, row)
-  medians = {"traced": [], "static": [], "reward": []}
-  static_compile, static_memory = [], []
-
-  def stepping(program):
-    def run():
-      nonlocal state
-      state = program(state, *args[1:])
-      return state
-
-    return run
-
-  for index, arch in enumerate(archs):
-    state = state._replace(strategy=jax.tree.map(jnp.asarray, arch))
-    programs = {"traced": stepping(traced)}
-    if index < _STATIC.value:
-      fixed = STRATEGIES["fixed"](space, arch=arch)
-      alone, seconds = _compile(step(fixed), *args, donate_argnums=0)
-      static_compile.append(seconds)
-      static_memory.append(alone.memory_analysis().temp_size_in_bytes)
-      programs["static"] = stepping(alone)
-    _time(programs, medians)
-    scoring = functools.partial(rewarded, state, held.arrays, row)
-    _time({"reward": scoring}, medians)
-  traced_all = np.asarray(medians["traced"])
-  result = {
-      "space": _SPACE.value,
-      "size": _SIZE.value,
-      "dtype": _DTYPE.value,
-      "archs": _ARCHS.value,
-      "step_ms": 1e3 * float(np.median(traced_all)),
-      "reward_ms": 1e3 * float(np.median(medians["reward"])),
-      "items_per_second": train.items / float(np.median(traced_all)),
-      "compile_s": compile_seconds,
-      "weights_mb": sum(
-          leaf.nbytes for leaf in jax.tree.leaves(state.params)
-      ) / 1e6,
-      "temporary_mb": memory / 1e6,
-      "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3,
-      "jax": jax.__version__,
-      "machine": f"{jax.device_count()} {jax.devices()[0].device_kind}"
-      f" {platform.machine()}",
-  }
-  if medians["static"]:
-    static = np.asarray(medians["static"])
-    pairs = traced_all[: len(static)] / static
-    result["static_step_ms"] = 1e3 * float(np.median(static))
-    result["traced_over_static"] = float(pairs.mean())
-    result["pairs"] = np.round(pairs, 3).tolist()
-    result["static_compile_s"] = float(np.median(static_compile))
-    result["static_temporary_mb"] = max(static_memory) / 1e6
-  print(json.dumps(result))
+def _short(value) -> str:
+  if not isinstance(value, float):
+    return f"{value:,}"
+  return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 if __name__ == "__main__":

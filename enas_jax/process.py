@@ -1,0 +1,49 @@
+"""What is set for a whole process before it computes."""
+
+import os
+import pathlib
+import platform
+import sys
+
+# Pages of 2 MiB, no allocation of its own pages, and nothing given back.
+_MALLOC = {
+    "hugetlb": 1,
+    "mmap_max": 0,
+    "trim_threshold": 1 << 34,
+    "top_pad": 1 << 28,
+}
+
+
+def keep_memory() -> None:
+  """Starts the process anew with a malloc that keeps what it was given.
+
+  XLA takes the memory of a step from malloc and returns it after the step. By
+  default glibc gives so much back to the system, and the next step waits for
+  fresh pages: a quarter of the time of a micro step on the CPU. These settings
+  are read when a process starts, so call this before anything costly. A user's
+  own GLIBC_TUNABLES are left alone; on other systems nothing happens.
+  """
+  if sys.platform != "linux" or "GLIBC_TUNABLES" in os.environ:
+    return
+  os.environ["GLIBC_TUNABLES"] = ":".join(
+      f"glibc.malloc.{name}={value}" for name, value in _MALLOC.items()
+  )
+  sys.stdout.flush()
+  sys.stderr.flush()
+  os.execv(sys.executable, sys.orig_argv)
+
+
+def keep_programs() -> None:
+  """Keeps compiled programs, so that a second start compiles nothing.
+
+  In the user's cache folder, one for each machine since a program is compiled
+  for its processor; JAX_COMPILATION_CACHE_DIR names another one.
+  """
+  import jax  # here, as `keep_memory` comes first
+
+  if jax.config.jax_compilation_cache_dir is not None:
+    return
+  cache = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
+  folder = pathlib.Path(cache) / "enas_jax" / platform.node()
+  jax.config.update("jax_compilation_cache_dir", str(folder))
+  jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)

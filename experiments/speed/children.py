@@ -1,0 +1,146 @@
+"""The steps of a search on noise, of any space and of two sizes."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from enas_jax import data, optim, search
+from enas_jax.spaces import SPACES
+from enas_jax.strategies import STRATEGIES
+from enas_jax.tasks import TASKS
+from enas_jax.types import SearchState, Split, Strategy, Task
+from experiments.speed import flops
+
+# (rows of a batch, arguments of the space, of its network). "paper" of
+# recurrent is wider than any of the paper's, 1,000 units in place of 720.
+SIZES = {
+    "micro": {
+        "small": (64, {"nodes": 5}, {"cells": 2, "filters": 16}),
+        "paper": (160, {"nodes": 5}, {"cells": 6, "filters": 20}),
+    },
+    "macro": {
+        "small": (64, {"layers": 6}, {"filters": 16}),
+        "paper": (128, {"layers": 12}, {"filters": 36}),
+    },
+    "recurrent": {
+        "small": (64, {"nodes": 12}, {"hidden": 256}),
+        "paper": (64, {"nodes": 12}, {"hidden": 1000}),
+    },
+}
+VOCABULARY, LENGTH = 10_000, 35
+
+
+class Parts(NamedTuple):
+  """What the steps of one space and size are made of."""
+
+  space: Any
+  task: Task
+  train: Split
+  held: Split
+  tx: Any
+  archs: list  # numpy
+  given: Strategy  # its state is the architecture that it asks for
+
+
+def build(name: str, size: str, dtype: str, count: int) -> Parts:
+  """The parts, and `count` random architectures."""
+  rows, arguments, sizes = SIZES[name][size]
+  space = SPACES[name](**arguments)
+  make = _text if name == "recurrent" else _images
+  task, (train, held), facts, tx = make(rows)
+  network = space.network(**facts, **sizes, dtype=dtype)
+  uniform = STRATEGIES["random"](space)
+  drawn = jax.device_get(
+      search.propose(uniform, (), jax.random.key(0), count)
+  )
+  archs = [jax.tree.map(lambda leaf: leaf[i], drawn) for i in range(count)]  # noqa: B023
+  given = Strategy(
+      init=lambda key: jax.tree.map(jnp.asarray, archs[0]),
+      ask=lambda state, key: state,
+      tell=lambda state, archs, rewards: (state, {}),
+  )
+  return Parts(space, TASKS[task](network), train, held, tx, archs, given)
+
+
+def start(parts: Parts) -> SearchState:
+  return search.init(
+      jax.random.key(0),
+      task=parts.task,
+      strategy=parts.given,
+      tx=parts.tx,
+      train=parts.train,
+  )
+
+
+def child_step(parts: Parts, strategy: Strategy):
+  """(state, arrays, row) -> state."""
+
+  def run(state, arrays, row):
+    return search.child_step(
+        state,
+        arrays,
+        row,
+        task=parts.task,
+        strategy=strategy,
+        tx=parts.tx,
+        train=parts.train,
+        progress=lambda step: 0.0,
+    )
+
+  return run
+
+
+def reward(parts: Parts):
+  """(state, arrays, row) -> f32[], of the architecture in the state."""
+
+  def run(state, arrays, row):
+    batch = parts.held.batch(arrays, row, None)
+    arch = state.strategy
+    used = parts.task.pick(state.params, arch)
+    return parts.task.reward(used, state.model_state, arch, batch, state.key)
+
+  return run
+
+
+def operations(parts: Parts, state: SearchState, row) -> list[float]:
+  """Of a child step of each architecture: thrice those of its loss."""
+
+  def of(arch):
+    def loss(params):
+      batch = parts.train.batch(parts.train.arrays, row, None)
+      used = parts.task.pick(params, arch)
+      return parts.task.loss(
+          used, state.model_state, arch, batch, state.key, 0.0
+      )[0]
+
+    return 3 * flops.count(loss, state.params)
+
+  return [of(arch) for arch in parts.archs]
+
+
+def _images(rows: int):
+  """(task, splits to train and reward on, facts, optimiser) of noise."""
+  rng = np.random.default_rng(0)
+  pixels = rng.integers(0, 256, (4 * rows, 32, 32, 3), np.uint8)
+  labels = (np.arange(4 * rows) % 10).astype(np.int32)
+  images = data.Images(pixels, labels)
+  read = lambda: images  # noqa: E731
+  splits = data.Source((32, 32, 3), 10, read, read).search(
+      batch=rows, valid=rows, pad=4, flip=True, cutout=0, cutout_corner=False
+  )
+  tx = optim.child(lambda count: 0.05, momentum=0.9, l2=1e-4)
+  return "classification", splits, {"classes": 10}, tx
+
+
+def _text(rows: int):
+  """The same of words."""
+  rng = np.random.default_rng(0)
+  words = rng.integers(0, VOCABULARY, 4 * rows * LENGTH).astype(np.int32)
+  read = lambda: words  # noqa: E731
+  splits = data.TextSource(VOCABULARY, read, read, read).search(
+      batch=rows, length=LENGTH, vary=False
+  )
+  tx = optim.sgd(epochs=1, steps=1, lr=20.0, clip=0.1).tx
+  return "language_model", splits, {"vocabulary": VOCABULARY}, tx

@@ -1,0 +1,76 @@
+"""What is set for a whole process."""
+
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parent.parent
+
+
+def run(code, environment):
+  done = subprocess.run(
+      [sys.executable, "-c", code],
+      env=environment,
+      cwd=ROOT,
+      stdout=subprocess.PIPE,
+      text=True,
+      check=True,
+  )
+  return done.stdout.split()
+
+
+_MEMORY = """
+import os, sys
+from enas_jax import process
+before = os.environ.get("GLIBC_TUNABLES")
+print("jax" in sys.modules)
+process.keep_memory()
+print(before, os.getpid())
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc is Linux's.")
+@pytest.mark.parametrize("given", [None, "glibc.malloc.perturb=0"])
+def test_a_process_starts_anew_once_and_a_users_choice_stays(given):
+  environment = {**os.environ, "GLIBC_TUNABLES": given or ""}
+  if given is None:
+    del environment["GLIBC_TUNABLES"]
+  *light, before, _ = run(_MEMORY, environment)
+  assert light == ["False"] * (1 if given else 2)
+  assert before.startswith("glibc.malloc.") and (not given or before == given)
+
+
+_PROGRAMS = """
+import jax
+from enas_jax import process
+process.keep_programs()
+compiled, served = [], []
+jax.monitoring.register_event_listener(
+    lambda name, **_: (
+        compiled.append(name) if name.endswith("cache_misses") else
+        served.append(name) if name.endswith("cache_hits") else None
+    )
+)
+jax.block_until_ready(jax.jit(lambda x: x + 1)(1.0))
+print(jax.config.jax_compilation_cache_dir, len(compiled), len(served))
+"""
+
+
+@pytest.mark.parametrize(
+    "name", ["XDG_CACHE_HOME", "JAX_COMPILATION_CACHE_DIR"]
+)
+def test_a_second_start_compiles_nothing(tmp_path, name):
+  environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "user")}
+  environment.pop("JAX_COMPILATION_CACHE_DIR", None)
+  environment[name] = str(tmp_path / "here")
+  if name != "XDG_CACHE_HOME":  # JAX's own keep no program of a moment
+    environment["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+  found = []
+  for _ in range(2):
+    found.append(run(_PROGRAMS, environment))
+  (folder, first, _), (_, second, served) = found
+  assert pathlib.Path(folder).is_relative_to(tmp_path / "here")
+  assert int(first) and not int(second) and int(served)
