@@ -29,6 +29,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
   config.epochs = 150
   config.checkpoint_seconds = 60.0
   config.steps_per_call = 1  # child steps a dispatch
+  config.devices = 1  # each trains a child on its share of the batch
 
   config.data = {
       "name": "cifar10",  # or any TFDS image classification set, digits, ...

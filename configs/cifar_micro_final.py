@@ -26,6 +26,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
   config.eval_every = 1  # epochs between two looks at the test split
   config.checkpoint_seconds = 60.0
   config.steps_per_call = 1  # child steps a dispatch
+  config.devices = 1  # each trains a child on its share of the batch
   # A preset by name, the path of an arch.json, or the integers themselves.
   config.arch = "enas_micro"
 

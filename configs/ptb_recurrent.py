@@ -28,6 +28,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
   config.epochs = 600
   config.checkpoint_seconds = 60.0
   config.steps_per_call = 1  # child steps a dispatch
+  config.devices = 1  # each trains a child on its share of the batch
 
   config.data = {
       "name": "ptb",  # or pydoc, which needs no path

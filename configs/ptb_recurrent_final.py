@@ -32,6 +32,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
   config.eval_every = 1
   config.checkpoint_seconds = 60.0
   config.steps_per_call = 1  # child steps a dispatch
+  config.devices = 1  # each trains a child on its share of the batch
   # A preset by name, the path of an arch.json, or integers in the dialect of
   # the space.
   config.arch = "enas_lm"

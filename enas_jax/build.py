@@ -11,6 +11,7 @@ import json
 import math
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 import optax
@@ -39,6 +40,7 @@ _WHOLE = (
     "epochs",
     "eval_every",
     "steps_per_call",
+    "devices",
     "child.batch",
     "child.lr_first",
     "child.lr_factor",
@@ -107,6 +109,7 @@ def experiment(config: ConfigDict) -> Experiment:
     ConfigError: a value that cannot work.
   """
   space, strategy_fn, task_fn = _checked(config)
+  _check_devices(config)
   if config.get("retrain", {}).get("config"):
     _check_retraining(config)
   arguments = config.get(config.strategy.name, ConfigDict()).to_dict()
@@ -189,7 +192,8 @@ def settled(config: ConfigDict) -> ConfigDict:
 def retraining(config: ConfigDict, encoding: list[int] | None) -> ConfigDict:
   """The final config of a search that retrains, for one architecture."""
   final = ConfigDict(config.retrain.config)
-  final.seed, final.dtype = config.seed, config.dtype
+  for key in ("seed", "dtype", "devices"):
+    final[key] = config[key]
   final.space = config.space
   for block, key in SAME:
     if key in config.get(block, {}):
@@ -331,6 +335,23 @@ def _check_fields(block: str, of: type, values, ours=()) -> None:
       raise ConfigError(key, f"must be of type {wanted}, got {value!r}.")
     elif known[name] is int:
       check_number(key, value, low=1)
+
+
+def _check_devices(config: ConfigDict) -> None:
+  count, batch = config.devices, config.child.batch
+  if count == 1:  # the usual case asks no device anything
+    return
+  if count > jax.device_count():
+    raise ConfigError(
+        "config.devices",
+        f"{count} is more than the {jax.device_count()} that JAX finds.",
+    )
+  if batch % count:
+    raise ConfigError(
+        "config.child.batch",
+        f"{batch} cannot be shared out among {count} devices"
+        " (config.devices).",
+    )
 
 
 def _check_numbers(config: ConfigDict) -> None:

@@ -88,6 +88,7 @@ def child_step(
     tx: optax.GradientTransformation,
     train: Split,
     progress: Callable,
+    average: Callable | None = None,
 ) -> SearchState:
   """One optimiser step of the shared weights on one fresh architecture.
 
@@ -100,6 +101,7 @@ def child_step(
     tx: the child's optimiser.
     train: the training split.
     progress: step i32[] -> fraction of the child steps done after this one.
+    average: of the gradients of several devices, whose children differ.
   """
   key = jax.random.fold_in(state.key, state.step)
   ask_key, augment_key, loss_key = jax.random.split(key, 3)
@@ -107,22 +109,24 @@ def child_step(
   batch = train.batch(arrays, row, augment_key)
   # An optimiser without a memory moves the weights in use and no others: of
   # those there is not even a gradient, which may be gigabytes of zeros.
-  remembers = bool(jax.tree.leaves(state.opt_state))
-  moved = state.params if remembers else task.pick(state.params, arch)
+  whole = average is not None or bool(jax.tree.leaves(state.opt_state))
+  moved = state.params if whole else task.pick(state.params, arch)
 
   def loss_of(moved):
-    used = task.pick(moved, arch) if remembers else moved
+    used = task.pick(moved, arch) if whole else moved
     done = progress(state.step)
     return task.loss(used, state.model_state, arch, batch, loss_key, done)
 
   (loss, (model_state, record)), grads = jax.value_and_grad(
       loss_of, has_aux=True
   )(moved)
+  if average is not None:
+    grads = average(grads)
   # An optimiser may look at the batch: a short segment moves the weights less.
   tx = optax.with_extra_args_support(tx)
   updates, opt_state = tx.update(grads, state.opt_state, moved, batch=batch)
   params = optax.apply_updates(moved, updates)
-  if not remembers:
+  if not whole:
     params = task.put(state.params, arch, params)
   return state._replace(
       step=state.step + 1,
@@ -142,6 +146,7 @@ def strategy_step(
     strategy: Strategy,
     valid: Split,
     archs: int,
+    each: Callable = jax.lax.map,
 ) -> SearchState:
   """M architectures, each rewarded on a validation batch of its own.
 
@@ -152,6 +157,8 @@ def strategy_step(
     strategy: proposes, and is told all rewards at once.
     valid: the validation split.
     archs: M.
+    each: (function, inputs) -> its results, of M inputs one by one. Not vmap:
+      that would turn the run-time branch into all branches.
   """
   key = jax.random.fold_in(state.key, state.step)
   ask_key, rows_key, reward_key = jax.random.split(key, 3)
@@ -166,9 +173,8 @@ def strategy_step(
     used = task.pick(state.params, arch)
     return task.reward(used, state.model_state, arch, batch, key)
 
-  # A map, not vmap: vmap would turn the run-time branch into all branches.
   keys = jax.random.split(reward_key, archs)
-  rewards = jax.lax.map(reward, (asked, rows, keys))
+  rewards = each(reward, (asked, rows, keys))
   told, metrics = strategy.tell(state.strategy, asked, rewards)
   return state._replace(
       step=state.step + 1,

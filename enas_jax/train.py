@@ -12,6 +12,7 @@
 """
 
 from collections.abc import Callable
+import functools
 import pathlib
 import shlex
 import time
@@ -31,6 +32,7 @@ from enas_jax import (
   folder,
   metrics,
   optim,
+  parallel,
   progress,
   search,
 )
@@ -152,20 +154,33 @@ class _Loop:
     self.init_key, order_key = keys
     self.total = parts.epochs * parts.period
     known = {"task": parts.task, "strategy": parts.strategy}
+    child_step = functools.partial(
+        search.child_step,
+        **known,
+        tx=parts.tx,
+        train=parts.train,
+        progress=parts.progress,
+    )
+    strategy_step = functools.partial(
+        search.strategy_step, **known, valid=parts.held, archs=parts.archs
+    )
+    self.arrays, self.held = parts.train.arrays, parts.held.arrays
+    self.mesh = None
+    if config.devices > 1:
+      self.mesh = parallel.mesh(jax.devices()[: config.devices])
+      child_step = parallel.child_step(child_step, self.mesh, parts.train)
+      strategy_step = parallel.strategy_step(
+          strategy_step, self.mesh, parts.train
+      )
+      self.arrays = parallel.place_arrays(self.mesh, parts.train, self.arrays)
+      self.held = parallel.place_everywhere(self.mesh, self.held)
 
     def child(state, arrays, rows):
       at = state.step % parts.period
 
       def step(n, state):
-        return search.child_step(
-            state,
-            arrays,
-            jax.tree.map(lambda leaf: leaf[at + n], rows),
-            **known,
-            tx=parts.tx,
-            train=parts.train,
-            progress=parts.progress,
-        )
+        row = jax.tree.map(lambda leaf: leaf[at + n], rows)
+        return child_step(state, arrays, row)
 
       if config.steps_per_call == 1:
         state = step(0, state)
@@ -175,9 +190,7 @@ class _Loop:
       return state, (state.failed, state.child, state.controller)
 
     def controller(state, arrays):
-      state = search.strategy_step(
-          state, arrays, **known, valid=parts.held, archs=parts.archs
-      )
+      state = strategy_step(state, arrays)
       return state, (state.failed, state.child, state.controller)
 
     self.child = jax.jit(child, donate_argnums=0)
@@ -201,6 +214,8 @@ class _Loop:
         train=parts.train,
         arch=parts.arch,
     )
+    if self.mesh:
+      first = parallel.place(self.mesh, parts.train, first)
     step = self.load(first)
     if not step:
       self.save()
@@ -238,10 +253,10 @@ class _Loop:
         if at < parts.child_steps:
           kind = "child"
           count = min(self.config.steps_per_call, parts.child_steps - at)
-          self.state, info = self.child(self.state, parts.train.arrays, rows)
+          self.state, info = self.child(self.state, self.arrays, rows)
         else:
           kind = "strategy"
-          self.state, info = self.controller(self.state, parts.held.arrays)
+          self.state, info = self.controller(self.state, self.held)
       step, at = step + count, at + count
       # One call behind, so that the device never waits for this process.
       self.check(before)

@@ -181,6 +181,9 @@ class Split(NamedTuple):
   batch: Callable[[Any, Any, Key | None], Batch]
   items: int  # in a batch, about
   unit: str  # what they are, in the plural
+  # Whether the arrays, and so what is carried from batch to batch, have the
+  # batch's rows; else the rows of the plan have them.
+  carried: bool = False
 
 
 class SearchState(NamedTuple):

@@ -4,6 +4,7 @@ import jax
 import pytest
 
 jax.config.update("jax_disable_most_optimizations", True)
+jax.config.update("jax_num_cpu_devices", 2)  # tests/test_parallel.py
 
 
 @pytest.fixture(scope="session", autouse=True)

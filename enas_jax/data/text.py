@@ -182,4 +182,5 @@ def _split(grid, steps, rows, longest, usual) -> Split:
         read[:, :-1], read[:, 1:], weight, first, length / usual
     )
 
-  return Split(padded, steps, rows, batch, len(grid) * usual, "words")
+  items = len(grid) * usual
+  return Split(padded, steps, rows, batch, items, "words", carried=True)

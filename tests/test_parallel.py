@@ -1,0 +1,154 @@
+"""Several devices: what they do together is what one does."""
+
+import functools
+import json
+
+import chex
+from flax import linen as nn
+import jax
+import numpy as np
+import optax
+import pytest
+
+from configs import cifar_micro, ptb_recurrent
+from enas_jax import build, data, folder, parallel, progress, search, train
+from enas_jax.spaces import SPACES
+from enas_jax.strategies import STRATEGIES
+from enas_jax.tasks import TASKS
+from enas_jax.types import ConfigError
+
+ROWS = 8
+
+
+class Linear(nn.Module):
+  """A network of images without batch norm or dropout."""
+
+  @nn.compact
+  def __call__(self, images, arch, *, train, dropout=None, progress=0.0):
+    del train, dropout, progress
+    return nn.Dense(3)(images.reshape(len(images), -1)) * arch[0], None
+
+
+def images():
+  rng = np.random.default_rng(0)
+  pixels = rng.integers(0, 256, (5 * ROWS, 4, 4, 3), np.uint8)
+  read = lambda: data.Images(  # noqa: E731
+      pixels, np.arange(5 * ROWS, dtype=np.int32) % 3
+  )
+  splits = data.Source((4, 4, 3), 3, read, read).search(
+      batch=ROWS,
+      valid=2 * ROWS,
+      pad=0,
+      flip=False,
+      cutout=0,
+      cutout_corner=False,
+  )
+  return TASKS["classification"](Linear()), splits, np.ones(1)
+
+
+def text():
+  words = np.random.default_rng(0).integers(0, 9, 50 * ROWS).astype(np.int32)
+  read = lambda: words  # noqa: E731
+  splits = data.TextSource(9, read, read, read).search(
+      batch=ROWS, length=5, vary=True
+  )
+  space = SPACES["recurrent"](nodes=2)
+  masks = ("word", "embedded", "input", "state", "output")
+  keeps = {f"{name}_keep": 1.0 for name in masks}
+  network = space.network(vocabulary=9, hidden=4, init_range=0.5, **keeps)
+  arch = space.unflatten([0, 1, 1, 2])
+  return TASKS["language_model"](network, slowness=1.0), splits, arch
+
+
+@pytest.mark.parametrize("tx", [optax.sgd(0.5), optax.sgd(0.5, momentum=0.9)])
+@pytest.mark.parametrize("make", [images, text])
+def test_two_devices_with_one_child_are_one_device(make, tx):
+  task, (split, held), arch = make()
+  # Told rewards are reported so that their order shows.
+  strategy = STRATEGIES["fixed"](None, arch=arch)._replace(
+      tell=lambda state, archs, rewards: (
+          state, {"reward": rewards @ (1.0 + np.arange(len(rewards)))}
+      )
+  )
+  known = {"task": task, "strategy": strategy}
+  if make is text:  # its optimiser is told of the batch
+    tx = optax.with_extra_args_support(tx)
+  step = functools.partial(
+      search.child_step, **known, tx=tx, train=split, progress=lambda n: 0.0
+  )
+  first = search.init(
+      jax.random.key(0), **known, tx=tx, train=split, arch=arch
+  )
+  mesh = parallel.mesh(jax.devices()[:2])
+  both = jax.jit(parallel.child_step(step, mesh, split))
+  alone, shared = first, parallel.place(mesh, split, first)
+  arrays = parallel.place_arrays(mesh, split, split.arrays)
+  rows = split.rows(jax.random.key(1))
+  for n in range(3):
+    row = jax.tree.map(lambda leaf: leaf[n], rows)  # noqa: B023
+    alone = jax.jit(step)(alone, split.arrays, row)
+    shared = both(shared, arrays, row)
+  plain = lambda s: jax.device_get(  # noqa: E731
+      s._replace(key=jax.random.key_data(s.key))
+  )
+  chex.assert_trees_all_close(plain(alone), plain(shared), atol=1e-5)
+  moved = jax.tree.map(lambda a, b: np.any(a != b), first.params, alone.params)
+  assert all(jax.tree.leaves(moved))
+
+  # An odd number of rewards: one device has one to spare.
+  step = functools.partial(
+      search.strategy_step, **known, valid=held, archs=3
+  )
+  alone = jax.jit(step)(alone, held.arrays)
+  everywhere = parallel.place_everywhere(mesh, held.arrays)
+  shared = jax.jit(parallel.strategy_step(step, mesh, split))(
+      shared, everywhere
+  )
+  chex.assert_trees_all_close(alone.controller, shared.controller, rtol=1e-5)
+
+
+def test_a_search_on_two_devices_resumes_to_the_same_bits(
+    tmp_path, monkeypatch
+):
+  config = ptb_recurrent.get_config("smoke")
+  config.devices = 2
+  whole = train.run(config, str(tmp_path / "whole"))
+  left, caught = [5], []
+  pace_step, init = progress.Pace.step, folder.Signals.__init__
+
+  def stop(pace, *args):
+    left[0] -= 1
+    if not left[0]:
+      caught[0].caught = True
+    pace_step(pace, *args)
+
+  def remember(signals, *args):
+    caught.append(signals)
+    init(signals, *args)
+
+  with monkeypatch.context() as patched:
+    patched.setattr(progress.Pace, "step", stop)
+    patched.setattr(folder.Signals, "__init__", remember)
+    with pytest.raises(folder.Interrupted):
+      train.run(config, str(tmp_path / "run"))
+  again = train.run(config, str(tmp_path / "run"))
+  assert again["scores"] == whole["scores"]
+
+  def lines(run):
+    text = (tmp_path / run / "metrics.jsonl").read_text()
+    found = map(json.loads, text.splitlines())
+    return [
+        {k: v for k, v in line.items() if "second" not in k} for line in found
+    ]
+
+  assert lines("run") == lines("whole")
+
+
+def test_devices_that_are_not_there_or_do_not_divide_are_refused():
+  config = cifar_micro.get_config("smoke")
+  config.devices = 64
+  with pytest.raises(ConfigError, match=r"config\.devices: 64 is more than"):
+    build.experiment(config)
+  config.devices, config.child.batch = 2, 9
+  with pytest.raises(ConfigError, match=r"config\.child\.batch: 9 cannot be"):
+    build.experiment(config)
