@@ -270,6 +270,26 @@ def test_choose(index):
     assert dw[name].any() == (index == n)  # exactly zero when not chosen
 
 
+def test_choose_under_every_transformation():
+  """In a map, on two devices, and recomputed: the gradient is the same."""
+  indices = np.arange(4) % 3
+  x, weights = _normal(0, 4), {"a": _normal(1, 4), "b": _normal(2, 4)}
+
+  def gradient(index):
+    run = jax.checkpoint(lambda x: choose.choose(index, _BRANCHES, x, weights))
+    return jax.grad(lambda x: run(x).sum())(x)
+
+  expected = [jax.jit(gradient)(index) for index in indices]
+  mesh = jax.sharding.Mesh(jax.devices()[:2], ("d",))
+  spec = jax.sharding.PartitionSpec("d")
+  mapped = functools.partial(jax.lax.map, gradient)
+  shared = jax.shard_map(
+      mapped, mesh=mesh, in_specs=spec, out_specs=spec, check_vma=False
+  )
+  for run in (mapped, shared):
+    np.testing.assert_allclose(jax.jit(run)(indices), expected, rtol=1e-6)
+
+
 def test_choose_builds_one_branch_only_for_a_static_index():
   def never(x, weights):
     raise AssertionError("built")

@@ -144,6 +144,34 @@ def test_in_a_map_over_architectures(tensors, searched):
     _assert_close(y, searched(tensors, *arch)[0])
 
 
+def test_on_two_devices_each_runs_an_architecture_of_its_own(
+    tensors, searched
+):
+  archs = list(_archs(4))[2:]
+  sources, ops = (np.stack(a) for a in zip(*archs, strict=True))
+  mesh = jax.sharding.Mesh(jax.devices()[:2], ("d",))
+  spec = jax.sharding.PartitionSpec("d")
+
+  def own(sources, ops):
+    out = _value_and_grads(_cell, tensors, sources[0], ops[0])
+    return jax.tree.map(lambda leaf: leaf[None], out)
+
+  both = jax.shard_map(
+      own, mesh=mesh, in_specs=spec, out_specs=spec, check_vma=False
+  )
+  found = jax.jit(both)(sources, ops)
+  for n, arch in enumerate(archs):
+    mine = jax.tree.map(lambda leaf: np.asarray(leaf[n]), found)  # noqa: B023
+    _assert_close(mine, searched(tensors, *arch))
+
+
+def test_recomputed_on_the_way_back(tensors, searched):
+  arch = list(_archs(3))[2]
+  saved = jax.checkpoint(lambda *args: _cell(*args))
+  got = jax.jit(lambda *args: _value_and_grads(saved, *args))(tensors, *arch)
+  _assert_close(got, searched(tensors, *arch))
+
+
 def test_fixed_cell_builds_the_chosen_branches_only(tensors):
   def never(x, w):
     raise AssertionError("built")
