@@ -14,27 +14,30 @@ def parse(key: str, text: str, space: SearchSpace) -> Arch:
 
   Args:
     key: where the text stands in the config, for the error.
-    text: the name of a preset, the path of an `arch.json`, or the integers of
-      the published encoding between spaces or commas.
+    text: the name of a preset, the path of an `arch.json`, the integers of
+      the published encoding between spaces or commas, or the space's own
+      notation where it has one (`parse`).
     space: reads the integers.
 
   Raises:
     ConfigError: `text` is none of these, or not of this space.
   """
   found = read(key, text)
-  if text in space.presets:
-    values = space.presets[text].encoding
-  elif found:
-    values = found["encoding"]
-  elif re.fullmatch(r"[\s\d,\[\]-]+", text):
-    values = [int(v) for v in re.findall(r"-?\d+", text)]
-  else:
-    raise ConfigError(
-        key,
-        f"{text!r} is no file and no preset. {suggest(text, space.presets)}"
-        " Or the path of an arch.json, or the integers.",
-    )
   try:
+    if text in space.presets:
+      values = space.presets[text].encoding
+    elif found:
+      values = found["encoding"]
+    elif re.fullmatch(r"[\s\d,\[\]-]+", text):
+      values = [int(v) for v in re.findall(r"-?\d+", text)]
+    else:
+      values = getattr(space, "parse", lambda text: None)(text)
+    if values is None:
+      raise ConfigError(
+          key,
+          f"{text!r} is no file and no preset. {suggest(text, space.presets)}"
+          " Or the path of an arch.json, or the integers.",
+      )
     return space.unflatten(values)
   except ValueError as error:
     raise ConfigError(key, f"{error}.") from None

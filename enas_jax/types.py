@@ -79,7 +79,12 @@ class Preset(NamedTuple):
 
 
 class SearchSpace(Protocol):
-  """A set of architectures; a frozen dataclass with these members."""
+  """A set of architectures; a frozen dataclass with these members.
+
+  One whose architectures have a published notation in words has `parse` too:
+  text -> list[int], None where the text is no such thing; ValueError says what
+  is wrong with one that is.
+  """
 
   schedule: Schedule
   presets: dict[str, Preset]  # of the class: published ones, by name

@@ -1,4 +1,8 @@
-"""The searched cell: nodes that sum two branches each (ENAS §2.4)."""
+"""Searched cells: nodes that sum branches of other nodes (ENAS §2.4).
+
+`cell` chooses what each node reads and by which branch, `graph` the branches of
+given edges. They share the scan over edges and its way back.
+"""
 
 import functools
 
@@ -74,19 +78,7 @@ def _forward(branches, weights, mix, inputs, sources, ops):
   shape = (len(sources), *inputs.shape[1:])
   states = jnp.concatenate([inputs, jnp.zeros(shape, inputs.dtype)])
 
-  # The branches index the buffer themselves: an operand of a switch is cheap,
-  # a slice made outside would be a copy.
-  def reading(branch):
-    return lambda states, source, w: branch(states[source], w)
-
-  readers = [reading(branch) for branch in branches]
-
-  def step(states, side):
-    target, source, op, w = side
-    y = lax.switch(op, readers, states, source, w)
-    return states.at[target].add(y), None
-
-  states, _ = lax.scan(step, states, _sides(sources, ops, weights))
+  states = _run(branches, states, _sides(sources, ops, weights))
 
   # A loop of unknown length: only the loose states pay.
   order, count = _loose(sources)
@@ -110,20 +102,8 @@ def _backward(branches, residuals, g):
   zeros = jnp.zeros_like(states), jnp.zeros_like(mix)
   dstates, dmix = lax.fori_loop(0, count, scatter, zeros)
 
-  def pulling(branch):
-    return lambda states, dstates, target, source, w: jax.vjp(
-        branch, states[source], w
-    )[1](dstates[target])
-
-  pullers = [pulling(branch) for branch in branches]
-
-  def step(dstates, side):
-    target, source, op, w = side
-    dx, dw = lax.switch(op, pullers, states, dstates, target, source, w)
-    return dstates.at[source].add(dx), dw
-
-  dstates, dweights = lax.scan(
-      step, dstates, _sides(sources, ops, weights), reverse=True
+  dstates, dweights = _pull(
+      branches, states, dstates, _sides(sources, ops, weights)
   )
   dweights = jax.tree.map(lambda d, w: d.reshape(w.shape), dweights, weights)
   return dweights, dmix, dstates[:2], None, None
@@ -146,3 +126,103 @@ def _loose(sources):
   """(the states, those that no side reads first; how many these are)."""
   read = jnp.zeros(len(sources) + 2, bool).at[sources.ravel()].set(True)
   return jnp.argsort(read), (~read).sum()
+
+
+def _run(branches, states, sides):
+  """Adds the branch of each side to the buffer, in order.
+
+  Args:
+    branches: static.
+    states: [nodes, B, H, W, C], zero where a node is a sum.
+    sides: (the state to add to, source, op, weights), a row for each side.
+  """
+
+  # The branches index the buffer themselves: an operand of a switch is cheap,
+  # a slice made outside would be a copy.
+  def reading(branch):
+    return lambda states, source, w: branch(states[source], w)
+
+  readers = [reading(branch) for branch in branches]
+
+  def step(states, side):
+    target, source, op, w = side
+    y = lax.switch(op, readers, states, source, w)
+    return states.at[target].add(y), None
+
+  return lax.scan(step, states, sides)[0]
+
+
+def _pull(branches, states, dstates, sides):
+  """The way back of `_run`: (cotangents of the states, of the weights)."""
+
+  def pulling(branch):
+    return lambda states, dstates, target, source, w: jax.vjp(
+        branch, states[source], w
+    )[1](dstates[target])
+
+  pullers = [pulling(branch) for branch in branches]
+
+  def step(dstates, side):
+    target, source, op, w = side
+    dx, dw = lax.switch(op, pullers, states, dstates, target, source, w)
+    return dstates.at[source].add(dx), dw
+
+  return lax.scan(step, dstates, sides, reverse=True)
+
+
+def graph(branches, edges, weights, x, ops):
+  """Runs a cell whose edges are given and whose branches are chosen.
+
+  Node 0 is x; the others are the sums of their edges,
+  branches[ops[e]](node[source of e], weights[e]). The result is the last node.
+
+  As in `cell`, numpy `ops` build the chosen branches only, and with a jax
+  array one program serves every architecture and runs the chosen ones.
+
+  Args:
+    branches: static; functions (x[B, H, W, C], weights) -> y[B, H, W, C].
+    edges: static; pairs (node, the node that it reads), in an order in which
+      a node is complete before it is read.
+    weights: a tree, leaves [edges, ...]: what each edge may read.
+    x: [B, H, W, C].
+    ops: i32[edges], the branch of each edge.
+
+  Returns:
+    [B, H, W, C].
+  """
+  if isinstance(ops, jax.Array):
+    return _graph(tuple(branches), edges, weights, x, ops)
+  nodes = {0: x}
+  for e, (target, source) in enumerate(edges):
+    w = jax.tree.map(lambda leaf: leaf[e], weights)  # noqa: B023
+    y = branches[ops[e]](nodes[source], w)
+    nodes[target] = nodes[target] + y if target in nodes else y
+  return nodes[max(nodes)]
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _graph(branches, edges, weights, x, ops):
+  return _graph_forward(branches, edges, weights, x, ops)[0]
+
+
+def _graph_forward(branches, edges, weights, x, ops):
+  targets, sources = np.array(edges, np.int32).T
+  zeros = jnp.zeros((max(targets), *x.shape), x.dtype)
+  states = jnp.concatenate([x[None], zeros])
+  states = _run(branches, states, (targets, sources, ops, weights))
+  return states[-1], (weights, states, ops)
+
+
+def _graph_backward(branches, edges, residuals, g):
+  weights, states, ops = residuals
+  targets, sources = np.array(edges, np.int32).T
+  dstates, dweights = _pull(
+      branches,
+      states,
+      jnp.zeros_like(states).at[-1].set(g),
+      (targets, sources, ops, weights),
+  )
+  return dweights, dstates[0], None
+
+
+_graph.defvjp(_graph_forward, _graph_backward)

@@ -1,6 +1,7 @@
 """The few layers with parameters that the image spaces share.
 
-No convolution or classifier has a bias (reference: image_ops.py).
+No convolution has a bias, and a classifier only where one asks for it
+(reference: image_ops.py).
 """
 
 from collections.abc import Callable
@@ -76,11 +77,12 @@ class BatchNorm(nn.Module):
 
 
 class Conv(nn.Module):
-  """BN(conv k x k (x)), stride 1, SAME; 1 x 1 as a matrix product."""
+  """BN(conv k x k (x)), SAME; 1 x 1, of stride 1, as a matrix product."""
 
   channels: int
   size: int
   track: bool
+  stride: int = 1
 
   @nn.compact
   def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
@@ -90,7 +92,7 @@ class Conv(nn.Module):
     if self.size == 1:
       x = conv.pointwise(x, kernel[0, 0])
     else:
-      x = conv.dense(x, kernel)
+      x = conv.dense(x, kernel, self.stride)
     return BatchNorm(self.track)(x, train=train)
 
 
@@ -161,10 +163,11 @@ class AuxiliaryHead(nn.Module):
 
 
 class Classifier(nn.Module):
-  """Global average pooling and a linear layer without bias, in float32."""
+  """Global average pooling and a linear layer, in float32."""
 
   classes: int
   keep: float = 1.0
+  bias: bool = False
 
   @nn.compact
   def __call__(self, x: jax.Array, *, dropout: bool = False) -> jax.Array:
@@ -172,4 +175,7 @@ class Classifier(nn.Module):
     if dropout and self.keep < 1.0:
       x = nn.Dropout(1.0 - self.keep, deterministic=False)(x)
     init = he_normal(x.shape[-1])
-    return x @ self.param("kernel", init, (x.shape[-1], self.classes))
+    logits = x @ self.param("kernel", init, (x.shape[-1], self.classes))
+    if self.bias:
+      logits += self.param("offset", nn.initializers.zeros, (self.classes,))
+    return logits

@@ -1,0 +1,296 @@
+"""The space of NAS-Bench-201 (Dong & Yang 2020, arXiv 2001.00326, §2.1).
+
+A cell is a graph of four nodes in which every node reads all earlier ones,
+each by one of five operations; a node is the sum of what it reads, node 0 is
+the cell's input and node 3 its output. Three stages of such cells, all alike,
+with a residual block between them that halves the image and doubles the
+channels, make the network. The benchmark trained all 15,625 of them, so that
+what a search finds can be looked up.
+
+In the shared network every edge of every cell has weights of its own for each
+operation, and all are normalised by the batch at hand. In the final network
+(`NasBench201Network.final`) only the chosen operations exist, and moving
+averages are tracked. Its parameter counts are the benchmark's, with batch
+norm's scale and offset and the bias of the classifier (16 filters, 5 cells a
+stage, 10 classes: from 73,306 for a cell of `none` and `skip_connect` alone to
+1,531,546).
+
+The strided convolution pads below and to the right, the benchmark's above and
+to the left: the one network is the other seen in a mirror.
+"""
+
+import dataclasses
+import functools
+from typing import ClassVar, NamedTuple
+
+from flax import linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from enas_jax.ops import cell as ops_cell
+from enas_jax.ops import conv, layers, norm, pool
+from enas_jax.spaces import schedule as rows
+from enas_jax.types import Feed, Head, Preset, Schedule
+
+# In the benchmark's order.
+OPERATIONS = (
+    "none",
+    "skip_connect",
+    "nor_conv_1x1",
+    "nor_conv_3x3",
+    "avg_pool_3x3",
+)
+# (node, the node that it reads), in the order of the integers.
+EDGES = ((1, 0), (2, 0), (2, 1), (3, 0), (3, 1), (3, 2))
+
+
+class NasBench201Arch(NamedTuple):
+  """One cell: the operation of each edge."""
+
+  ops: jax.Array  # i32[6]
+
+
+@dataclasses.dataclass(frozen=True)
+class NasBench201:
+  """The space of the benchmark's cells.
+
+  Attributes:
+    scale: the tanh constant of all choices; 0: none.
+  """
+
+  scale: float = 2.5
+
+  presets: ClassVar = {
+      # The best on CIFAR-10, by validation and test: 94.37 %.
+      "nasbench201_best": Preset({}, [3, 3, 3, 1, 3, 2]),
+      # The residual block of a ResNet (AutoDL-Projects, ResNet_CODE): 93.91 %.
+      "nasbench201_resnet": Preset({}, [3, 0, 3, 1, 0, 1]),
+  }
+
+  @property
+  def module(self) -> type:
+    return NasBench201Network
+
+  @functools.cached_property
+  def schedule(self) -> Schedule:
+    count = len(OPERATIONS)
+    row = rows.row(
+        count, head=Head.OP, choices=count, scale=self.scale, feed=Feed.OP
+    )
+    return rows.table([row] * len(EDGES), [0.0] * count)
+
+  def decode(self, choices) -> NasBench201Arch:
+    return NasBench201Arch(jnp.argmax(choices, -1).astype(jnp.int32))
+
+  def encode(self, arch: NasBench201Arch):
+    return jax.nn.one_hot(arch.ops, len(OPERATIONS), dtype=bool)
+
+  def flatten(self, arch: NasBench201Arch) -> list[int]:
+    return np.asarray(arch.ops).tolist()
+
+  def unflatten(self, values: list[int]) -> NasBench201Arch:
+    if len(values) != len(EDGES):
+      raise ValueError(
+          f"{len(EDGES)} integers make a cell, got {len(values)}"
+      )
+    for (node, source), value in zip(EDGES, values, strict=True):
+      if not 0 <= value < len(OPERATIONS):
+        raise ValueError(
+            f"node {node} reads node {source} by operation {value}, which is"
+            f" not one of 0..{len(OPERATIONS) - 1}"
+        )
+    return NasBench201Arch(np.array(values, np.int32))
+
+  def parse(self, text: str) -> list[int] | None:
+    """The integers of the benchmark's own notation, `|op~0|+|op~0|op~1|+...`.
+
+    Returns:
+      None where the text is no such thing.
+
+    Raises:
+      ValueError: it is one, but of no cell of this space.
+    """
+    text = "".join(text.split())
+    if not text.startswith("|"):
+      return None
+    words = [word for word in text.replace("+", "").split("|") if word]
+    values = [
+        OPERATIONS.index(name) if name in OPERATIONS else -1
+        for name in (word.partition("~")[0] for word in words)
+    ]
+    if -1 in values:
+      wrong = words[values.index(-1)].partition("~")[0]
+      raise ValueError(
+          f"no operation {wrong!r}; there are {', '.join(OPERATIONS)}"
+      )
+    if len(values) != len(EDGES) or text != self.notation(values):
+      raise ValueError(
+          f"{text!r} is not of the form"
+          f" {self.notation([0] * len(EDGES)).replace('none', 'op')}"
+      )
+    return values
+
+  def notation(self, values: list[int]) -> str:
+    """The benchmark's own notation of six integers."""
+    nodes = [
+        "".join(
+            f"{OPERATIONS[value]}~{source}|"
+            for (target, source), value in zip(EDGES, values, strict=True)
+            if target == node
+        )
+        for node in (1, 2, 3)
+    ]
+    return "+".join("|" + node for node in nodes)
+
+  def describe(self, arch: NasBench201Arch) -> list[str]:
+    values = self.flatten(arch)
+    lines = [
+        f"node {node} = " + " + ".join(
+            f"{OPERATIONS[value]}({source})"
+            for (target, source), value in zip(EDGES, values, strict=True)
+            if target == node
+        )
+        for node in (1, 2, 3)
+    ]
+    return [*lines, self.notation(values)]
+
+  def network(self, **hparams) -> nn.Module:
+    return self.module(**hparams)
+
+
+class NasBench201Network(nn.Module):
+  """Three stages of cells, and a residual block before the last two.
+
+  Attributes:
+    classes: number of classes.
+    final: the network of the final training instead of the shared one. It
+      takes a numpy architecture and tracks moving averages for evaluation.
+    cells: N, cells of a stage; 5 in the benchmark.
+    filters: channels of the first stage; 16 in the benchmark.
+    dtype: of the computation; weights, statistics and the classifier are
+      float32.
+  """
+
+  classes: int
+  final: bool = False
+  cells: int = 5
+  filters: int = 16
+  dtype: str = "float32"
+
+  @nn.compact
+  def __call__(
+      self,
+      images: jax.Array,
+      arch: NasBench201Arch,
+      *,
+      train: bool,
+      dropout: bool | None = None,
+      progress: jax.Array | float = 0.0,
+  ) -> tuple[jax.Array, None]:
+    """Class logits of `images` under `arch`.
+
+    Args:
+      images: f32[B, H, W, C], normalised.
+      arch: of jax arrays (one program for all) or of numpy arrays (only what
+        is chosen is run).
+      train: whether moving averages move.
+      dropout: there is none.
+      progress: nothing depends on it.
+
+    Returns:
+      logits f32[B, classes]; None, there is no auxiliary head.
+    """
+    del dropout, progress
+    images = images.astype(self.dtype)
+    x = layers.Conv(self.filters, 3, self.final)(images, train=train)
+    cell = FinalCell if self.final else SharedCell
+    for stage in range(3):
+      channels = self.filters * 2**stage
+      if stage:
+        block = Reduction(channels, self.final, name=f"reduction_{stage}")
+        x = block(x, train=train)
+      for n in range(self.cells):
+        x = cell(name=f"cell_{stage}_{n}")(x, arch.ops, train=train)
+    x = jax.nn.relu(layers.BatchNorm(self.final)(x, train=train))
+    head = layers.Classifier(self.classes, bias=True, name="classifier")
+    return head(x), None
+
+
+class Reduction(nn.Module):
+  """The residual block that halves the image (Dong & Yang 2020, §2.1)."""
+
+  channels: int
+  track: bool
+
+  @nn.compact
+  def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+    c = self.channels
+    y = layers.Conv(c, 3, self.track, stride=2)(jax.nn.relu(x), train=train)
+    y = layers.Conv(c, 3, self.track)(jax.nn.relu(y), train=train)
+    kernel = self.param(
+        "kernel", layers.he_normal(x.shape[-1]), (x.shape[-1], c)
+    )
+    # Where a side is odd, its last window has what is there.
+    odd = [(0, size % 2) for size in x.shape[1:3]]
+    x = jnp.pad(x, ((0, 0), *odd, (0, 0)), mode="edge")
+    return y + conv.pointwise(pool.avg_pool_valid(x, 2, 2), kernel)
+
+
+class SharedCell(nn.Module):
+  """A cell of the shared network: tables of weights, a row for each edge."""
+
+  @nn.compact
+  def __call__(self, x: jax.Array, ops, *, train: bool) -> jax.Array:
+    del train
+    c, edges = x.shape[-1], len(EDGES)
+    ones, zeros = nn.initializers.ones, nn.initializers.zeros
+    weights = {
+        name: {
+            "kernel": self.param(
+                f"kernel_{name}",
+                layers.he_normal(np.prod(window, initial=c)),
+                (edges, *window, c, c),
+            ),
+            "scale": self.param(f"scale_{name}", ones, (edges, c)),
+            "offset": self.param(f"offset_{name}", zeros, (edges, c)),
+        }
+        for name, window in (("1", ()), ("3", (3, 3)))
+    }
+    return ops_cell.graph(_BRANCHES, EDGES, weights, x, ops)
+
+
+def _convolution(name: str, convolve, x: jax.Array, weights) -> jax.Array:
+  w = weights[name]
+  x = convolve(jax.nn.relu(x), w["kernel"])
+  return norm.batch_norm(x, w["scale"], w["offset"])[0]
+
+
+# In the order of OPERATIONS.
+_BRANCHES = (
+    lambda x, weights: jnp.zeros_like(x),
+    lambda x, weights: x,
+    functools.partial(_convolution, "1", conv.pointwise),
+    functools.partial(_convolution, "3", conv.dense),
+    lambda x, weights: pool.avg_pool(x),
+)
+
+
+class FinalCell(nn.Module):
+  """A cell of the final network: only what the architecture chose."""
+
+  @nn.compact
+  def __call__(self, x: jax.Array, ops, *, train: bool) -> jax.Array:
+
+    def branch(op, edge):
+      match OPERATIONS[op]:
+        case "nor_conv_1x1" | "nor_conv_3x3" as name:
+          layer = layers.Conv(
+              x.shape[-1], int(name[-1]), True, name=f"edge_{edge}"
+          )
+          return lambda x, _: layer(jax.nn.relu(x), train=train)
+      return _BRANCHES[op]
+
+    ops = np.asarray(ops).tolist()
+    branches = [branch(op, edge) for edge, op in enumerate(ops)]
+    return ops_cell.graph(branches, EDGES, (), x, np.arange(len(ops)))
