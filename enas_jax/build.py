@@ -17,7 +17,9 @@ from ml_collections import ConfigDict
 import optax
 
 from enas_jax import arch as archs
+from enas_jax import benchmark as benchmarks
 from enas_jax import data, optim
+from enas_jax.benchmark import Benchmark
 from enas_jax.data.check import check_whole
 from enas_jax.spaces import SPACES
 from enas_jax.strategies import STRATEGIES
@@ -93,6 +95,7 @@ class Experiment(NamedTuple):
   child_steps: int  # an epoch
   strategy_steps: int  # an epoch
   archs: int  # M of a strategy step
+  benchmark: Benchmark | None  # what architectures score in truth, if known
   rates: Any  # f32[epochs], the child's learning rate
   progress: Callable  # step -> fraction of the child steps done after it
 
@@ -117,6 +120,12 @@ def experiment(config: ConfigDict) -> Experiment:
   if config.strategy.name == "fixed":
     arch = archs.parse("config.arch", config.arch, space)
     arguments["arch"] = arch
+
+  benchmark = None
+  if config.get("benchmark", {}).get("path"):
+    benchmark = benchmarks.read(
+        "config.benchmark.path", config.benchmark.path, space
+    )
 
   source, train, watched, held = _data(config, space, arch is not None)
   child_steps = train.steps
@@ -154,6 +163,7 @@ def experiment(config: ConfigDict) -> Experiment:
       child_steps=child_steps,
       strategy_steps=strategy_steps,
       archs=config.strategy.get("archs", 1),
+      benchmark=benchmark,
       rates=rates,
       progress=progress,
   )

@@ -2,7 +2,8 @@
 
 The reference leaves this to the reader of its log. Here M architectures of the
 trained policy, and as many random ones, are scored alike on the
-whole validation split.
+whole validation split. Where a benchmark is given, what it knows of them stands
+beside the scores.
 """
 
 import functools
@@ -16,7 +17,15 @@ import numpy as np
 
 import enas_jax
 from enas_jax import arch as archs
-from enas_jax import build, evaluate, folder, metrics, progress, search
+from enas_jax import (
+  benchmark,
+  build,
+  evaluate,
+  folder,
+  metrics,
+  progress,
+  search,
+)
 from enas_jax.build import Experiment
 from enas_jax.folder import Signals
 from enas_jax.types import SearchState
@@ -62,6 +71,18 @@ def derive(
       for source, found in ranked.items()
   }
   arch = parts.space.unflatten(best["encoding"])
+  truth = {}
+  if parts.benchmark:
+    truth["benchmark"] = benchmark.report(
+        parts.benchmark,
+        best["encoding"],
+        [line["encoding"] for line in ranked[POLICY]],
+        [
+            (line["encoding"], parts.task.sign * line[metric])
+            for line in ranked[RANDOM]
+        ],
+        config.seed,
+    )
   content = archs.record(
       arch,
       parts.space,
@@ -69,6 +90,7 @@ def derive(
           "space": config.space.to_dict(),
           "metric": metric,  # of the validation split, by shared weights
           "scores": scores,
+          **truth,
           "seed": config.seed,
           "config_hash": build.config_hash(config),
           "version": enas_jax.__version__,
@@ -79,6 +101,8 @@ def derive(
       f"Derived architecture, written to {path / 'arch.json'}:\n  "
       + "\n  ".join(content["readable"])
   )
+  if truth:
+    display.say("\n".join(benchmark.lines(truth["benchmark"])))
   drawn = [line["encoding"] for line in lines if line["source"] == RANDOM]
   return content, drawn
 

@@ -59,7 +59,7 @@ class NasBench201:
     scale: the tanh constant of all choices; 0: none.
   """
 
-  scale: float = 2.5
+  scale: float = 5.0
 
   presets: ClassVar = {
       # The best on CIFAR-10, by validation and test: 94.37 %.

@@ -1,0 +1,213 @@
+"""A benchmark: what every architecture of a space scores when trained alone.
+
+Read from an `.npz` file with these arrays, one row an architecture:
+
+  ops            i[n, J], the integers of its encoding
+  arch           U[n], the same in the space's own notation; a second witness,
+                 so that a table of other operations is not misread
+  cifar10_test   f[n], test accuracy in percent, of the full training
+  cifar10_valid  f[n], validation accuracy in percent, likewise
+
+Others, such as parameter counts, are not read. NAS-Bench-201 (Dong & Yang
+2020) in this form has n = 15,625 rows of J = 6 edges and 200 epochs.
+"""
+
+import pathlib
+from typing import Any, NamedTuple
+import zipfile
+
+import numpy as np
+
+from enas_jax.types import ConfigError, SearchSpace
+
+_KEYS = ("ops", "arch", "cifar10_test", "cifar10_valid")
+_BOOTSTRAP = 1000  # resamples of the candidates
+_TOPS = (1, 5, 10, 20)
+
+
+class Benchmark(NamedTuple):
+  """The table, its rows in the order of the file."""
+
+  ops: np.ndarray  # i32[n, J]
+  test: np.ndarray  # f64[n], in percent
+  valid: np.ndarray  # f64[n], in percent
+  rows: dict[tuple[int, ...], int]  # the row of an encoding
+
+
+def read(key: str, path: str, space: SearchSpace) -> Benchmark:
+  """The table in the file `path`.
+
+  Args:
+    key: where the path stands, for the error.
+    path: of an `.npz` file.
+    space: that the table has to be of.
+
+  Raises:
+    ConfigError: there is no such file, it is no such table, or of another
+      space.
+  """
+  if not pathlib.Path(path).is_file():
+    raise ConfigError(key, f"there is no file {path!r}.")
+  try:
+    with np.load(path, allow_pickle=False) as file:
+      ops, names, test, valid = (file[name] for name in _KEYS)
+    test, valid = test.astype(float), valid.astype(float)
+  except (ValueError, KeyError, TypeError, OSError, zipfile.BadZipFile) as why:
+    raise ConfigError(
+        key,
+        f"{path} is not an .npz file of {', '.join(_KEYS)}"
+        f" ({type(why).__name__}: {why}).",
+    ) from None
+
+  def refuse(why: str):
+    return ConfigError(key, f"{path} is no benchmark: {why}.")
+
+  if ops.ndim != 2 or not np.issubdtype(ops.dtype, np.integer):
+    raise refuse("'ops' is not a table of integers")
+  if not len(ops) == len(names) == test.size == valid.size > 0:
+    raise refuse("its arrays have not one entry for each row of 'ops'")
+  for column in (test, valid):
+    if not np.all((column >= 0) & (column <= 100)):
+      raise refuse("an accuracy is no percentage")
+  encodings = ops.tolist()
+  rows = {tuple(values): n for n, values in enumerate(encodings)}
+  if len(rows) != len(ops):
+    raise refuse("an architecture is in it twice")
+  for values, name in zip(encodings, names.tolist(), strict=True):
+    if _parsed(space, name) != values:
+      raise ConfigError(
+          key,
+          f"{path} is of another space than config.space.name: there"
+          f" {name!r} is not {values}.",
+      )
+  return Benchmark(ops.astype(np.int32), test, valid, rows)
+
+
+def _parsed(space: SearchSpace, text: str) -> list[int] | None:
+  try:
+    return getattr(space, "parse", lambda text: None)(text)
+  except ValueError:
+    return None
+
+
+def report(
+    table: Benchmark,
+    derived: list[int],
+    policy: list[list[int]],
+    random: list[tuple[list[int], float]],
+    seed: int,
+) -> dict[str, Any]:
+  """What the benchmark says of a search; all accuracies in percent.
+
+  Args:
+    table: has every architecture below.
+    derived: the encoding of the derived architecture.
+    policy: those of the candidates of the trained policy.
+    random: uniformly random candidates, and their scores by shared weights,
+      higher is better.
+    seed: of the bootstrap.
+  """
+  encodings, scores = zip(*random, strict=True)
+  true = accuracies(table, encodings)
+  of_derived = float(accuracies(table, [derived])[0])
+  scores = np.asarray(scores)
+  return {
+      "test_accuracy": of_derived,
+      "rank": int((table.test > of_derived).sum()) + 1,
+      "architectures": len(table.test),
+      "best": float(table.test.max()),
+      "regret": float(table.test.max() - of_derived),
+      "mean_of_policy": float(accuracies(table, policy).mean()),
+      "mean_of_random": float(true.mean()),
+      "ranking": {
+          "candidates": len(true),
+          **correlations(scores, true, seed),
+          "top": {
+              str(k): top_precision(scores, true, k)
+              for k in _TOPS
+              if k < len(true)
+          },
+      },
+  }
+
+
+def accuracies(table: Benchmark, encodings) -> np.ndarray:
+  """f64[n], the test accuracies of encodings, in percent."""
+  return table.test[[table.rows[tuple(values)] for values in encodings]]
+
+
+def lines(found: dict[str, Any]) -> list[str]:
+  """A `report` in words."""
+  ranking = found["ranking"]
+
+  def with_interval(name):
+    value, interval = ranking[name], ranking[f"{name}_95"]
+    if value is None:
+      return f"{name} undefined"
+    if interval is None:
+      return f"{name} {value:.3f}"
+    return f"{name} {value:.3f} [{interval[0]:.3f}, {interval[1]:.3f}]"
+
+  top = ", ".join(f"{k}: {v:.0%}" for k, v in ranking["top"].items())
+  return [
+      f"True test accuracy of the derived architecture"
+      f" {found['test_accuracy']:.2f}%: rank {found['rank']:,} of"
+      f" {found['architectures']:,}, regret {found['regret']:.2f}."
+      f" Mean of the policy's candidates {found['mean_of_policy']:.2f}%, of"
+      f" the random ones {found['mean_of_random']:.2f}%.",
+      f"Shared weights against the truth, {ranking['candidates']} random"
+      f" candidates: {with_interval('kendall')}, {with_interval('spearman')}"
+      f" (95 % by bootstrap); of the k best, truly among the k best: {top}.",
+  ]
+
+
+def correlations(scores, true, seed: int) -> dict[str, Any]:
+  """Kendall's tau-b and Spearman's rho with bootstrap 95 % intervals.
+
+  None stands for what is not defined: nothing correlates with a constant.
+
+  Args:
+    scores: f[n].
+    true: f[n].
+    seed: of the bootstrap, which draws n of the n pairs anew.
+  """
+  scores, true = np.asarray(scores), np.asarray(true)
+  draws = np.random.default_rng(seed).integers(
+      len(true), size=(_BOOTSTRAP, len(true))
+  )
+  out = {}
+  for name, of in (("kendall", kendall), ("spearman", spearman)):
+    value = of(scores, true)
+    again = np.array([of(scores[rows], true[rows]) for rows in draws])
+    # A resample may be of one pair alone, where n is tiny.
+    again = again[np.isfinite(again)]
+    out[name] = value if np.isfinite(value) else None
+    out[f"{name}_95"] = (
+        np.percentile(again, [2.5, 97.5]).tolist()
+        if np.isfinite(value)
+        else None
+    )
+  return out
+
+
+def kendall(x, y) -> float:
+  """Kendall's tau-b: of all pairs, as many agree more than disagree."""
+  x, y = (np.sign(np.subtract.outer(v, v)) for v in (x, y))
+  return _ratio((x * y).sum(), (x * x).sum() * (y * y).sum())
+
+
+def spearman(x, y) -> float:
+  """Spearman's rho: the correlation of the ranks, ties at their mean."""
+  x, y = (np.sign(np.subtract.outer(v, v)).sum(1) for v in (x, y))
+  return _ratio((x * y).sum(), (x * x).sum() * (y * y).sum())
+
+
+def _ratio(product: float, squares: float) -> float:
+  return float(product / np.sqrt(squares)) if squares else float("nan")
+
+
+def top_precision(scores, true, k: int) -> float:
+  """The part of the k best by score that are among the k best in truth."""
+  best = (set(np.argsort(-np.asarray(v), kind="stable")[:k].tolist())
+          for v in (scores, true))
+  return len(set.intersection(*best)) / k

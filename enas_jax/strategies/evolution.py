@@ -1,0 +1,95 @@
+"""Regularised evolution (Real, Aggarwal, Huang, Le 2019, arXiv 1802.01548).
+
+The best of a random part of the population has one child, which differs in
+one decision and takes the place of the oldest. Nothing is learned beside the
+population, so it is a baseline for a policy that learns.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from enas_jax.strategies.random import random
+from enas_jax.types import Head, SearchSpace, Strategy
+
+
+class EvolutionState(NamedTuple):
+  """The population, a ring: the next to come takes the oldest's place."""
+
+  choices: jax.Array  # bool[P, T, K]
+  rewards: jax.Array  # f32[P]
+  born: jax.Array  # i32[], how many architectures were ever told
+
+
+def evolution(
+    space: SearchSpace, *, population: int = 20, tournament: int = 5
+) -> Strategy:
+  """Proposes mutants of the fittest; random ones until there is a population.
+
+  A mutation draws one of the steps that decide something, all alike. It then
+  takes another of the step's choices, or flips one of its skip bits.
+
+  Args:
+    space: its schedule says what can be decided.
+    population: P, how many of the last architectures may have children.
+    tournament: how many of these, drawn anew each time, compete to have one.
+  """
+  schedule = space.schedule
+  uniform = random(space)
+  # A step with a single choice, not a bit, has no other to mutate to.
+  counts = schedule.mask.sum(1)
+  skip = schedule.head == Head.SKIP
+  one_of = (schedule.head != Head.NONE) & ~skip
+  steps = np.flatnonzero((one_of & (counts > 1)) | (skip & (counts > 0)))
+
+  def init(key):
+    del key
+    return EvolutionState(
+        jnp.zeros((population, *schedule.mask.shape), bool),
+        jnp.zeros(population),
+        jnp.zeros((), jnp.int32),
+    )
+
+  def ask(state, key):
+    random_key, key = jax.random.split(key)
+    drawn = space.encode(uniform.ask((), random_key))
+    full = state.born >= population
+    return space.decode(jnp.where(full, child(state, key), drawn))
+
+  def child(state, key):
+    part_key, step_key, choice_key = jax.random.split(key, 3)
+    part = jax.random.permutation(part_key, population)[:tournament]
+    parent = state.choices[part[jnp.argmax(state.rewards[part])]]
+    t = jnp.asarray(steps)[jax.random.choice(step_key, len(steps))]
+    now, mask, bits = (jnp.asarray(a)[t] for a in (parent, schedule.mask, skip))
+    able = mask & (bits | ~now)  # a flip may hit a bit that is set
+    drawn = jax.random.categorical(
+        choice_key, jnp.where(able, 0.0, -jnp.inf)
+    )
+    drawn = jnp.arange(len(mask)) == drawn
+    return parent.at[t].set(jnp.where(bits, now ^ drawn, drawn))
+
+  def tell(state, archs, rewards):
+    choices = jax.vmap(space.encode)(archs)
+
+    def join(state, one):
+      place = state.born % population
+      return EvolutionState(
+          state.choices.at[place].set(one[0]),
+          state.rewards.at[place].set(one[1]),
+          state.born + 1,
+      ), None
+
+    # One by one: there may be more of them than the population has places.
+    state, _ = jax.lax.scan(join, state, (choices, rewards))
+    alive = jnp.arange(population) < state.born
+    mean = jnp.where(alive, state.rewards, 0.0).sum() / alive.sum()
+    return state, {
+        "reward": rewards.mean(),
+        "reward_best": rewards.max(),
+        "population": mean,
+    }
+
+  return Strategy(init, ask, tell)
