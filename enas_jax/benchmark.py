@@ -49,10 +49,14 @@ def read(key: str, path: str, space: SearchSpace) -> Benchmark:
   if not pathlib.Path(path).is_file():
     raise ConfigError(key, f"there is no file {path!r}.")
   try:
-    with np.load(path, allow_pickle=False) as file:
+    # numpy leaves a file open that it opened itself and cannot read.
+    with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
       ops, names, test, valid = (file[name] for name in _KEYS)
     test, valid = test.astype(float), valid.astype(float)
-  except (ValueError, KeyError, TypeError, OSError, zipfile.BadZipFile) as why:
+  except (
+      *(ValueError, KeyError, TypeError, EOFError, OSError),
+      zipfile.BadZipFile,
+  ) as why:
     raise ConfigError(
         key,
         f"{path} is not an .npz file of {', '.join(_KEYS)}"

@@ -230,3 +230,74 @@ def test_bfloat16(tensors, searched):
   for got, like in ((dweights, weights), (dmix, mix)):
     chex.assert_trees_all_equal_dtypes(got, like)
   chex.assert_tree_all_finite((y, dweights, dmix, dinputs))
+
+
+# A graph of given edges; node 1 is read twice, node 2 once.
+_EDGES = ((1, 0), (2, 0), (2, 1), (3, 1), (3, 2))
+
+
+@pytest.fixture(scope="module")
+def graph_tensors(tensors):
+  """(weights, x, cotangent): an edge has the weights of a side."""
+  weights = jax.tree.map(
+      lambda a: a.reshape(-1, *a.shape[2:])[: len(_EDGES)], tensors[0]
+  )
+  return weights, tensors[2][0], tensors[3]
+
+
+def _graph(weights, x, ops):
+  return ops_cell.graph(_BRANCHES, _EDGES, weights, x, ops)
+
+
+def _naive_graph(weights, x, ops):
+  nodes = [x, 0, 0, 0]
+  for e, (target, source) in enumerate(_EDGES):
+    w = jax.tree.map(lambda a: a[e], weights)  # noqa: B023
+    ys = jnp.stack([branch(nodes[source], w) for branch in _BRANCHES])
+    nodes[target] += jnp.einsum("o,o...->...", jax.nn.one_hot(ops[e], 5), ys)
+  return nodes[-1]
+
+
+def _graph_grads(run, tensors, ops):
+  *args, g = tensors
+  y, pull = jax.vjp(lambda *args: run(*args, ops), *args)
+  return y, pull(g)
+
+
+def test_a_graph_is_the_naive_one_searched_and_fixed(graph_tensors):
+  searched = jax.jit(lambda *args: _graph_grads(_graph, *args))
+  naive = jax.jit(lambda *args: _graph_grads(_naive_graph, *args))
+  draw = np.random.default_rng(0)
+  for n in range(6):
+    ops = draw.integers(0, len(_BRANCHES), len(_EDGES)).astype(np.int32)
+    got = searched(graph_tensors, ops)
+    _assert_close(got, naive(graph_tensors, ops))
+    if n < 2:
+      fixed = jax.jit(
+          lambda t: _graph_grads(_graph, t, ops)  # noqa: B023
+      )
+      _assert_close(fixed(graph_tensors), got)
+    for op, name in enumerate(("one", "three")):
+      for leaf in jax.tree.leaves(got[1][0][name]):
+        moved = np.abs(leaf).reshape(len(_EDGES), -1).max(-1) > 0
+        np.testing.assert_array_equal(moved, ops == op)
+
+
+def test_thirty_graphs_are_one_trace(graph_tensors):
+  chex.clear_trace_counter()
+  forward = jax.jit(chex.assert_max_traces(_graph, n=1))
+  draw = np.random.default_rng(0)
+  for _ in range(30):
+    forward(*graph_tensors[:2], draw.integers(0, 5, len(_EDGES)))
+
+
+def test_a_fixed_graph_builds_the_chosen_branches_only(graph_tensors):
+  def never(x, w):
+    raise AssertionError("built")
+
+  branches = (never, never, *_BRANCHES[2:])
+  ops = np.array([2, 3, 4, 3, 2])
+  jax.eval_shape(
+      lambda w, x: ops_cell.graph(branches, _EDGES, w, x, ops),
+      *graph_tensors[:2],
+  )

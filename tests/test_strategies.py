@@ -22,7 +22,11 @@ PLANTED = [0, 4, 1, 2, 1, 3, 2, 4, 1, 2, 0, 3, 2, 4, 0, 2]
 ARCHS = 4  # M
 
 # What a strategy needs beside the space, by name.
-ARGUMENTS = {"fixed": {"arch": SPACE.unflatten(PLANTED)}}
+ARGUMENTS = {
+    "fixed": {"arch": SPACE.unflatten(PLANTED)},
+    # Fewer than a round brings, so that most rounds have mutants.
+    "evolution": {"population": 3, "tournament": 2},
+}
 
 
 @pytest.fixture(scope="module", params=STRATEGIES)
@@ -295,3 +299,70 @@ def test_reinforce_finds_what_random_does_not():
   assert np.all(uniform.max((1, 2)) < 1.0)
   late, chance = (r[:, -LATE:].mean((1, 2)) for r in (policy, uniform))
   assert np.all(late > chance + 0.3)
+
+
+def test_evolution_finds_what_random_does_not():
+  found, uniform = map(planted_rewards, ("evolution", "random"))
+  assert np.all(found.max((1, 2)) > uniform.max((1, 2)))
+  late, chance = (r[:, -LATE:].mean((1, 2)) for r in (found, uniform))
+  assert np.all(late > chance + 0.3)
+
+
+def evolved(**arguments):
+  """A strategy on `Choices`, told of the three `GIVEN`; the last is best."""
+  strategy = STRATEGIES["evolution"](Choices(), **arguments)
+  state = strategy.init(jax.random.key(0))
+  state, metrics = jax.jit(strategy.tell)(
+      state, jnp.asarray(GIVEN), jnp.array([0.1, 0.2, 0.6])
+  )
+  keys = jax.random.split(jax.random.key(1), 4000)
+  ask = jax.jit(jax.vmap(strategy.ask, (None, 0)))
+  return strategy, state, metrics, np.asarray(ask(state, keys))
+
+
+def test_a_mutant_differs_in_one_choice_or_one_bit():
+  _, _, metrics, drawn = evolved(population=3, tournament=3)
+  np.testing.assert_allclose(metrics["population"], 0.3, rtol=1e-6)
+  parent = GIVEN[2]  # operation 1, both skips, anchor 1
+  differs = (drawn != parent).any(2)
+  assert not np.any(drawn & ~Choices.schedule.mask)
+  np.testing.assert_array_equal(differs.sum(1), 1)
+  # Each deciding step alike, then each other choice of it alike.
+  shares = {
+      (1, (1, 0, 0)): 1 / 6,
+      (1, (0, 0, 1)): 1 / 6,
+      (3, (0, 1, 0)): 1 / 6,
+      (3, (1, 0, 0)): 1 / 6,
+      (4, (1, 0, 0)): 1 / 3,
+  }
+  for (t, choice), share in shares.items():
+    found = np.mean(differs[:, t] & (drawn[:, t] == choice).all(1))
+    assert abs(found - share) < 4 * math.sqrt(share / len(drawn)), (t, choice)
+
+
+def test_a_tournament_is_of_a_part_of_the_population():
+  _, _, _, drawn = evolved(population=3, tournament=2)
+  # A step that the mutation left alone names the parent.
+  best = (drawn[:, [1, 4]] == GIVEN[2][[1, 4]]).all((1, 2))
+  worst = (drawn[:, [1, 3]] == GIVEN[0][[1, 3]]).all((1, 2))
+  # Two of three without the same twice: the worst never wins, the best wins
+  # two times of three. A third of its children keep these two steps, and a
+  # sixth of the other's come to them.
+  assert not worst.any()
+  assert abs(best.mean() - (2 / 3 / 3 + 1 / 3 / 6)) < 0.03
+
+
+def test_evolution_is_random_until_there_is_a_population():
+  _, _, _, drawn = evolved(population=4)
+  assert len(np.unique(drawn, axis=0)) == 3 * 2 * 2 * 2
+
+
+def test_the_oldest_makes_place():
+  strategy, state, _, _ = evolved(population=4)
+  more = jnp.asarray(GIVEN[:, :, ::-1])
+  state, metrics = strategy.tell(state, more, jnp.array([0.7, 0.8, 0.9]))
+  np.testing.assert_allclose(state.rewards, [0.8, 0.9, 0.6, 0.7])
+  np.testing.assert_allclose(metrics["population"], 0.75)
+  assert state.born == 6
+  for place, choices in enumerate((more[1], more[2], GIVEN[2], more[0])):
+    np.testing.assert_array_equal(state.choices[place], choices)

@@ -41,6 +41,7 @@ OPERATIONS = (
     "nor_conv_3x3",
     "avg_pool_3x3",
 )
+_NONE = 0
 # (node, the node that it reads), in the order of the integers.
 EDGES = ((1, 0), (2, 0), (2, 1), (3, 0), (3, 1), (3, 2))
 
@@ -257,7 +258,22 @@ class SharedCell(nn.Module):
         }
         for name, window in (("1", ()), ("3", (3, 3)))
     }
+    if isinstance(ops, jax.Array):
+      ops = needed(ops)
     return ops_cell.graph(_BRANCHES, EDGES, weights, x, ops)
+
+
+def needed(ops: jax.Array) -> jax.Array:
+  """The cell without what its output does not depend on, i32[6].
+
+  An edge to a node that is read by `none` alone becomes `none` itself: the
+  compiler sees that in a fixed cell, in a searched one it has to be told.
+  """
+  read, kept = {3: jnp.asarray(True)}, []
+  for (node, source), op in reversed(list(zip(EDGES, ops, strict=True))):
+    kept.append(read[node] & (op != _NONE))
+    read[source] = read.get(source, False) | kept[-1]
+  return jnp.where(jnp.stack(kept[::-1]), ops, _NONE)
 
 
 def _convolution(name: str, convolve, x: jax.Array, weights) -> jax.Array:

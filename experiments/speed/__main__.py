@@ -168,6 +168,8 @@ def _ratios(medians) -> dict:
     static = np.asarray(medians["static_step"])
     pairs = step[: len(static)] / static
     found["traced_over_static"] = float(pairs.mean())
+    # Where a child alone is next to nothing, a mean of ratios says little.
+    found["total_over_static"] = float(step[: len(static)].sum() / static.sum())
     found["pairs"] = np.round(pairs, 3).tolist()
   for name in ("torch", "torch_tuned"):
     for what in ("step", "reward"):

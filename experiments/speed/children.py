@@ -24,6 +24,10 @@ SIZES = {
         "small": (64, {"layers": 6}, {"filters": 16}),
         "paper": (128, {"layers": 12}, {"filters": 36}),
     },
+    "nasbench201": {
+        "small": (64, {}, {"cells": 1, "filters": 8}),
+        "paper": (64, {}, {"cells": 5, "filters": 16}),
+    },
     "recurrent": {
         "small": (64, {"nodes": 12}, {"hidden": 256}),
         "paper": (64, {"nodes": 12}, {"hidden": 1000}),
