@@ -51,6 +51,8 @@ _WHOLE = (
     "derive.archs",
     "derive.random",
     "derive.top",
+    "evolution.population",
+    "evolution.tournament",
     "reinforce.hidden",
 )
 _POSITIVE = (

@@ -76,9 +76,9 @@ def test_what_is_not_defined_is_none():
 
 
 def test_top_precision_counts_what_both_call_best():
-  scores, true = [5, 4, 3, 2, 1], [4, 1, 5, 3, 2]
+  scores, true = [5, 4, 3, 2, 1], [5, 1, 4, 3, 2]
   found = [benchmark.top_precision(scores, true, k) for k in range(1, 6)]
-  np.testing.assert_allclose(found, [0, 1 / 2, 2 / 3, 3 / 4, 1])
+  np.testing.assert_allclose(found, [1, 1 / 2, 2 / 3, 3 / 4, 1])
 
 
 def test_a_report_ranks_among_all(table):

@@ -308,12 +308,12 @@ def test_evolution_finds_what_random_does_not():
   assert np.all(late > chance + 0.3)
 
 
-def evolved(**arguments):
-  """A strategy on `Choices`, told of the three `GIVEN`; the last is best."""
+def evolved(*rewards, **arguments):
+  """A strategy on `Choices`, told of the three `GIVEN`, and 4,000 proposals."""
   strategy = STRATEGIES["evolution"](Choices(), **arguments)
   state = strategy.init(jax.random.key(0))
   state, metrics = jax.jit(strategy.tell)(
-      state, jnp.asarray(GIVEN), jnp.array([0.1, 0.2, 0.6])
+      state, jnp.asarray(GIVEN), jnp.asarray(rewards)
   )
   keys = jax.random.split(jax.random.key(1), 4000)
   ask = jax.jit(jax.vmap(strategy.ask, (None, 0)))
@@ -321,18 +321,18 @@ def evolved(**arguments):
 
 
 def test_a_mutant_differs_in_one_choice_or_one_bit():
-  _, _, metrics, drawn = evolved(population=3, tournament=3)
+  _, _, metrics, drawn = evolved(0.1, 0.6, 0.2, population=3, tournament=3)
   np.testing.assert_allclose(metrics["population"], 0.3, rtol=1e-6)
-  parent = GIVEN[2]  # operation 1, both skips, anchor 1
+  parent = GIVEN[1]  # operation 0, the first skip, anchor 1
   differs = (drawn != parent).any(2)
   assert not np.any(drawn & ~Choices.schedule.mask)
   np.testing.assert_array_equal(differs.sum(1), 1)
   # Each deciding step alike, then each other choice of it alike.
   shares = {
-      (1, (1, 0, 0)): 1 / 6,
+      (1, (0, 1, 0)): 1 / 6,
       (1, (0, 0, 1)): 1 / 6,
-      (3, (0, 1, 0)): 1 / 6,
-      (3, (1, 0, 0)): 1 / 6,
+      (3, (0, 0, 0)): 1 / 6,
+      (3, (1, 1, 0)): 1 / 6,
       (4, (1, 0, 0)): 1 / 3,
   }
   for (t, choice), share in shares.items():
@@ -341,7 +341,7 @@ def test_a_mutant_differs_in_one_choice_or_one_bit():
 
 
 def test_a_tournament_is_of_a_part_of_the_population():
-  _, _, _, drawn = evolved(population=3, tournament=2)
+  _, _, _, drawn = evolved(0.1, 0.2, 0.6, population=3, tournament=2)
   # A step that the mutation left alone names the parent.
   best = (drawn[:, [1, 4]] == GIVEN[2][[1, 4]]).all((1, 2))
   worst = (drawn[:, [1, 3]] == GIVEN[0][[1, 3]]).all((1, 2))
@@ -353,16 +353,16 @@ def test_a_tournament_is_of_a_part_of_the_population():
 
 
 def test_evolution_is_random_until_there_is_a_population():
-  _, _, _, drawn = evolved(population=4)
+  _, _, _, drawn = evolved(0.1, 0.2, 0.6, population=4)
   assert len(np.unique(drawn, axis=0)) == 3 * 2 * 2 * 2
 
 
 def test_the_oldest_makes_place():
-  strategy, state, _, _ = evolved(population=4)
+  strategy, state, _, _ = evolved(0.6, 0.2, 0.1, population=4)
   more = jnp.asarray(GIVEN[:, :, ::-1])
   state, metrics = strategy.tell(state, more, jnp.array([0.7, 0.8, 0.9]))
-  np.testing.assert_allclose(state.rewards, [0.8, 0.9, 0.6, 0.7])
-  np.testing.assert_allclose(metrics["population"], 0.75)
+  np.testing.assert_allclose(state.rewards, [0.8, 0.9, 0.1, 0.7])
+  np.testing.assert_allclose(metrics["population"], 0.625)
   assert state.born == 6
   for place, choices in enumerate((more[1], more[2], GIVEN[2], more[0])):
     np.testing.assert_array_equal(state.choices[place], choices)
