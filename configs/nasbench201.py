@@ -4,7 +4,7 @@
       --config.benchmark.path=T
 
 Shared network of three stages of 5 cells, 16 filters; half of the training
-split is held out, as in the benchmark. 50 epochs of 390 child steps (batch 64)
+split is held out, as in the benchmark. 50 epochs of 391 child steps (batch 64)
 and 2 controller steps of 5 architectures: 500 rewards in all, as many as the
 search on the benchmark alone takes (experiments/search_vs_random.py), from
 which the values of `reinforce` are. Then 100 architectures of the policy and

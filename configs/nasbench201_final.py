@@ -3,7 +3,7 @@ r"""Training of one architecture of NAS-Bench-201 on CIFAR-10, by its recipe.
   python -m enas_jax.main --config=configs/nasbench201_final.py \
       --config.arch=W/arch.json --workdir=F
 
-Three stages of 5 cells, 16 filters, 200 epochs of 195 steps (batch 256) on all
+Three stages of 5 cells, 16 filters, 200 epochs of 196 steps (batch 256) on all
 50,000 training images. Without --config.arch it is the best cell of the
 benchmark on CIFAR-10, 94.37 % there. --config.arch also reads the benchmark's
 own notation, `|nor_conv_3x3~0|+|none~0|nor_conv_3x3~1|+...`, between quotes.

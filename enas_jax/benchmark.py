@@ -12,14 +12,21 @@ Others, such as parameter counts, are not read. NAS-Bench-201 (Dong & Yang
 2020) in this form has n = 15,625 rows of J = 6 edges and 200 epochs.
 """
 
+import math
 import pathlib
 from typing import Any, NamedTuple
 import zipfile
+import zlib
 
 import numpy as np
 
 from enas_jax.types import ConfigError, SearchSpace
 
+# What numpy raises at a file that is no table.
+_BROKEN = (
+    *(ValueError, KeyError, TypeError, EOFError, OSError),
+    *(zipfile.BadZipFile, zlib.error),
+)
 _KEYS = ("ops", "arch", "cifar10_test", "cifar10_valid")
 _BOOTSTRAP = 1000  # resamples of the candidates
 _TOPS = (1, 5, 10, 20)
@@ -53,10 +60,7 @@ def read(key: str, path: str, space: SearchSpace) -> Benchmark:
     with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
       ops, names, test, valid = (file[name] for name in _KEYS)
     test, valid = test.astype(float), valid.astype(float)
-  except (
-      *(ValueError, KeyError, TypeError, EOFError, OSError),
-      zipfile.BadZipFile,
-  ) as why:
+  except _BROKEN as why:
     raise ConfigError(
         key,
         f"{path} is not an .npz file of {', '.join(_KEYS)}"
@@ -68,8 +72,10 @@ def read(key: str, path: str, space: SearchSpace) -> Benchmark:
 
   if ops.ndim != 2 or not np.issubdtype(ops.dtype, np.integer):
     raise refuse("'ops' is not a table of integers")
-  if not len(ops) == len(names) == test.size == valid.size > 0:
+  if not names.shape == test.shape == valid.shape == (len(ops),):
     raise refuse("its arrays have not one entry for each row of 'ops'")
+  if names.dtype.kind != "U":
+    raise refuse("'arch' is not of text")
   for column in (test, valid):
     if not np.all((column >= 0) & (column <= 100)):
       raise refuse("an accuracy is no percentage")
@@ -84,6 +90,9 @@ def read(key: str, path: str, space: SearchSpace) -> Benchmark:
           f"{path} is of another space than config.space.name: there"
           f" {name!r} is not {values}.",
       )
+  count = math.prod(space.schedule.mask.sum(1).tolist())
+  if len(ops) != count:
+    raise refuse(f"it has {len(ops):,} of the {count:,} architectures")
   return Benchmark(ops.astype(np.int32), test, valid, rows)
 
 
@@ -148,13 +157,11 @@ def lines(found: dict[str, Any]) -> list[str]:
     value, interval = ranking[name], ranking[f"{name}_95"]
     if value is None:
       return f"{name} undefined"
-    if interval is None:
-      return f"{name} {value:.3f}"
     return f"{name} {value:.3f} [{interval[0]:.3f}, {interval[1]:.3f}]"
 
   top = ", ".join(f"{k}: {v:.0%}" for k, v in ranking["top"].items())
   return [
-      f"True test accuracy of the derived architecture"
+      f"CIFAR-10 test accuracy of the derived architecture in the benchmark"
       f" {found['test_accuracy']:.2f}%: rank {found['rank']:,} of"
       f" {found['architectures']:,}, regret {found['regret']:.2f}."
       f" Mean of the policy's candidates {found['mean_of_policy']:.2f}%, of"

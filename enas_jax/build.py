@@ -303,7 +303,9 @@ def _checked(config: ConfigDict):
 def _check_retraining(config: ConfigDict) -> None:
   """What would only die after the search dies now."""
   try:
-    _checked(retraining(config, None))
+    final = retraining(config, None)
+    _checked(final)
+    _check_devices(final)
   except ConfigError as error:
     raise error.inside("config.retrain") from None
 

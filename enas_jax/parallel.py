@@ -27,18 +27,21 @@ def mesh(devices) -> Mesh:
 
 def place(mesh: Mesh, split: Split, state: SearchState) -> SearchState:
   """The state where the steps expect it."""
-  shardings = jax.tree.map(
-      lambda spec: NamedSharding(mesh, spec),
-      _specs(split),
-      is_leaf=lambda node: isinstance(node, PartitionSpec),
-  )
-  return SearchState(*map(jax.device_put, state, shardings))
+  return SearchState(*map(jax.device_put, state, shardings(mesh, split)[0]))
 
 
 def place_arrays(mesh: Mesh, split: Split, arrays):
   """What a split holds, where the child step expects it."""
-  spec = _SHARED if split.carried else _SAME
-  return jax.device_put(arrays, NamedSharding(mesh, spec))
+  return jax.device_put(arrays, shardings(mesh, split)[1])
+
+
+def shardings(mesh: Mesh, split: Split):
+  """Of the child step's three arguments; one for all leaves of each part."""
+  return jax.tree.map(
+      functools.partial(NamedSharding, mesh),
+      _specs(split),
+      is_leaf=lambda node: isinstance(node, PartitionSpec),
+  )
 
 
 def place_everywhere(mesh: Mesh, arrays):
@@ -72,13 +75,12 @@ def child_step(step: Callable, mesh: Mesh, split: Split) -> Callable:
         failed=lax.pmax(after.failed, _AXIS),  # NEVER is less than any step
     )
 
-  arrays, row = (_SHARED, _SAME) if split.carried else (_SAME, _SHARED)
   specs = _specs(split)
   return jax.shard_map(
       own,
       mesh=mesh,
-      in_specs=(specs, arrays, row),
-      out_specs=specs,
+      in_specs=specs,
+      out_specs=specs[0],
       check_vma=False,  # the optimiser's result is the same everywhere
   )
 
@@ -102,16 +104,19 @@ def strategy_step(step: Callable, mesh: Mesh, split: Split) -> Callable:
     found = lax.map(function, own)
     return lax.all_gather(found, _AXIS, tiled=True)[:total]
 
-  specs = _specs(split)
+  state = _specs(split)[0]
   return jax.shard_map(
       lambda state, arrays: step(state, arrays, each=each),
       mesh=mesh,
-      in_specs=(specs, _SAME),
-      out_specs=specs,
+      in_specs=(state, _SAME),
+      out_specs=state,
       check_vma=False,
   )
 
 
-def _specs(split: Split) -> SearchState:
-  specs = SearchState(*[_SAME] * len(SearchState._fields))
-  return specs._replace(model_state=_SHARED) if split.carried else specs
+def _specs(split: Split):
+  """Of the child step's state, arrays and row."""
+  state = SearchState(*[_SAME] * len(SearchState._fields))
+  if split.carried:
+    return state._replace(model_state=_SHARED), _SHARED, _SAME
+  return state, _SAME, _SHARED

@@ -14,6 +14,9 @@ _MALLOC = {
 }
 
 
+_STARTED = "ENAS_JAX_STARTED"
+
+
 def keep_memory() -> None:
   """Starts the process anew with a malloc that keeps what it was given.
 
@@ -23,8 +26,10 @@ def keep_memory() -> None:
   are read when a process starts, so call this before anything costly. A user's
   own GLIBC_TUNABLES are left alone; on other systems nothing happens.
   """
-  if sys.platform != "linux" or "GLIBC_TUNABLES" in os.environ:
+  given = "GLIBC_TUNABLES" in os.environ or _STARTED in os.environ
+  if sys.platform != "linux" or given or not sys.executable:
     return
+  os.environ[_STARTED] = "1"  # glibc hides its own from some processes
   os.environ["GLIBC_TUNABLES"] = ":".join(
       f"glibc.malloc.{name}={value}" for name, value in _MALLOC.items()
   )
@@ -37,13 +42,14 @@ def keep_programs() -> None:
   """Keeps compiled programs, so that a second start compiles nothing.
 
   In the user's cache folder, one for each machine since a program is compiled
-  for its processor; JAX_COMPILATION_CACHE_DIR names another one.
+  for its processor; JAX_COMPILATION_CACHE_DIR names another one. Nothing in
+  it is lost when it is deleted.
   """
   import jax  # here, as `keep_memory` comes first
 
   if jax.config.jax_compilation_cache_dir is not None:
     return
-  cache = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
+  cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
   folder = pathlib.Path(cache) / "enas_jax" / platform.node()
   jax.config.update("jax_compilation_cache_dir", str(folder))
   jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)

@@ -108,7 +108,8 @@ def child_step(
   arch = strategy.ask(state.strategy, ask_key)
   batch = train.batch(arrays, row, augment_key)
   # An optimiser without a memory moves the weights in use and no others: of
-  # those there is not even a gradient, which may be gigabytes of zeros.
+  # those there is not even a gradient, which may be gigabytes of zeros. Several
+  # devices use different ones, and so have to move all.
   whole = average is not None or bool(jax.tree.leaves(state.opt_state))
   moved = state.params if whole else task.pick(state.params, arch)
 

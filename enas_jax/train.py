@@ -101,6 +101,8 @@ def _search(config, parts, path, display, signals) -> dict[str, Any]:
   command.append(f"--config={config.retrain.command}")
   command.append(f"--config.arch={path / 'arch.json'}")
   command.append(f"--config.dtype={config.dtype}")
+  if config.devices > 1:
+    command.append(f"--config.devices={config.devices}")
   command += [
       f"--config.{block}.{key}={config[block][key]}"
       for block, key in build.SAME
@@ -165,6 +167,7 @@ class _Loop:
         search.strategy_step, **known, valid=parts.held, archs=parts.archs
     )
     self.arrays, self.held = parts.train.arrays, parts.held.arrays
+    self.per_call = min(config.steps_per_call, parts.child_steps)
     self.mesh = None
     if config.devices > 1:
       self.mesh = parallel.mesh(jax.devices()[: config.devices])
@@ -182,10 +185,10 @@ class _Loop:
         row = jax.tree.map(lambda leaf: leaf[at + n], rows)
         return child_step(state, arrays, row)
 
-      if config.steps_per_call == 1:
+      if self.per_call == 1:
         state = step(0, state)
       else:
-        count = jnp.minimum(config.steps_per_call, parts.child_steps - at)
+        count = jnp.minimum(self.per_call, parts.child_steps - at)
         state = jax.lax.fori_loop(0, count, step, state)
       return state, (state.failed, state.child, state.controller)
 
@@ -252,7 +255,7 @@ class _Loop:
       with jax.transfer_guard("disallow"):
         if at < parts.child_steps:
           kind = "child"
-          count = min(self.config.steps_per_call, parts.child_steps - at)
+          count = min(self.per_call, parts.child_steps - at)
           self.state, info = self.child(self.state, self.arrays, rows)
         else:
           kind = "strategy"

@@ -110,7 +110,7 @@ class SearchSpace(Protocol):
 
 
 class Strategy(NamedTuple):
-  """How architectures are proposed. REINFORCE, random and fixed look alike."""
+  """How architectures are proposed. They all look alike."""
 
   init: Callable[[Key], Any]  # -> state
   ask: Callable[[Any, Key], Arch]  # (state, key) -> one arch

@@ -6,6 +6,7 @@ import json
 import chex
 from flax import linen as nn
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
@@ -15,7 +16,7 @@ from enas_jax import build, data, folder, parallel, progress, search, train
 from enas_jax.spaces import SPACES
 from enas_jax.strategies import STRATEGIES
 from enas_jax.tasks import TASKS
-from enas_jax.types import ConfigError
+from enas_jax.types import ConfigError, Mean
 
 ROWS = 8
 
@@ -71,8 +72,6 @@ def test_two_devices_with_one_child_are_one_device(make, tx):
       )
   )
   known = {"task": task, "strategy": strategy}
-  if make is text:  # its optimiser is told of the batch
-    tx = optax.with_extra_args_support(tx)
   step = functools.partial(
       search.child_step, **known, tx=tx, train=split, progress=lambda n: 0.0
   )
@@ -105,6 +104,42 @@ def test_two_devices_with_one_child_are_one_device(make, tx):
       shared, everywhere
   )
   chex.assert_trees_all_close(alone.controller, shared.controller, rtol=1e-5)
+
+
+def test_what_one_device_does_differs_from_the_other_and_counts():
+  """Children, averages, and a number that is not finite on one of the two."""
+  plain, (split, _), _ = images()
+
+  def loss(params, model_state, arch, batch, key, progress):
+    record = {"asked": Mean(arch[0], 1.0), "square": Mean(arch[0] ** 2, 1.0)}
+    first = batch.labels[0] * 1.0
+    value = jnp.where(first == 1, jnp.nan, params["Dense_0"]["bias"].sum())
+    return value, ({"first": first}, record)
+
+  def init(key, batch, arch):
+    return plain.init(key, batch, arch)[0], {"first": jnp.zeros(())}
+
+  task = plain._replace(init=init, loss=loss)
+  strategy = STRATEGIES["fixed"](None, arch=None)._replace(
+      ask=lambda state, key: jax.random.uniform(key, (1,))
+  )
+  known = {"task": task, "strategy": strategy, "tx": optax.sgd(0.1)}
+  step = functools.partial(
+      search.child_step, **known, train=split, progress=lambda n: 0.0
+  )
+  mesh = parallel.mesh(jax.devices()[:2])
+  state = search.init(jax.random.key(0), **known, train=split)
+  state = parallel.place(mesh, split, state)
+  # Labels count 0, 1, 2, 0, so that the second device's first one is 1.
+  row = jax.tree.map(lambda leaf: leaf[0], split.rows(None))
+  after = jax.jit(parallel.child_step(step, mesh, split))(
+      state, split.arrays, row
+  )
+  asked, square = (after.child[k].value() for k in ("asked", "square"))
+  assert after.child["asked"].count == 2
+  assert square - asked**2 > 1e-4
+  assert after.model_state["first"] == 0.5
+  assert after.failed == 0 and after.step == 1
 
 
 def test_a_search_on_two_devices_resumes_to_the_same_bits(

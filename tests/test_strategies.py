@@ -322,7 +322,7 @@ def evolved(*rewards, **arguments):
 
 def test_a_mutant_differs_in_one_choice_or_one_bit():
   _, _, metrics, drawn = evolved(0.1, 0.6, 0.2, population=3, tournament=3)
-  np.testing.assert_allclose(metrics["population"], 0.3, rtol=1e-6)
+  np.testing.assert_allclose(metrics["reward_population"], 0.3, rtol=1e-6)
   parent = GIVEN[1]  # operation 0, the first skip, anchor 1
   differs = (drawn != parent).any(2)
   assert not np.any(drawn & ~Choices.schedule.mask)
@@ -362,7 +362,7 @@ def test_the_oldest_makes_place():
   more = jnp.asarray(GIVEN[:, :, ::-1])
   state, metrics = strategy.tell(state, more, jnp.array([0.7, 0.8, 0.9]))
   np.testing.assert_allclose(state.rewards, [0.8, 0.9, 0.1, 0.7])
-  np.testing.assert_allclose(metrics["population"], 0.625)
+  np.testing.assert_allclose(metrics["reward_population"], 0.625)
   assert state.born == 6
   for place, choices in enumerate((more[1], more[2], GIVEN[2], more[0])):
     np.testing.assert_array_equal(state.choices[place], choices)

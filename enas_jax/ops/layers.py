@@ -77,7 +77,7 @@ class BatchNorm(nn.Module):
 
 
 class Conv(nn.Module):
-  """BN(conv k x k (x)), SAME; 1 x 1, of stride 1, as a matrix product."""
+  """BN(conv k x k (x)), SAME; 1 x 1 as a matrix product."""
 
   channels: int
   size: int
@@ -89,7 +89,7 @@ class Conv(nn.Module):
     fan_in = self.size**2 * x.shape[-1]
     shape = (self.size, self.size, x.shape[-1], self.channels)
     kernel = self.param("kernel", he_normal(fan_in), shape)
-    if self.size == 1:
+    if self.size == self.stride == 1:
       x = conv.pointwise(x, kernel[0, 0])
     else:
       x = conv.dense(x, kernel, self.stride)

@@ -1,8 +1,9 @@
 """Regularised evolution (Real, Aggarwal, Huang, Le 2019, arXiv 1802.01548).
 
-The best of a random part of the population has one child, which differs in
+The best of a random part of the population has one mutant, which differs in
 one decision and takes the place of the oldest. Nothing is learned beside the
-population, so it is a baseline for a policy that learns.
+population, so it is a baseline for a policy that learns. What it proposes once
+the search is done, and so what is derived, are mutants of the fittest.
 """
 
 from typing import NamedTuple
@@ -12,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from enas_jax.strategies.random import random
-from enas_jax.types import Head, SearchSpace, Strategy
+from enas_jax.types import ConfigError, Head, SearchSpace, Strategy
 
 
 class EvolutionState(NamedTuple):
@@ -33,9 +34,17 @@ def evolution(
 
   Args:
     space: its schedule says what can be decided.
-    population: P, how many of the last architectures may have children.
+    population: P, how many of the last architectures may have mutants.
     tournament: how many of these, drawn anew each time, compete to have one.
+
+  Raises:
+    ConfigError: a tournament larger than the population.
   """
+  if tournament > population:
+    raise ConfigError(
+        "config.evolution.tournament",
+        f"{tournament} is more than the population of {population}.",
+    )
   schedule = space.schedule
   uniform = random(space)
   # A step with a single choice, not a bit, has no other to mutate to.
@@ -56,9 +65,9 @@ def evolution(
     random_key, key = jax.random.split(key)
     drawn = space.encode(uniform.ask((), random_key))
     full = state.born >= population
-    return space.decode(jnp.where(full, child(state, key), drawn))
+    return space.decode(jnp.where(full, mutant(state, key), drawn))
 
-  def child(state, key):
+  def mutant(state, key):
     part_key, step_key, choice_key = jax.random.split(key, 3)
     part = jax.random.permutation(part_key, population)[:tournament]
     parent = state.choices[part[jnp.argmax(state.rewards[part])]]
@@ -89,7 +98,7 @@ def evolution(
     return state, {
         "reward": rewards.mean(),
         "reward_best": rewards.max(),
-        "population": mean,
+        "reward_population": mean,
     }
 
   return Strategy(init, ask, tell)

@@ -186,6 +186,8 @@ def _others() -> dict:
     return {}
   from experiments.speed import eager
 
+  if _SPACE.value not in eager.SPACES:
+    return {}
   rows, arguments, sizes = children.SIZES[_SPACE.value][_SIZE.value]
   return eager.programs(
       _SPACE.value,
@@ -275,6 +277,8 @@ def _table(results) -> str:
 
 
 def _short(value) -> str:
+  if value is None:
+    return ""
   if not isinstance(value, float):
     return f"{value:,}"
   return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"

@@ -1,17 +1,18 @@
-"""What the TPU compiler makes of the three programs of a search.
+"""What the TPU compiler makes of the programs of a search.
 
 No TPU is needed: libtpu compiles for one that is only described. Install it as
 `pip install 'jax[tpu]'` does; this says that a program compiles, fits and is
 divided as meant, and what the compiler counts. It is no timing.
 """
 
+import functools
 import os
 import time
 
 import jax
 from jax.experimental import topologies
 
-from enas_jax import search
+from enas_jax import parallel, search
 from enas_jax.strategies import STRATEGIES
 from experiments.speed import children
 
@@ -26,61 +27,72 @@ _ARCHS = 10  # M of a controller step, as the micro config's
 
 
 def compiled(topology: str, space: str, size: str, dtype: str) -> dict:
-  """FLOPs, bytes and memory of each program on one chip of `topology`."""
+  """FLOPs, bytes and memory a chip: on one of `topology`, and on all of it."""
   os.environ.update(_ALONE)
   jax.config.update("jax_platforms", "cpu")
   described = topologies.get_topology_desc(
       platform="tpu", topology_name=topology
   )
   chip = jax.sharding.SingleDeviceSharding(described.devices[0])
+  mesh = parallel.mesh(described.devices)
   parts = children.build(space, size, dtype, 1)
-  row = jax.tree.map(lambda leaf: leaf[0], parts.train.rows(None))
+  split, held = parts.train, parts.held.arrays
+  row = jax.tree.map(lambda leaf: leaf[0], split.rows(None))
   state = children.start(parts)
   fixed = STRATEGIES["fixed"](parts.space, arch=parts.archs[0])
-  score = (state, parts.held.arrays, row)
-  step = (state, parts.train.arrays, row)
+  child = children.child_step(parts, parts.given)
+  strategy = STRATEGIES["reinforce"](parts.space)
+  controller = functools.partial(
+      search.strategy_step,
+      task=parts.task,
+      strategy=strategy,
+      valid=parts.held,
+      archs=_ARCHS,
+  )
+  told = children.start(parts._replace(given=strategy))
+  step = (state, split.arrays, row)
+  divided = parallel.shardings(mesh, split)
+  everywhere = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
   programs = {
-      "child": (children.child_step(parts, parts.given), step),
-      "child_alone": (children.child_step(parts, fixed), step),
-      "reward": (children.reward(parts), score),
-      "controller": _controller(parts, state),
+      "child": (child, step, chip),
+      "child_alone": (children.child_step(parts, fixed), step, chip),
+      "reward": (children.reward(parts), (state, held, row), chip),
+      "controller": (controller, (told, held), chip),
+      "child_all": (parallel.child_step(child, mesh, split), step, divided),
+      "controller_all": (
+          parallel.strategy_step(controller, mesh, split),
+          (told, held),
+          (divided[0], everywhere),
+      ),
   }
-  result = {"topology": topology, "space": space, "size": size, "dtype": dtype}
-  for name, (function, args) in programs.items():
-    shapes = jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct(
-            leaf.shape, leaf.dtype, sharding=chip
-        ),
-        args,
-    )
+  chips = len(described.devices)
+  result = {
+      "topology": topology,
+      "chips": chips,
+      "space": space,
+      "size": size,
+      "dtype": dtype,
+  }
+  for name, (function, args, sharding) in programs.items():
     start = time.perf_counter()
+    shapes = _shapes(args, sharding)
     program = jax.jit(function, donate_argnums=0).lower(*shapes).compile()
     result.update(_facts(name, program, time.perf_counter() - start))
   return result
 
 
-def _controller(parts, state):
-  """A strategy step of REINFORCE: M rewards in one call, and the update."""
-  strategy = STRATEGIES["reinforce"](parts.space)
+def _shapes(args, sharding):
+  """The arguments without their values, where `sharding`, a prefix, says."""
 
-  def run(state, arrays):
-    return search.strategy_step(
-        state,
-        arrays,
-        task=parts.task,
-        strategy=strategy,
-        valid=parts.held,
-        archs=_ARCHS,
+  def of(sharding, tree):
+    return jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(
+            leaf.shape, leaf.dtype, sharding=sharding
+        ),
+        tree,
     )
 
-  state = search.init(
-      jax.random.key(0),
-      task=parts.task,
-      strategy=strategy,
-      tx=parts.tx,
-      train=parts.train,
-  )
-  return run, (state, parts.held.arrays)
+  return jax.tree.map(of, sharding, args)
 
 
 def _facts(name: str, program, seconds: float) -> dict:

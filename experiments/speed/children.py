@@ -1,5 +1,6 @@
 """The steps of a search on noise, of any space and of two sizes."""
 
+import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -80,20 +81,14 @@ def start(parts: Parts) -> SearchState:
 
 def child_step(parts: Parts, strategy: Strategy):
   """(state, arrays, row) -> state."""
-
-  def run(state, arrays, row):
-    return search.child_step(
-        state,
-        arrays,
-        row,
-        task=parts.task,
-        strategy=strategy,
-        tx=parts.tx,
-        train=parts.train,
-        progress=lambda step: 0.0,
-    )
-
-  return run
+  return functools.partial(
+      search.child_step,
+      task=parts.task,
+      strategy=strategy,
+      tx=parts.tx,
+      train=parts.train,
+      progress=lambda step: 0.0,
+  )
 
 
 def reward(parts: Parts):

@@ -246,6 +246,9 @@ def _unit(product, op: int, before):
   return before + torch.sigmoid(t) * (ACTIVATIONS[op](h) - before)
 
 
+SPACES = {"micro": Micro, "macro": Macro, "recurrent": Recurrent}
+
+
 def programs(
     space: str, arguments: dict, sizes: dict, rows: int, length: int, words: int
 ):
@@ -266,7 +269,7 @@ def programs(
       model = Recurrent(arguments["nodes"], vocabulary=words, **sizes)
       run = _text(model, rows, length, words, tuned)
     else:
-      model = {"micro": Micro, "macro": Macro}[space](**arguments, **sizes)
+      model = SPACES[space](**arguments, **sizes)
       run = _images(model, rows, tuned)
     made["torch_tuned" if tuned else "torch"] = run
   return made
