@@ -141,7 +141,7 @@ CASES = [
     (
         [SEARCH, W, "--config.space.name=mcro"],
         "config.space.name: unknown search space 'mcro'. Did you mean 'micro'?"
-        " Choices: lstm, macro, micro, recurrent.",
+        " Choices: lstm, macro, micro, nasbench201, recurrent.",
     ),
     (
         [SEARCH, W, "--config.dtype=float16"],
@@ -151,7 +151,7 @@ CASES = [
     (
         [SEARCH, W, "--config.strategy.name=reinforced"],
         "config.strategy.name: unknown strategy 'reinforced'. Did you mean"
-        " 'reinforce'? Choices: fixed, random, reinforce.",
+        " 'reinforce'? Choices: evolution, fixed, random, reinforce.",
     ),
     (
         [SEARCH, W, "--config.child.optimiser=nestrov"],

@@ -14,7 +14,7 @@ from enas_jax import controller
 from enas_jax.spaces import schedule as rows
 from enas_jax.spaces.micro import Micro
 from enas_jax.strategies import STRATEGIES
-from enas_jax.types import Feed, Head
+from enas_jax.types import ConfigError, Feed, Head
 
 SPACE = Micro(nodes=2)
 # Not what the prior of the space prefers.
@@ -353,12 +353,17 @@ def test_a_tournament_is_of_a_part_of_the_population():
 
 
 def test_evolution_is_random_until_there_is_a_population():
-  _, _, _, drawn = evolved(0.1, 0.2, 0.6, population=4)
+  _, _, _, drawn = evolved(0.1, 0.2, 0.6, population=4, tournament=1)
   assert len(np.unique(drawn, axis=0)) == 3 * 2 * 2 * 2
 
 
+def test_a_tournament_larger_than_the_population_is_refused():
+  with pytest.raises(ConfigError, match=r"config\.evolution\.tournament: 5 is"):
+    STRATEGIES["evolution"](Choices(), population=4)
+
+
 def test_the_oldest_makes_place():
-  strategy, state, _, _ = evolved(0.6, 0.2, 0.1, population=4)
+  strategy, state, _, _ = evolved(0.6, 0.2, 0.1, population=4, tournament=1)
   more = jnp.asarray(GIVEN[:, :, ::-1])
   state, metrics = strategy.tell(state, more, jnp.array([0.7, 0.8, 0.9]))
   np.testing.assert_allclose(state.rewards, [0.8, 0.9, 0.1, 0.7])
