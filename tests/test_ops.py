@@ -69,19 +69,25 @@ def test_depthwise(k, stride, size):
   )
 
 
-@pytest.mark.parametrize("size", _SIZES)
+@pytest.mark.parametrize("size", [*_SIZES, (2, 3)])  # below the window
 @pytest.mark.parametrize("stride", [1, 2])
-@pytest.mark.parametrize("k", [2, 3])
+@pytest.mark.parametrize("k", [2, 3, 5])
 def test_dense(k, stride, size, monkeypatch):
-  if size == _SIZES[0]:  # two images a chunk instead of all
-    out = size[0] // stride * size[1] // stride
-    monkeypatch.setattr(conv, "_PATCH_ENTRIES", 2 * out * k * k * 4)
+  if size == _SIZES[0]:  # an image a chunk instead of all
+    monkeypatch.setattr(conv, "_ENTRIES_AT_ONCE", 0)
+    monkeypatch.setattr(conv, "_ENTRIES_A_CHUNK", 0)
   assert_same(
       functools.partial(conv.dense, stride=stride),
       functools.partial(_conv, stride=stride),
       _normal(0, 4, *size, 4),
       _normal(1, k, k, 4, 5),
   )
+
+
+def test_dense_takes_as_many_images_at_a_time_as_fit():
+  x, w = jnp.ones((12, 64, 64, 16)), jnp.ones((3, 3, 16, 16))
+  assert conv._chunks(x, x, w).shape == (3, 4, 64, 64, 16)
+  assert conv._chunks(x[:7], x[:7], w).shape[:2] == (1, 7)
 
 
 @pytest.mark.parametrize("size", _SIZES)

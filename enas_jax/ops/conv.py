@@ -7,6 +7,7 @@ products. One gradient rule holds both (`lax.platform_dependent`).
 """
 
 import functools
+import math
 
 import jax
 from jax import lax
@@ -15,7 +16,9 @@ import jax.numpy as jnp
 from enas_jax.ops import windows
 
 _NHWC = ("NHWC", "HWIO", "NHWC")
-_PATCH_ENTRIES = 1 << 19  # 2 MiB of patches at a time, on the CPU
+# Of `_columns`, on the CPU: all images at once where that many fit, in what the
+# cores share, or else as many at a time as fit near a core.
+_ENTRIES_AT_ONCE, _ENTRIES_A_CHUNK = 3 << 19, 3 << 18
 
 
 def pointwise(x, w):
@@ -140,7 +143,7 @@ def dense(x, w, stride: int = 1):
   return lax.platform_dependent(
       x,
       w,
-      cpu=functools.partial(_dense_patches, stride=stride),
+      cpu=functools.partial(_dense_products, stride=stride),
       default=functools.partial(_dense_conv, stride=stride),
   )
 
@@ -154,8 +157,8 @@ def _dense_bwd(stride, residuals, g):
     conv = functools.partial(_dense_conv, stride=stride)
     return jax.vjp(conv, x, w)[1](g)
 
-  patches = functools.partial(_dense_gradients, stride=stride)
-  return lax.platform_dependent(*residuals, g, cpu=patches, default=plain)
+  products = functools.partial(_dense_gradients, stride=stride)
+  return lax.platform_dependent(*residuals, g, cpu=products, default=plain)
 
 
 dense.defvjp(_dense_fwd, _dense_bwd)
@@ -169,49 +172,100 @@ def _dense_conv(x, w, stride):
   )
 
 
-def _dense_patches(x, w, stride):
-  k, features = len(w), w.shape[-1]
-  out = [windows.same(size, k, stride)[0] for size in x.shape[1:3]]
-  w = w.reshape(-1, features)
+def _dense_products(x, w, stride):
+  (x, w), edges = _unstrided(x, w, stride), _edges(len(w), stride)
 
   def chunk(x):
-    return pointwise(_patches(x, k, stride), w)
+    return _correlate(x, w, edges)
 
-  return lax.map(chunk, _chunks(x, w, out)).reshape(-1, *out, features)
+  y = lax.map(chunk, _chunks(x, x, w))
+  return y.reshape(-1, *y.shape[2:])
 
 
 def _dense_gradients(x, w, g, stride):
-  k, (height, width, c) = len(w), x.shape[1:]
-  flat = w.reshape(-1, w.shape[-1]).astype(g.dtype)
+  edges = _edges(len(w), stride)
+  unstrided = functools.partial(_unstrided, stride=stride)
+  (x, w), pull = jax.vjp(unstrided, x, w)
+  k, _, c, features = w.shape
+  flipped = w[::-1, ::-1].swapaxes(2, 3)
+  _, high = across = [k - 1 - edge for edge in edges]
 
   def step(dw, chunk):
     x, g = chunk
-    patches = _patches(x, k, stride)
+    rows = [windows.pad(g, (i - edges[0], high - i)) for i in range(k)]
     dw += jnp.einsum(
-        "bhwp,bhwf->pf", patches, g, preferred_element_type=jnp.float32
+        "bhwp,bhwq->pq",
+        _columns(x, k, edges),
+        jnp.concatenate(rows, -1),
+        preferred_element_type=jnp.float32,
     )
-    dpatches = windows.spread(pointwise(g, flat.T), k, stride)
+    return dw, _correlate(g, flipped, across)
 
-    def term(i, j):
-      n = (i * k + j) * c
-      return windows.back(dpatches[..., n : n + c], i, j, k, stride)
-
-    return dw, windows.collect(term, k, stride, height, width)
-
-  chunks = tuple(_chunks(a, flat, g.shape[1:3]) for a in (x, g))
-  dw, dx = lax.scan(step, jnp.zeros(flat.shape, jnp.float32), chunks)
-  return dx.reshape(x.shape), dw.reshape(w.shape).astype(w.dtype)
+  zeros = jnp.zeros((k * c, k * features), jnp.float32)
+  chunks = _chunks(x, x, w), _chunks(g, x, w)
+  dw, dx = lax.scan(step, zeros, chunks)
+  dw = dw.reshape(k, c, k, features).transpose(2, 0, 1, 3)
+  return pull((dx.reshape(x.shape), dw.astype(w.dtype)))
 
 
-def _patches(x, k, stride):
-  """[B, H, W, C] -> [B, Ho, Wo, k * k * C]: what each output pixel reads."""
-  return jnp.concatenate(windows.taps(x, k, stride), axis=-1)
+def _unstrided(x, w, stride):
+  """The input and the kernel of the same convolution without its stride.
+
+  The channels of the new input are those of the phases of the padded old one
+  (`windows.split`), and the new kernel reads each with the taps it has there.
+  """
+  if stride == 1:
+    return x, w
+  k, _, c, features = w.shape
+  size = -(-k // stride)
+  w = jnp.pad(w, ((0, size * stride - k),) * 2 + ((0, 0),) * 2)
+  w = w.reshape(size, stride, size, stride, c, features)
+  w = w.transpose(0, 2, 1, 3, 4, 5).reshape(size, size, -1, features)
+  phases = windows.split(x, k, stride)
+  return jnp.concatenate([b for a in phases for b in a], -1), w
 
 
-def _chunks(a, w, out):
-  """[B, ...] -> [B / n, n, ...]: as many images as patches fit in the cache."""
-  fit = _PATCH_ENTRIES // (out[0] * out[1] * len(w))
-  n = max(n for n in range(1, max(fit, 1) + 1) if len(a) % n == 0)
+def _edges(k, stride):
+  """The zeros before and after what `_unstrided` returns."""
+  low = (k - 1) // 2
+  return (low, k - 1 - low) if stride == 1 else (0, 0)
+
+
+def _correlate(x, w, edges):
+  """The convolution of x[B, H, W, C] between `edges` of zeros.
+
+  One product of what a pixel reads along its row with the kernel's rows side by
+  side, and a sum over these. So k columns stand in memory and k results, where
+  patches would be k * k columns, and the product is k times as wide.
+  """
+  k, _, _, features = w.shape
+  w = w.astype(x.dtype).transpose(1, 2, 0, 3).reshape(-1, k * features)
+  products = jnp.matmul(
+      _columns(x, k, edges), w, preferred_element_type=jnp.float32
+  )
+  low, high = edges
+  rows = jnp.split(products, k, -1)
+  y = sum(
+      windows.pad(row, (low - i, high - (k - 1 - i)))
+      for i, row in enumerate(rows)
+  )
+  return y.astype(x.dtype)
+
+
+def _columns(x, k, edges):
+  """[B, H, W, C] -> [B, H, W', k * C]: what a pixel reads along its row."""
+  x = windows.pad(x, columns=edges)
+  width = x.shape[2] - k + 1
+  return jnp.concatenate([x[:, :, j : j + width] for j in range(k)], -1)
+
+
+def _chunks(a, x, w):
+  """[B, ...] -> [B / n, n, ...] for an input x of kernel w."""
+  entries = math.prod(x.shape[1:]) * len(w)
+  n = len(x)
+  if n * entries > _ENTRIES_AT_ONCE:
+    fit = max(1, _ENTRIES_A_CHUNK // entries)
+    n = max(m for m in range(1, fit + 1) if n % m == 0)
   return a.reshape(-1, n, *a.shape[1:])
 
 

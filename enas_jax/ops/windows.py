@@ -21,14 +21,20 @@ def same(size: int, k: int, stride: int) -> tuple[int, int]:
   return out, max((out - 1) * stride + k - size, 0) // 2
 
 
+def pad(x, rows=(0, 0), columns=(0, 0), value=0.0) -> jax.Array:
+  """[B, H, W, C] with so many of `value` before and after; cut where < 0."""
+  edges = [(0, 0, 0), (*rows, 0), (*columns, 0), (0, 0, 0)]
+  return lax.pad(x, jnp.asarray(value, x.dtype), edges)
+
+
 def split(x, k: int, stride: int, value=0.0) -> list[list[jax.Array]]:
   """[B, H, W, C] padded with `value`, as stride x stride phases."""
   pads = []
   for size in x.shape[1:3]:
     out, low = same(size, k, stride)
     reach = stride * (out + (k - 1) // stride)
-    pads.append((low, reach - size - low, 0))
-  x = lax.pad(x, jnp.asarray(value, x.dtype), [(0, 0, 0), *pads, (0, 0, 0)])
+    pads.append((low, reach - size - low))
+  x = pad(x, *pads, value)
   if stride == 1:
     return [[x]]
   steps = range(stride)
@@ -50,9 +56,8 @@ def taps(x, k: int, stride: int, value=0.0) -> list[jax.Array]:
 
 def spread(g, k: int, stride: int) -> jax.Array:
   """Pads an output cotangent [B, Ho, Wo, C] so that `back` can slice it."""
-  reach = (k - 1) // stride
-  edge = (reach, reach, 0)
-  return lax.pad(g, jnp.zeros((), g.dtype), [(0, 0, 0), edge, edge, (0, 0, 0)])
+  edge = ((k - 1) // stride,) * 2
+  return pad(g, edge, edge)
 
 
 def back(spread_g, i: int, j: int, k: int, stride: int) -> jax.Array:
