@@ -31,7 +31,7 @@ def parse(key: str, text: str, space: SearchSpace) -> Arch:
     elif re.fullmatch(r"[\s\d,\[\]-]+", text):
       values = [int(v) for v in re.findall(r"-?\d+", text)]
     else:
-      values = getattr(space, "parse", lambda text: None)(text)
+      values = words(text, space)
     if values is None:
       raise ConfigError(
           key,
@@ -41,6 +41,18 @@ def parse(key: str, text: str, space: SearchSpace) -> Arch:
     return space.unflatten(values)
   except ValueError as error:
     raise ConfigError(key, f"{error}.") from None
+
+
+def words(text: str, space: SearchSpace) -> list[int] | None:
+  """The integers of `text` in the space's own notation.
+
+  Returns:
+    None where the text is no such thing, or the space has no notation.
+
+  Raises:
+    ValueError: it is one, but of no architecture of this space.
+  """
+  return space.parse(text) if hasattr(space, "parse") else None
 
 
 def read(key: str, text: str) -> dict[str, Any] | None:

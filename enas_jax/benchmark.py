@@ -20,6 +20,8 @@ import zlib
 
 import numpy as np
 
+from enas_jax import arch as archs
+from enas_jax import ranking
 from enas_jax.types import ConfigError, SearchSpace
 
 # What numpy raises at a file that is no table.
@@ -28,8 +30,6 @@ _BROKEN = (
     *(zipfile.BadZipFile, zlib.error),
 )
 _KEYS = ("ops", "arch", "cifar10_test", "cifar10_valid")
-_BOOTSTRAP = 1000  # resamples of the candidates
-_TOPS = (1, 5, 10, 20)
 
 
 class Benchmark(NamedTuple):
@@ -84,7 +84,7 @@ def read(key: str, path: str, space: SearchSpace) -> Benchmark:
   if len(rows) != len(ops):
     raise refuse("an architecture is in it twice")
   for values, name in zip(encodings, names.tolist(), strict=True):
-    if _parsed(space, name) != values:
+    if _words(name, space) != values:
       raise ConfigError(
           key,
           f"{path} is of another space than config.space.name: there"
@@ -96,9 +96,9 @@ def read(key: str, path: str, space: SearchSpace) -> Benchmark:
   return Benchmark(ops.astype(np.int32), test, valid, rows)
 
 
-def _parsed(space: SearchSpace, text: str) -> list[int] | None:
+def _words(text: str, space: SearchSpace) -> list[int] | None:
   try:
-    return getattr(space, "parse", lambda text: None)(text)
+    return archs.words(text, space)
   except ValueError:
     return None
 
@@ -123,7 +123,6 @@ def report(
   encodings, scores = zip(*random, strict=True)
   true = accuracies(table, encodings)
   of_derived = float(accuracies(table, [derived])[0])
-  scores = np.asarray(scores)
   return {
       "test_accuracy": of_derived,
       "rank": int((table.test > of_derived).sum()) + 1,
@@ -132,15 +131,7 @@ def report(
       "regret": float(table.test.max() - of_derived),
       "mean_of_policy": float(accuracies(table, policy).mean()),
       "mean_of_random": float(true.mean()),
-      "ranking": {
-          "candidates": len(true),
-          **correlations(scores, true, seed),
-          "top": {
-              str(k): top_precision(scores, true, k)
-              for k in _TOPS
-              if k < len(true)
-          },
-      },
+      "ranking": ranking.report(scores, true, seed),
   }
 
 
@@ -151,74 +142,12 @@ def accuracies(table: Benchmark, encodings) -> np.ndarray:
 
 def lines(found: dict[str, Any]) -> list[str]:
   """A `report` in words."""
-  ranking = found["ranking"]
-
-  def with_interval(name):
-    value, interval = ranking[name], ranking[f"{name}_95"]
-    if value is None:
-      return f"{name} undefined"
-    return f"{name} {value:.3f} [{interval[0]:.3f}, {interval[1]:.3f}]"
-
-  top = ", ".join(f"{k}: {v:.0%}" for k, v in ranking["top"].items())
   return [
       f"CIFAR-10 test accuracy of the derived architecture in the benchmark"
       f" {found['test_accuracy']:.2f}%: rank {found['rank']:,} of"
       f" {found['architectures']:,}, regret {found['regret']:.2f}."
       f" Mean of the policy's candidates {found['mean_of_policy']:.2f}%, of"
       f" the random ones {found['mean_of_random']:.2f}%.",
-      f"Shared weights against the truth, {ranking['candidates']} random"
-      f" candidates: {with_interval('kendall')}, {with_interval('spearman')}"
-      f" (95 % by bootstrap); of the k best, truly among the k best: {top}.",
+      "Shared weights against the truth, of the random candidates:"
+      f" {ranking.line(found['ranking'])}",
   ]
-
-
-def correlations(scores, true, seed: int) -> dict[str, Any]:
-  """Kendall's tau-b and Spearman's rho with bootstrap 95 % intervals.
-
-  None stands for what is not defined: nothing correlates with a constant.
-
-  Args:
-    scores: f[n].
-    true: f[n].
-    seed: of the bootstrap, which draws n of the n pairs anew.
-  """
-  scores, true = np.asarray(scores), np.asarray(true)
-  draws = np.random.default_rng(seed).integers(
-      len(true), size=(_BOOTSTRAP, len(true))
-  )
-  out = {}
-  for name, of in (("kendall", kendall), ("spearman", spearman)):
-    value = of(scores, true)
-    again = np.array([of(scores[rows], true[rows]) for rows in draws])
-    # A resample may be of one pair alone, where n is tiny.
-    again = again[np.isfinite(again)]
-    out[name] = value if np.isfinite(value) else None
-    out[f"{name}_95"] = (
-        np.percentile(again, [2.5, 97.5]).tolist()
-        if np.isfinite(value)
-        else None
-    )
-  return out
-
-
-def kendall(x, y) -> float:
-  """Kendall's tau-b: of all pairs, as many agree more than disagree."""
-  x, y = (np.sign(np.subtract.outer(v, v)) for v in (x, y))
-  return _ratio((x * y).sum(), (x * x).sum() * (y * y).sum())
-
-
-def spearman(x, y) -> float:
-  """Spearman's rho: the correlation of the ranks, ties at their mean."""
-  x, y = (np.sign(np.subtract.outer(v, v)).sum(1) for v in (x, y))
-  return _ratio((x * y).sum(), (x * x).sum() * (y * y).sum())
-
-
-def _ratio(product: float, squares: float) -> float:
-  return float(product / np.sqrt(squares)) if squares else float("nan")
-
-
-def top_precision(scores, true, k: int) -> float:
-  """The part of the k best by score that are among the k best in truth."""
-  best = (set(np.argsort(-np.asarray(v), kind="stable")[:k].tolist())
-          for v in (scores, true))
-  return len(set.intersection(*best)) / k

@@ -5,11 +5,10 @@ import re
 
 import numpy as np
 import pytest
-import scipy.stats
 from test_nasbench201 import TABLE
 
 from configs import cifar_micro, nasbench201
-from enas_jax import benchmark, build, train
+from enas_jax import benchmark, build, ranking, train
 from enas_jax.spaces.nasbench201 import NasBench201
 from enas_jax.types import ConfigError
 
@@ -42,43 +41,6 @@ def path(tmp_path_factory):
 @pytest.fixture(scope="module")
 def table(path):
   return benchmark.read("key", path, SPACE)
-
-
-@pytest.mark.parametrize("ties", [False, True])
-def test_correlations_are_those_of_scipy(ties):
-  rng = np.random.default_rng(1)
-  true = rng.normal(size=40)
-  scores = true + rng.normal(size=40)
-  if ties:
-    true, scores = np.round(true), np.round(scores)
-  found = benchmark.correlations(scores, true, seed=0)
-  kendall = scipy.stats.kendalltau(scores, true).statistic
-  spearman = scipy.stats.spearmanr(scores, true).statistic
-  np.testing.assert_allclose(found["kendall"], kendall, rtol=1e-6)
-  np.testing.assert_allclose(found["spearman"], spearman, rtol=1e-6)
-  bootstrap = scipy.stats.bootstrap(
-      (scores, true),
-      lambda x, y: scipy.stats.kendalltau(x, y).statistic,
-      paired=True,
-      vectorized=False,
-      method="percentile",
-      n_resamples=500,
-      rng=np.random.default_rng(2),
-  ).confidence_interval
-  np.testing.assert_allclose(found["kendall_95"], bootstrap, atol=0.05)
-  low, high = found["spearman_95"]
-  assert low < spearman < high
-
-
-def test_what_is_not_defined_is_none():
-  found = benchmark.correlations(np.ones(5), np.arange(5), seed=0)
-  assert set(found.values()) == {None}
-
-
-def test_top_precision_counts_what_both_call_best():
-  scores, true = [5, 4, 3, 2, 1], [5, 1, 4, 3, 2]
-  found = [benchmark.top_precision(scores, true, k) for k in range(1, 6)]
-  np.testing.assert_allclose(found, [1, 1 / 2, 2 / 3, 3 / 4, 1])
 
 
 def test_a_report_ranks_among_all(table):
@@ -172,7 +134,7 @@ def test_a_search_ends_with_the_truth(tmp_path, path, table):
   random = [line for line in lines if line["source"] == "random"]
   scores = [line["accuracy"] for line in random]
   true = [table.test[table.rows[tuple(line["encoding"])]] for line in random]
-  tau = benchmark.kendall(scores, true)
+  tau = ranking.kendall(scores, true)
   assert found["ranking"]["kendall"] == pytest.approx(tau)
   assert found["ranking"]["candidates"] == 8
   log = (tmp_path / "run" / "log.txt").read_text()
