@@ -9,6 +9,7 @@ beside the scores.
 import functools
 import json
 import pathlib
+import time
 from typing import Any
 
 import jax
@@ -20,6 +21,7 @@ from enas_jax import arch as archs
 from enas_jax import (
   benchmark,
   build,
+  cost,
   evaluate,
   folder,
   metrics,
@@ -71,6 +73,18 @@ def derive(
       for source, found in ranked.items()
   }
   arch = parts.space.unflatten(best["encoding"])
+  timed = [*_known(path / "metrics.jsonl"), *lines]
+  spent = cost.report(
+      config,
+      parts,
+      [
+          parts.space.unflatten(line["encoding"])
+          for found in ranked.values()
+          for line in sorted(found, key=lines.index)[: cost.SAMPLES]
+      ],
+      len(lines),
+      sum(line["seconds"] for line in timed),
+  )
   truth = {}
   if parts.benchmark:
     truth["benchmark"] = benchmark.report(
@@ -91,6 +105,7 @@ def derive(
           "metric": metric,  # of the validation split, by shared weights
           "scores": scores,
           **truth,
+          "cost": spent,
           "seed": config.seed,
           "config_hash": build.config_hash(config),
           "version": enas_jax.__version__,
@@ -103,6 +118,7 @@ def derive(
   )
   if truth:
     display.say("\n".join(benchmark.lines(truth["benchmark"])))
+  display.say("\n".join(cost.lines(spent)))
   drawn = [line["encoding"] for line in lines if line["source"] == RANDOM]
   return content, drawn
 
@@ -130,11 +146,13 @@ def _score(config, parts, state, path, display, signals) -> list[dict]:
   with display.bar(len(candidates), len(lines)) as bar, file.open("a") as out:
     for n in range(len(lines), len(candidates)):
       source, arch = candidates[n]
+      begun = time.monotonic()
       record = score(state, jax.tree.map(jax.numpy.asarray, arch))
       line = {
           "source": source,
           **metrics.summarize(record),
           "encoding": parts.space.flatten(arch),
+          "seconds": time.monotonic() - begun,
       }
       print(json.dumps(line), file=out, flush=True)
       lines.append(line)

@@ -248,7 +248,7 @@ class _Loop:
     parts = self.parts
     epoch, at = divmod(step, parts.period)
     rows = self.order(self.state.step)
-    begun, before = time.monotonic(), None
+    before = None
     while at < parts.period:
       count = 1
       # What a step reads is on the device already.
@@ -269,7 +269,7 @@ class _Loop:
       before = info
       if at == parts.period:
         self.check(info)
-        self.report(epoch, time.monotonic() - begun)
+        self.report(epoch)
       # Only now: a checkpoint at an epoch's end holds what follows its line.
       due = time.monotonic() - self.saved > self.config.checkpoint_seconds
       if due or self.signals.caught or step == self.total:
@@ -308,7 +308,7 @@ class _Loop:
     children = parts.epochs * parts.child_steps - children
     return {"child": children, "strategy": self.total - step - children}
 
-  def report(self, epoch: int, seconds: float) -> None:
+  def report(self, epoch: int) -> None:
     """Writes the epoch's line; empties the records."""
     parts, state = self.parts, self.state
     values = {
@@ -329,7 +329,8 @@ class _Loop:
     if each:
       speed = parts.train.items / each
       values[f"{parts.train.unit}_per_second"] = speed
-    values["seconds"] = seconds
+    now = time.monotonic()
+    values["seconds"], self.begun = now - self.begun, now
     self.writer.write(epoch + 1, values)
     self.state = self.next_epoch(state)
     left = self.pace.left(self.steps_left((epoch + 1) * parts.period))
@@ -339,8 +340,12 @@ class _Loop:
     self.pace.skip()
 
   def save(self) -> None:
-    self.checkpoints.save(self.state, {"metrics_size": self.writer.flush()})
     self.saved = time.monotonic()
+    facts = {
+        "metrics_size": self.writer.flush(),
+        "seconds": self.saved - self.begun,
+    }
+    self.checkpoints.save(self.state, facts)
     self.pace.skip()
 
   def load(self, first: SearchState) -> int:
@@ -350,9 +355,11 @@ class _Loop:
     found = self.checkpoints.restore(first, self.display.say)
     # The steps give their state up: `first` has to outlive them.
     self.state = found[0] if found else jax.tree.map(lambda x: x.copy(), first)
-    facts = found[1] if found else {"metrics_size": 0}
+    facts = found[1] if found else {"metrics_size": 0, "seconds": 0.0}
     step = int(self.state.step)
     self.saved = time.monotonic()
+    # Of the epoch, in whichever process its time was spent.
+    self.begun = self.saved - facts["seconds"]
     self.writer = metrics.Writer(
         self.path, facts["metrics_size"], step // self.parts.period + 1
     )

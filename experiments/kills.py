@@ -27,7 +27,7 @@ _KILLS = flags.DEFINE_integer("kills", 20, "How many in all.")
 _SEED = flags.DEFINE_integer("seed", 0, "Of the random moments.")
 
 _MOMENTS = (2.0, 30.0)  # seconds before a kill, from and to
-_CLOCKS = ("seconds", "images_per_second")
+_CLOCKS = ("seconds", "images_per_second", "cost")
 _COMMAND = (
     sys.executable,
     *("-m", "enas_jax.main", "--config=configs/digits_micro.py:smoke"),

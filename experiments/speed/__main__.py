@@ -96,7 +96,7 @@ def _measured() -> dict:
     traces += 1
     return step(*args)
 
-  operations = children.operations(parts, state, row)
+  operations = children.operations(parts)
   traced, compile_seconds = _compile(counted, *args, donate_argnums=0)
   score = (parts.held.arrays, row)
   rewarded, reward_seconds = _compile(children.reward(parts), state, *score)

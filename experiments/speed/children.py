@@ -7,12 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from enas_jax import data, optim, search
+from enas_jax import cost, data, optim, search
 from enas_jax.spaces import SPACES
 from enas_jax.strategies import STRATEGIES
 from enas_jax.tasks import TASKS
 from enas_jax.types import SearchState, Split, Strategy, Task
-from experiments.speed import flops
 
 # (rows of a batch, arguments of the space, of its network). "paper" of
 # recurrent is wider than any of the paper's, 1,000 units in place of 720.
@@ -103,20 +102,10 @@ def reward(parts: Parts):
   return run
 
 
-def operations(parts: Parts, state: SearchState, row) -> list[float]:
-  """Of a child step of each architecture: thrice those of its loss."""
-
-  def of(arch):
-    def loss(params):
-      batch = parts.train.batch(parts.train.arrays, row, None)
-      used = parts.task.pick(params, arch)
-      return parts.task.loss(
-          used, state.model_state, arch, batch, state.key, 0.0
-      )[0]
-
-    return 3 * flops.count(loss, state.params)
-
-  return [of(arch) for arch in parts.archs]
+def operations(parts: Parts) -> list[float]:
+  """FLOPs of a child step of each architecture."""
+  given = cost.shapes(parts.task, parts.train, parts.given.init(None))
+  return [cost.child_step(parts.task, arch, *given) for arch in parts.archs]
 
 
 def _images(rows: int):

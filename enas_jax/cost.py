@@ -1,0 +1,133 @@
+"""What a search cost, and what it would have cost without sharing weights.
+
+Counted are the operations of products and convolutions (`flops.py`), of the
+mean of a few architectures: three passes a child step, one a reward, one a
+validation batch when a candidate is scored. The controller's are left out.
+
+ENAS (§1) puts the saving against standard NAS, which trains every candidate
+from scratch, at a factor of about 1000. Here that side is an estimate: its
+operations are counted but not run, and its seconds are taken in proportion.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+import numpy as np
+
+from enas_jax import build, flops, progress
+from enas_jax.build import Experiment
+from enas_jax.types import Arch, Split, Task
+
+SAMPLES = 4  # architectures of a kind that are counted
+
+
+def report(
+    config: ConfigDict,
+    parts: Experiment,
+    archs: Sequence[Arch],
+    scored: int,
+    seconds: float,
+) -> dict[str, Any]:
+  """The cost of a search, beside that of training all of its candidates.
+
+  Args:
+    config: of the search.
+    parts: what `build` made of it.
+    archs: numpy, typical ones.
+    scored: candidates that were scored at the end.
+    seconds: of wall time that all of it took.
+  """
+  # A jax architecture gives the shared weights, whatever they are used for.
+  first = jax.tree.map(jax.numpy.asarray, archs[0])
+  given = shapes(parts.task, parts.train, first)
+  child = np.mean([child_step(parts.task, arch, *given) for arch in archs])
+  batch = _batch(parts.held)
+  reward = np.mean([
+      _reward(parts.task, arch, *given[:2], batch) for arch in archs
+  ])
+  scoring = reward * parts.held.steps
+  children = parts.epochs * parts.child_steps
+  rewards = parts.epochs * parts.strategy_steps * parts.archs
+  total = children * child + rewards * reward + scored * scoring
+  each = {"child_step": child, "reward": reward, "scoring": scoring}
+  alone = _alone(config, parts, archs, child)
+  count = rewards + scored
+  times = count * alone["flops"] / total
+  return {
+      "child_steps": children,
+      "rewards": rewards,
+      "scored": scored,
+      "seconds": seconds,
+      "flops": float(total),
+      "flops_each": {name: float(value) for name, value in each.items()},
+      "counted": len(archs),
+      "alone": {
+          **alone,
+          "candidates": count,
+          "times": float(times),
+          "seconds_estimated": float(times * seconds),
+      },
+  }
+
+
+def _alone(config, parts, archs, child: float) -> dict[str, Any]:
+  """Of training one candidate; `child` is a step of the search."""
+  recipe, steps = "the search's own", parts.epochs * parts.child_steps
+  if config.retrain.config:
+    recipe = "config.retrain.config"
+    encodings = map(parts.space.flatten, archs)
+    finals = [build.retraining(config, encoding) for encoding in encodings]
+    final = build.experiment(finals[0])
+    steps = final.epochs * final.child_steps
+    child = np.mean([
+        child_step(final.task, arch, *shapes(final.task, final.train, arch))
+        for arch in archs
+    ])
+  return {"recipe": recipe, "steps": steps, "flops": float(steps * child)}
+
+
+def lines(found: dict[str, Any]) -> list[str]:
+  """A `report` in words."""
+  alone = found["alone"]
+  return [
+      f"The search took {progress.clock(found['seconds'])} and"
+      f" {found['flops']:.2e} FLOPs: {found['child_steps']:,} child steps,"
+      f" {found['rewards']:,} rewards, {found['scored']:,} candidates scored.",
+      f"Training each of these {alone['candidates']:,} candidates on its own"
+      f" (recipe: {alone['recipe']}, {alone['steps']:,} steps) would take"
+      f" {alone['times']:,.1f} times as many FLOPs, and"
+      f" {progress.clock(alone['seconds_estimated'])} at the same pace: an"
+      " estimate, it was not run.",
+  ]
+
+
+def shapes(task: Task, split: Split, arch: Arch):
+  """(params, model state, batch) of a child on `split`, without values."""
+  batch = _batch(split)
+  init = lambda key: task.init(key, batch, arch)  # noqa: E731
+  return *jax.eval_shape(init, jax.random.key(0)), batch
+
+
+def _batch(split: Split):
+  row = jax.tree.map(lambda leaf: leaf[0], split.rows(None))
+  return jax.eval_shape(lambda: split.batch(split.arrays, row, None))
+
+
+def child_step(task: Task, arch: Arch, params, model_state, batch) -> float:
+  """FLOPs of a child step on `arch`, numpy: thrice those of its loss."""
+
+  def loss(params, model_state, batch, key):
+    used = task.pick(params, arch)
+    return task.loss(used, model_state, arch, batch, key, 0.0)[0]
+
+  return 3 * flops.count(loss, params, model_state, batch, jax.random.key(0))
+
+
+def _reward(task, arch, params, model_state, batch) -> float:
+  def reward(params, model_state, batch, key):
+    used = task.pick(params, arch)
+    return task.reward(used, model_state, arch, batch, key)
+
+  return flops.count(reward, params, model_state, batch, jax.random.key(0))
