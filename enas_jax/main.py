@@ -9,6 +9,8 @@ from enas_jax import process
 if __name__ == "__main__":
   process.keep_memory()  # before the imports that take a second
 
+from collections.abc import Callable
+import functools
 import sys
 
 from absl import app, flags, logging
@@ -36,10 +38,15 @@ def main(argv: list[str]) -> None:
   train.run(_CONFIG.value, _WORKDIR.value)
 
 
-def cli() -> None:
-  """Maps every way to end to a line and an exit code."""
+def cli(main: Callable = main, others: tuple[str, ...] = ()) -> None:
+  """Maps every way to end to a line and an exit code.
+
+  Args:
+    main: of a program with these flags; gets what is no flag.
+    others: the names of further flags that it has.
+  """
   try:
-    app.run(main, flags_parser=_parse)
+    app.run(main, flags_parser=functools.partial(_parse, others=others))
   except ConfigError as error:
     sys.exit(_complain(error, 2))
   except train.Diverged as error:
@@ -48,7 +55,7 @@ def cli() -> None:
     sys.exit(130)
 
 
-def _parse(argv: list[str]) -> list[str]:
+def _parse(argv: list[str], others: tuple[str, ...]) -> list[str]:
   """absl's parser, with every mistake a ConfigError."""
   try:
     rest = flags.FLAGS(argv)
@@ -56,7 +63,8 @@ def _parse(argv: list[str]) -> list[str]:
     getattr(_CONFIG.value, "seed", None)
     return rest
   except Exception as error:  # a config file runs here: anything can happen
-    raise usage.explain(argv, error) from None
+    known = ("config", "workdir", *others)
+    raise usage.explain(argv, error, known) from None
 
 
 def _complain(error: Exception, code: int) -> int:

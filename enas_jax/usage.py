@@ -17,18 +17,28 @@ _KINDS = {
 }
 
 
-def explain(argv: list[str], error: Exception) -> ConfigError:
+def explain(
+    argv: list[str], error: Exception, known: tuple[str, ...]
+) -> ConfigError:
   """What `error` of the parser of `argv` means: its key and a way out.
 
   ml_collections loads the config file and reads the overrides in one go; here
   the file is loaded alone, so that it can be said which of the two failed.
+
+  Args:
+    argv: the command.
+    error: of the parser.
+    known: the names of the flags.
   """
   if isinstance(error, ConfigError):
     return error
   if isinstance(error, flags.UnrecognizedFlagError):
     flag = f"--{error.flagname}"
-    known = ["--config", "--workdir"]
-    return ConfigError(flag, f"no such flag. {suggest(flag, known)}")
+    near = suggest(flag, [f"--{name}" for name in known])
+    return ConfigError(flag, f"no such flag. {near}")
+  wrong = re.match(r"flag --(\w+)=(.*?): (.*)", str(error))
+  if wrong and wrong[1] != "config":
+    return ConfigError(f"--{wrong[1]}", f"{wrong[3]}, got {wrong[2]!r}.")
   # absl takes --config=F and --config F.
   line = re.sub(r"(?<=\n)(--?config)\n", r"\1=", "\n".join(argv))
   files = re.findall(r"^--?config=.*", line, re.MULTILINE)

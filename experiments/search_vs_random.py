@@ -1,9 +1,24 @@
-"""Does a search on the benchmark's truth find more than random search?
+"""Does a search find more than random search, at the same budget?
+
+  python -m experiments.search_vs_random --config=configs/nasbench201.py \
+      --strategies=reinforce,random,evolution --seeds=0,1,2 --workdir=W
+
+runs the config, which may be any that searches and may be changed like any
+(--config.epochs=5), with each strategy and each seed in a folder W/S_N of its
+own: with the same number of child steps and of rewards, so that the strategies
+differ in what they propose alone. What is finished is not run again. Then
+W/comparison.json and a table tell, as means over the seeds: the best and the
+mean of each strategy's own candidates by shared weights (those of random search
+are random), with a benchmark's table what the derived architecture truly has,
+its rank and regret, the mean of the candidates and Kendall's tau of the shared
+weights; where the config retrains, the test metric of the derived and the
+random architectures; wall seconds and FLOPs. `minus_random` is the difference
+to random search of the same seed, in the best of these measures that there is.
 
   python -m experiments.search_vs_random --table=T --strategy=reinforce \
       --samples=500 --seeds=0,1,2 --json
 
-No network is trained: a reward is the validation accuracy of the benchmark's
+trains no network: a reward is the validation accuracy of the benchmark's
 table T (enas_jax/benchmark.py), in [0, 1], so this measures a strategy alone.
 The strategy gets the values that configs/nasbench201.py has for it. Reported,
 as means over the seeds and in percent: the test accuracy of the best sample by
@@ -11,35 +26,156 @@ validation accuracy, and the mean test accuracy of the last 100 samples, which
 says what the strategy has learnt. With --json the last line is one object.
 """
 
-import json
+from enas_jax import process
 
-from absl import app, flags
+if __name__ == "__main__":
+  process.keep_memory()  # before the imports that take a second
+
+import json
+import pathlib
+
+from absl import flags, logging
 import jax
+from ml_collections import ConfigDict
 import numpy as np
 
 from configs import nasbench201
-from enas_jax import benchmark, search
+from enas_jax import benchmark, build, folder, progress, search, train
+from enas_jax import main as command
 from enas_jax.spaces import SPACES
 from enas_jax.strategies import STRATEGIES
-from enas_jax.types import ConfigError, SearchSpace, Strategy
+from enas_jax.types import ConfigError, lookup, SearchSpace, Strategy
 
 _LAST = 100  # samples by which a policy is judged
+_SEARCHES = {k: v for k, v in STRATEGIES.items() if k != "fixed"}
+# Of a comparison, and what it is compared by: the first that there is.
+_MEASURES = {
+    "test_accuracy": "true test accuracy, %",
+    "retrained": "retrained, derived",
+    "retrained_random": "retrained, random",
+    "mean_of_policy": "mean of candidates, %",
+    "rank": "true rank",
+    "regret": "regret, %",
+    "kendall": "kendall",
+    "best": "best by shared weights",
+    "mean": "mean by shared weights",
+    "seconds": "seconds",
+    "flops": "FLOPs",
+}
+_JUDGES = ("test_accuracy", "retrained", "best")
 
-_TABLE = flags.DEFINE_string("table", None, "The .npz file.", required=True)
-_STRATEGY = flags.DEFINE_enum(
-    "strategy",
-    "reinforce",
-    [name for name in STRATEGIES if name != "fixed"],
-    "What searches.",
+_FLAGS = (
+    flags.DEFINE_list(
+        "strategies", ["reinforce", "random"], "Of a --config: what searches."
+    ),
+    flags.DEFINE_string("table", None, "In place of a --config: the file."),
+    flags.DEFINE_enum(
+        "strategy", "reinforce", list(_SEARCHES), "Of a --table: what searches."
+    ),
+    flags.DEFINE_integer(
+        "samples", 500, "Of a --table: architectures a search.", lower_bound=1
+    ),
+    flags.DEFINE_integer(
+        "archs",
+        None,
+        "Of a --table: M, architectures a tell; as the config.",
+        lower_bound=1,
+    ),
+    flags.DEFINE_list("seeds", ["0", "1", "2"], "One search each."),
+    flags.DEFINE_bool("json", False, "Print one JSON object at the end."),
 )
-_SAMPLES = flags.DEFINE_integer(
-    "samples", 500, "Architectures a search.", lower_bound=1
-)
-_ARCHS = flags.DEFINE_integer(
-    "archs", None, "M, architectures a tell; as the config.", lower_bound=1
-)
-_SEEDS = flags.DEFINE_list("seeds", ["0", "1", "2"], "One search each.")
-_JSON = flags.DEFINE_bool("json", False, "Print one JSON object at the end.")
+
+
+def compared(
+    config: ConfigDict, strategies: list[str], seeds: list[int], path: str
+) -> dict[str, object]:
+  """Runs what is not finished; what the strategies found, beside each other.
+
+  Args:
+    config: of a search; its own strategy and seed are not asked for.
+    strategies: names.
+    seeds: one search each.
+    path: the folder of all of them.
+
+  Raises:
+    ConfigError: a value that cannot work; nothing was written.
+  """
+  runs = {}
+  for seed in seeds:
+    for name in strategies:
+      run = ConfigDict(config.to_dict())
+      run.strategy.name, run.seed = name, seed
+      runs[name, seed] = run, str(pathlib.Path(path, f"{name}_{seed}"))
+  for name in strategies:
+    run, where = runs[name, seeds[0]]
+    if not folder.finished(where, build.settled(run)):
+      build.experiment(run)
+  found = {key: train.run(*run) for key, run in runs.items()}
+  rows = {
+      name: [{"seed": seed, **_measures(found[name, seed])} for seed in seeds]
+      for name in strategies
+  }
+  judge = next(j for j in _JUDGES if j in rows[strategies[0]][0])
+  out = {}
+  for name, own in rows.items():
+    out[name] = {key: _mean([row.get(key) for row in own]) for key in _MEASURES}
+    if "random" in rows and name != "random":
+      out[name]["minus_random"] = _mean([
+          None if None in (a[judge], b[judge]) else a[judge] - b[judge]
+          for a, b in zip(own, rows["random"], strict=True)
+      ])
+    out[name]["per_seed"] = own
+  metric = found[strategies[0], seeds[0]]["metric"]
+  return {"metric": metric, "judge": judge, "strategies": out}
+
+
+def _measures(result: dict) -> dict[str, object]:
+  """The numbers of one run's `result.json`."""
+  truth, retrained = result.get("benchmark"), result.get("test")
+  out = {**result["scores"]["policy"]}
+  out.pop("count")
+  if truth:
+    keys = ("test_accuracy", "rank", "regret", "mean_of_policy")
+    out.update({key: truth[key] for key in keys})
+    for key in ("kendall", "kendall_95"):
+      out[key] = truth["ranking"][key]
+  if retrained:
+    out["retrained"] = retrained["derived"]
+    out["retrained_random"] = _mean(retrained["random"])["mean"]
+  return {**out, **{key: result["cost"][key] for key in ("seconds", "flops")}}
+
+
+def _mean(values: list[float | None]) -> dict[str, float | None]:
+  """Of those that there are."""
+  values = [value for value in values if value is not None]
+  if not values:
+    return {"mean": None, "std": None}
+  return {"mean": float(np.mean(values)), "std": float(np.std(values))}
+
+
+def show(found: dict, display: progress.Display) -> None:
+  """A comparison as a table, a column for each strategy."""
+  strategies = found["strategies"]
+  shown = {**_MEASURES, "minus_random": f"{found['judge']} minus random's"}
+  rows = []
+  for key, title in shown.items():
+    cells = [one.get(key, {"mean": None}) for one in strategies.values()]
+    if any(cell["mean"] is not None for cell in cells):
+      rows.append((title, *map(_cell, cells)))
+  count = len(next(iter(strategies.values()))["per_seed"])
+  display.table(
+      f"Mean and std of {count} seeds at the same budget; metric:"
+      f" {found['metric']}",
+      ("", *strategies),
+      rows,
+  )
+
+
+def _cell(value: dict[str, float | None]) -> str:
+  if value["mean"] is None:
+    return ""
+  form = ".3e" if value["mean"] >= 1e6 else ",.4f"
+  return f"{value['mean']:{form}} ± {value['std']:{form}}"
 
 
 def sampled(
@@ -98,37 +234,81 @@ def outcome(
   }
 
 
-def main(_) -> None:
+def main(argv: list[str]) -> None:
+  """Either of the two experiments."""
+  values = flags.FLAGS
+  if len(argv) > 1:
+    raise ConfigError(argv[1], "is not a flag.")
+  if (values.table is None) == (values.config is None):
+    raise ConfigError("--config", "give either it or --table.")
+  try:
+    seeds = [int(seed) for seed in values.seeds]
+  except ValueError:
+    seeds = []
+  if not seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0:
+    given = ",".join(values.seeds)
+    raise ConfigError(
+        "--seeds", f"must be different whole numbers >= 0, got {given!r}."
+    )
+  logging.set_verbosity(logging.WARNING)  # Orbax tells every file it opens
+  process.keep_programs()
+  if values.table is None:
+    _on_config(values, seeds)
+  else:
+    _on_table(values, seeds)
+
+
+def _on_config(values, seeds: list[int]) -> None:
+  for name in values.strategies:
+    lookup("--strategies", name, _SEARCHES, "strategy")
+  if not values.strategies or len(set(values.strategies)) < len(
+      values.strategies
+  ):
+    raise ConfigError("--strategies", "at least one, and each once at most.")
+  if "arch" in values.config:
+    raise ConfigError("--config", "it trains one architecture; none searches.")
+  path = values.workdir or "runs/search_vs_random"
+  found = compared(values.config, values.strategies, seeds, path)
+  where = pathlib.Path(path)
+  folder.write_json(where / "comparison.json", found)
+  display = progress.Display(where / "log.txt")
+  show(found, display)
+  display.close()
+  if values.json:
+    print(json.dumps(found))
+
+
+def _on_table(values, seeds: list[int]) -> None:
   config = nasbench201.get_config()
   space = SPACES["nasbench201"](scale=config.space.scale)
-  name = _STRATEGY.value
-  arguments = config.get(name, {})
-  strategy = STRATEGIES[name](space, **arguments)
-  try:
-    seeds = [int(seed) for seed in _SEEDS.value]
-    table = benchmark.read("--table", _TABLE.value, space)
-  except (ConfigError, ValueError) as error:
-    raise SystemExit(f"error: {error}") from None
-  archs = _ARCHS.value or config.strategy.archs
+  name = values.strategy
+  strategy = STRATEGIES[name](space, **config.get(name, {}))
+  table = benchmark.read("--table", values.table, space)
+  archs = values.archs or config.strategy.archs
   rows = sampled(
       table,
       space,
       strategy,
-      samples=_SAMPLES.value,
+      samples=values.samples,
       archs=archs,
       seeds=seeds,
   )
   found = outcome(table, rows, seeds)
   for one in found["per_seed"]:
     print(
-        f"{name}, seed {one['seed']}: best of {_SAMPLES.value} by validation"
+        f"{name}, seed {one['seed']}: best of {values.samples} by validation"
         f" {one['best_test_accuracy']:.2f}% on the test images, last {_LAST}"
         f" {one['policy_test_accuracy']:.2f}%"
     )
-  settings = {"strategy": name, "samples": _SAMPLES.value, "archs": archs}
-  if _JSON.value:
+  settings = {"strategy": name, "samples": values.samples, "archs": archs}
+  if values.json:
     print(json.dumps({**found, **settings}))
 
 
+def cli() -> None:
+  """Maps every way to end to a line and an exit code."""
+  command.cli(main, tuple(flag.name for flag in _FLAGS))
+
+
 if __name__ == "__main__":
-  app.run(main)
+  cli()

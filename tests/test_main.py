@@ -3,6 +3,7 @@
 `python tests/test_main.py` prints the table: what was typed, what it says.
 """
 
+import importlib
 import json
 import os
 import pathlib
@@ -287,11 +288,11 @@ CASES = [
 ]
 
 
-def answers(cases, root):
+def answers(cases, root, program="enas_jax.main"):
   """[exit code, standard error, files written] of each, in order."""
   script = pathlib.Path(__file__)
   done = subprocess.run(
-      [sys.executable, str(script), root],
+      [sys.executable, str(script), root, program],
       input=json.dumps([args for args, _ in cases]),
       capture_output=True,
       text=True,
@@ -301,13 +302,13 @@ def answers(cases, root):
   return [json.loads(line) for line in done.stdout.splitlines()]
 
 
-def _serve(root):
+def _serve(root, program):
   """Answers the cases on standard input, in forks of one process.
 
   JAX is imported once and starts no thread before the fork.
   """
   sys.path.insert(0, os.getcwd())
-  from enas_jax import main
+  main = importlib.import_module(program)
 
   for number, args in enumerate(json.load(sys.stdin)):
     home = pathlib.Path(root, str(number))
@@ -363,7 +364,7 @@ def test_a_mistake_is_one_line_and_nothing_is_written(answered, number):
 
 if __name__ == "__main__":
   if len(sys.argv) > 1:
-    _serve(sys.argv[1])
+    _serve(*sys.argv[1:])
   else:
     with tempfile.TemporaryDirectory() as folder:
       print("| typed | code | answer |\n|---|---|---|")

@@ -1,4 +1,4 @@
-"""A search on a benchmark's truth alone beats random search."""
+"""Strategies side by side: on the benchmark's truth alone, and as searches."""
 
 import json
 import subprocess
@@ -6,12 +6,14 @@ import sys
 
 import numpy as np
 import pytest
+from test_main import answers
 from test_nasbench201 import TABLE
 
-from configs import nasbench201
-from enas_jax import benchmark
+from configs import nasbench201, pydoc_recurrent
+from enas_jax import benchmark, progress
 from enas_jax.spaces.nasbench201 import NasBench201
 from enas_jax.strategies import STRATEGIES
+from enas_jax.types import ConfigError
 from experiments import search_vs_random as experiment
 
 SPACE = NasBench201()
@@ -91,3 +93,105 @@ def test_the_command_ends_in_an_object(table):
   line = json.loads(out.splitlines()[-1])
   assert (line["architectures"], len(line["per_seed"])) == (15_625, 1)
   assert (line["strategy"], line["samples"], line["archs"]) == ("random", 7, 2)
+
+
+def result(config, workdir):
+  """A stand-in of `train.run`: what a search of this seed found."""
+  good, seed = config.strategy.name == "reinforce", config.seed
+  ranking = {"kendall": 0.1 * seed, "kendall_95": [0.0, 1.0]}
+  return {
+      "metric": "accuracy",
+      "scores": {"policy": {"best": 0.5 + good, "mean": 0.5, "count": 3}},
+      "benchmark": {
+          "test_accuracy": 90.0 + seed * (1 + good),
+          "rank": 7,
+          "regret": 1.0,
+          "mean_of_policy": 88.0,
+          "ranking": {**ranking, "kendall": None} if seed == 5 else ranking,
+      },
+      "cost": {"seconds": 60.0, "flops": 2e9 + 1},
+  }
+
+
+def test_a_comparison_is_of_means_and_of_differences_by_seed(
+    tmp_path, monkeypatch
+):
+  asked = []
+
+  def run(config, workdir):
+    asked.append((config.strategy.name, config.seed, workdir))
+    return result(config, workdir)
+
+  monkeypatch.setattr(experiment.train, "run", run)
+  config = nasbench201.get_config("smoke")
+  names = ["reinforce", "random"]
+  found = experiment.compared(config, names, [2, 5], str(tmp_path / "W"))
+  assert asked == [
+      (name, seed, str(tmp_path / "W" / f"{name}_{seed}"))
+      for seed in (2, 5)
+      for name in names
+  ]
+  assert found["judge"] == "test_accuracy"
+  ours, chance = found["strategies"].values()
+  assert ours["test_accuracy"] == {"mean": 97.0, "std": 3.0}
+  assert chance["test_accuracy"] == {"mean": 93.5, "std": 1.5}
+  assert ours["minus_random"] == {"mean": 3.5, "std": 1.5}
+  assert "minus_random" not in chance
+  assert ours["kendall"] == {"mean": 0.2, "std": 0.0}  # of those that are
+  assert ours["retrained"] == {"mean": None, "std": None}
+  assert [row["kendall"] for row in ours["per_seed"]] == [0.2, None]
+  assert ours["per_seed"][0]["kendall_95"] == [0.0, 1.0]
+  json.dumps(found, allow_nan=False)
+  display = progress.Display(tmp_path / "log.txt")
+  experiment.show(found, display)
+  display.close()
+  table = (tmp_path / "log.txt").read_text()
+  assert "97.0000 ± 3.0000" in table and "2.000e+09" in table
+  assert "retrained" not in table
+  # What cannot work dies before any of them runs.
+  asked.clear()
+  config.evolution.tournament = 21
+  with pytest.raises(ConfigError, match=r"config\.evolution\.tournament"):
+    experiment.compared(
+        config, ["random", "evolution"], [0], str(tmp_path / "V")
+    )
+  assert not asked and not (tmp_path / "V").exists()
+
+
+def test_finished_searches_are_compared_without_running_again(tmp_path):
+  config = pydoc_recurrent.get_config("smoke")
+  config.epochs, config.retrain.config = 1, {}
+  args = [config, ["random"], [0], str(tmp_path)]
+  first = experiment.compared(*args)
+  log = (tmp_path / "random_0" / "log.txt").read_text()
+  assert experiment.compared(*args) == first
+  assert (tmp_path / "random_0" / "log.txt").read_text() == log
+  random = first["strategies"]["random"]
+  kept = json.loads((tmp_path / "random_0" / "arch.json").read_text())
+  assert random["best"]["mean"] == kept["scores"]["policy"]["best"]
+  assert random["seconds"]["mean"] == kept["cost"]["seconds"] > 0
+  assert first["judge"] == "best"
+
+
+def test_a_mistake_is_one_line_and_nothing_is_written(tmp_path):
+  config, workdir = "--config=configs/nasbench201.py:smoke", "--workdir=W"
+  cases = [
+      ([], "--config: give either it or --table."),
+      ([config, "--table=T"], "--config: give either it or --table."),
+      ([config, "--seeds=1,1"], "--seeds: must be different whole numbers"),
+      ([config, "--strategies=fixed"], "--strategies: unknown strategy"),
+      ([config, "--strategies="], "--strategies: at least one"),
+      ([config, "--sedes=1"], "--sedes: no such flag. Did you mean '--seeds'"),
+      ([config, "--config.epoch=1"], "config.epoch: no such key. Did you mean"),
+      ([config, "--config.epochs=0"], "config.epochs: must be >= 1, got 0."),
+      (["--config=configs/nasbench201_final.py:smoke"], "--config: it trains"),
+      (["--table=T", "--samples=0"], "--samples: 0 is not a positive integer"),
+      (["--table=none.npz"], "--table: there is no file 'none.npz'."),
+  ]
+  cases = [([*args, workdir], message) for args, message in cases]
+  program = "experiments.search_vs_random"
+  for (_, message), (code, text, files) in zip(
+      cases, answers(cases, str(tmp_path), program), strict=True
+  ):
+    assert (code, text.count("\n"), files) == (2, 1, [])
+    assert text.startswith(f"error: {message}")
