@@ -133,7 +133,9 @@ def _score(config, parts, state, path, display, signals) -> list[dict]:
   candidates = []
   for i, (source, (strategy, asked)) in enumerate(sources.items()):
     key = jax.random.fold_in(jax.random.fold_in(state.key, state.step), i)
-    draw = functools.partial(search.propose, strategy, archs=counts[source])
+    draw = functools.partial(
+        search.finalists, strategy, archs=counts[source]
+    )
     drawn = jax.device_get(jax.jit(draw)(asked, key))
     for n in range(counts[source]):
       candidates.append((source, jax.tree.map(lambda leaf: leaf[n], drawn)))  # noqa: B023

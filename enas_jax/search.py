@@ -6,6 +6,7 @@ the same loop under a strategy that never changes its mind.
 """
 
 from collections.abc import Callable
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -189,6 +190,12 @@ def propose(strategy: Strategy, asked, key: Key, archs: int) -> Arch:
   """M architectures with a leading axis M. The key is consumed."""
   keys = jax.random.split(key, archs)
   return jax.vmap(strategy.ask, in_axes=(None, 0))(asked, keys)
+
+
+def finalists(strategy: Strategy, asked, key: Key, archs: int) -> Arch:
+  """M architectures to derive from. The key is consumed."""
+  draw = strategy.finalists or functools.partial(propose, strategy)
+  return draw(asked, key, archs)
 
 
 def merge(left: Record, right: Record) -> Record:

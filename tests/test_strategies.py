@@ -357,6 +357,17 @@ def test_evolution_is_random_until_there_is_a_population():
   assert len(np.unique(drawn, axis=0)) == 3 * 2 * 2 * 2
 
 
+def test_the_population_is_derived_from_the_fittest_first():
+  strategy, state, _, _ = evolved(0.1, 0.6, 0.2, population=4, tournament=1)
+  finalists = jax.jit(strategy.finalists, static_argnums=2)
+  found = np.asarray(finalists(state, jax.random.key(0), 50))
+  np.testing.assert_array_equal(found[:3], GIVEN[[1, 2, 0]])
+  assert found.shape == (50, *GIVEN.shape[1:])
+  assert not np.any(found & ~Choices.schedule.mask)
+  # Behind it what is asked for next.
+  assert len(np.unique(found[3:], axis=0)) > 5
+
+
 def test_a_tournament_larger_than_the_population_is_refused():
   with pytest.raises(ConfigError, match=r"config\.evolution\.tournament: 5 is"):
     STRATEGIES["evolution"](Choices(), population=4)

@@ -2,8 +2,9 @@
 
 The best of a random part of the population has one mutant, which differs in
 one decision and takes the place of the oldest. Nothing is learned beside the
-population, so it is a baseline for a policy that learns. What it proposes once
-the search is done, and so what is derived, are mutants of the fittest.
+population, so it is a baseline for a policy that learns. Once the search is
+done the population itself is derived from, the fittest first, and where more
+are wanted mutants of the fittest.
 """
 
 from typing import NamedTuple
@@ -62,10 +63,13 @@ def evolution(
     )
 
   def ask(state, key):
+    return space.decode(proposed(state, key))
+
+  def proposed(state, key):
     random_key, key = jax.random.split(key)
     drawn = space.encode(uniform.ask((), random_key))
     full = state.born >= population
-    return space.decode(jnp.where(full, mutant(state, key), drawn))
+    return jnp.where(full, mutant(state, key), drawn)
 
   def mutant(state, key):
     part_key, step_key, choice_key = jax.random.split(key, 3)
@@ -101,4 +105,13 @@ def evolution(
         "reward_population": mean,
     }
 
-  return Strategy(init, ask, tell)
+  def finalists(state, key, count):
+    new = jax.vmap(proposed, (None, 0))(state, jax.random.split(key, count))
+    alive = jnp.arange(population) < state.born
+    fitness = jnp.where(alive, state.rewards, -jnp.inf)
+    order = jax.lax.top_k(fitness, min(count, population))[1]
+    taken = alive[order][:, None, None]
+    first = jnp.where(taken, state.choices[order], new[: len(order)])
+    return jax.vmap(space.decode)(new.at[: len(order)].set(first))
+
+  return Strategy(init, ask, tell, finalists)
