@@ -77,9 +77,11 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
       "freeze_aux": faithful,  # C3
   }
   config.strategy = {
-      "name": "reinforce",  # or random
+      "name": "reinforce",  # or random, evolution
       "steps": 30,  # an epoch
       "archs": 10,  # a step
+      "warmup": 0,  # epochs that train shared weights alone, at first
+      "children": "policy",  # or random: who proposes the children in training
   }
   config.reinforce = {
       "lr": 3.5e-3,

@@ -67,7 +67,13 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
       "clip": 0.1,  # global norm
       "l2": 0.0,  # of the weights in use; `task.l2_used` of the cell's
   }
-  config.strategy = {"name": "reinforce", "steps": 25, "archs": 10}
+  config.strategy = {
+      "name": "reinforce",  # or random, evolution
+      "steps": 25,  # an epoch
+      "archs": 10,  # a step
+      "warmup": 0,  # epochs that train shared weights alone, at first
+      "children": "policy",  # or random: who proposes the children in training
+  }
   config.reinforce = {
       "lr": 5e-5,
       "b1": 0.9,

@@ -4,7 +4,6 @@ Every value that cannot work dies here, before anything is written, with a
 `ConfigError` that names the key and the valid choices.
 """
 
-from collections.abc import Callable
 import dataclasses
 import hashlib
 import json
@@ -77,6 +76,8 @@ SAME = (
     ("data", "length"),
 )
 _DTYPES = dict.fromkeys(("bfloat16", "float32"))
+# Of the strategy: as the paper, or as random search.
+_CHILDREN = dict.fromkeys(("policy", "random"))
 # Values of `data` that say how the set is split; the loader gets the others.
 _OF_SPLITS = ("valid", "eval_batch", "length", "vary")
 
@@ -87,6 +88,7 @@ class Experiment(NamedTuple):
   space: SearchSpace
   task: Task
   strategy: Strategy
+  children: Strategy  # proposes those that train the shared weights
   uniform: Strategy  # random search, for the baseline in every report
   tx: optax.GradientTransformation
   train: Split
@@ -94,17 +96,37 @@ class Experiment(NamedTuple):
   held: Split  # validation in a search, test in a final training
   arch: Arch | None  # of a final training, numpy; None in a search
   epochs: int
+  warmup: int  # of these, the first that have no strategy steps
   child_steps: int  # an epoch
   strategy_steps: int  # an epoch
   archs: int  # M of a strategy step
   benchmark: Benchmark | None  # what architectures score in truth, if known
   rates: Any  # f32[epochs], the child's learning rate
-  progress: Callable  # step -> fraction of the child steps done after it
 
   @property
-  def period(self) -> int:
+  def steps(self) -> int:
+    """Of the whole run, both kinds."""
+    late = self.epochs - self.warmup
+    return self.epochs * self.child_steps + late * self.strategy_steps
+
+  def place(self, step):
+    """(its epoch, its place in the epoch); of an int or an i32[]."""
+    smaller = jnp.minimum if isinstance(step, jax.Array) else min
+    early = smaller(step, self.warmup * self.child_steps)
+    first, at = divmod(early, self.child_steps)
+    epoch, later = divmod(step - early, self.child_steps + self.strategy_steps)
+    return first + epoch, at + later
+
+  def length(self, epoch: int) -> int:
     """Steps of an epoch, both kinds."""
-    return self.child_steps + self.strategy_steps
+    late = epoch >= self.warmup
+    return self.child_steps + (self.strategy_steps if late else 0)
+
+  def progress(self, step):
+    """Fraction of the child steps that are done after a step."""
+    epoch, at = self.place(step)
+    done = epoch * self.child_steps + jnp.minimum(at + 1, self.child_steps)
+    return done / (self.epochs * self.child_steps)
 
 
 def experiment(config: ConfigDict) -> Experiment:
@@ -144,30 +166,28 @@ def experiment(config: ConfigDict) -> Experiment:
       **_arguments(config.child, "optimiser", "batch"),
   )
 
-  period = child_steps + strategy_steps
-
-  def progress(step):
-    epoch, at = step // period, step % period
-    done = epoch * child_steps + jnp.minimum(at + 1, child_steps)
-    return done / (config.epochs * child_steps)
+  strategy = strategy_fn(space, **arguments)
+  uniform = STRATEGIES["random"](space)
+  children = config.strategy.get("children", "policy")
 
   return Experiment(
       space=space,
       task=task_fn(network, **_arguments(config.task)),
-      strategy=strategy_fn(space, **arguments),
-      uniform=STRATEGIES["random"](space),
+      strategy=strategy,
+      children=uniform if children == "random" else strategy,
+      uniform=uniform,
       tx=tx,
       train=train,
       watched=watched,
       held=held,
       arch=arch,
       epochs=config.epochs,
+      warmup=config.strategy.get("warmup", 0),
       child_steps=child_steps,
       strategy_steps=strategy_steps,
       archs=config.strategy.get("archs", 1),
       benchmark=benchmark,
       rates=rates,
-      progress=progress,
   )
 
 
@@ -278,6 +298,12 @@ def _checked(config: ConfigDict):
       for block, choices in (("strategy", STRATEGIES), ("task", TASKS))
   )
   lookup("config.dtype", config.dtype, _DTYPES, "type")
+  if "children" in config.strategy:
+    key, value = "config.strategy.children", config.strategy.children
+    lookup(key, value, _CHILDREN, "source of children")
+  if "warmup" in config.strategy:
+    key, value = "config.strategy.warmup", config.strategy.warmup
+    check_whole(key, value, low=0, high=config.epochs - 1)
   name = config.child.optimiser
   chain = lookup(
       "config.child.optimiser", name, optim.OPTIMISERS, "optimiser"

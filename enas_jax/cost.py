@@ -49,7 +49,7 @@ def report(
   ])
   scoring = reward * parts.held.steps
   children = parts.epochs * parts.child_steps
-  rewards = parts.epochs * parts.strategy_steps * parts.archs
+  rewards = (parts.steps - children) * parts.archs
   total = children * child + rewards * reward + scored * scoring
   each = {"child_step": child, "reward": reward, "scoring": scoring}
   alone = _alone(config, parts, archs, child)

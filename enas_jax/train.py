@@ -154,17 +154,20 @@ class _Loop:
     self.state = None
     keys = jax.random.split(jax.random.key(config.seed))
     self.init_key, order_key = keys
-    self.total = parts.epochs * parts.period
-    known = {"task": parts.task, "strategy": parts.strategy}
     child_step = functools.partial(
         search.child_step,
-        **known,
+        task=parts.task,
+        strategy=parts.children,
         tx=parts.tx,
         train=parts.train,
         progress=parts.progress,
     )
     strategy_step = functools.partial(
-        search.strategy_step, **known, valid=parts.held, archs=parts.archs
+        search.strategy_step,
+        task=parts.task,
+        strategy=parts.strategy,
+        valid=parts.held,
+        archs=parts.archs,
     )
     self.arrays, self.held = parts.train.arrays, parts.held.arrays
     self.per_call = min(config.steps_per_call, parts.child_steps)
@@ -179,7 +182,7 @@ class _Loop:
       self.held = parallel.place_everywhere(self.mesh, self.held)
 
     def child(state, arrays, rows):
-      at = state.step % parts.period
+      at = parts.place(state.step)[1]
 
       def step(n, state):
         row = jax.tree.map(lambda leaf: leaf[at + n], rows)
@@ -201,7 +204,7 @@ class _Loop:
     self.next_epoch = jax.jit(search.next_epoch)
     self.order = jax.jit(
         lambda step: parts.train.rows(
-            jax.random.fold_in(order_key, step // parts.period)
+            jax.random.fold_in(order_key, parts.place(step)[0])
         )
     )
     self.test = test
@@ -223,9 +226,9 @@ class _Loop:
     if not step:
       self.save()
     failed_at = NEVER
-    while step < self.total:
+    while step < parts.steps:
       try:
-        with self.display.bar(self.total, step) as bar:
+        with self.display.bar(parts.steps, step) as bar:
           step = self.epoch(step, bar)
       except _NotFinite as error:
         if error.step == failed_at:
@@ -246,10 +249,11 @@ class _Loop:
   def epoch(self, step: int, bar: progress.Bar) -> int:
     """Runs from `step` to the end of its epoch; returns the next step."""
     parts = self.parts
-    epoch, at = divmod(step, parts.period)
+    epoch, at = parts.place(step)
+    length = parts.length(epoch)
     rows = self.order(self.state.step)
     before = None
-    while at < parts.period:
+    while at < length:
       count = 1
       # What a step reads is on the device already.
       with jax.transfer_guard("disallow"):
@@ -267,12 +271,12 @@ class _Loop:
       if bar.live:
         bar.show(step, self.status(step, before))
       before = info
-      if at == parts.period:
+      if at == length:
         self.check(info)
         self.report(epoch)
       # Only now: a checkpoint at an epoch's end holds what follows its line.
       due = time.monotonic() - self.saved > self.config.checkpoint_seconds
-      if due or self.signals.caught or step == self.total:
+      if due or self.signals.caught or step == parts.steps:
         self.check(info)
         self.save()
         self.signals.stop_if_caught()
@@ -290,23 +294,24 @@ class _Loop:
       _, child, controller = jax.device_get(info)
       self.seen.update(metrics.summarize(child, "child/"))
       self.seen.update(metrics.summarize(controller, "controller/"))
-    epoch, at = divmod(step - 1, parts.period)
+    epoch, at = parts.place(step - 1)
     left = self.steps_left(step)
     each = self.pace.seconds("child")
     speed = parts.train.items / each if each else 0.0
     phase = "child" if at < parts.child_steps else "controller"
     return (
-        f"epoch {epoch + 1}/{parts.epochs} {phase} step {at + 1}/{parts.period}"
+        f"epoch {epoch + 1}/{parts.epochs} {phase} step {at + 1}"
+        f"/{parts.length(epoch)}"
         f"  {_line(self.seen)}  {speed:,.0f} {parts.train.unit}/s"
         f"  {self.pace.left(left)} left"
     )
 
   def steps_left(self, step: int) -> dict[str, int]:
     parts = self.parts
-    epoch, at = divmod(step, parts.period)
+    epoch, at = parts.place(step)
     children = epoch * parts.child_steps + min(at, parts.child_steps)
     children = parts.epochs * parts.child_steps - children
-    return {"child": children, "strategy": self.total - step - children}
+    return {"child": children, "strategy": parts.steps - step - children}
 
   def report(self, epoch: int) -> None:
     """Writes the epoch's line; empties the records."""
@@ -333,7 +338,7 @@ class _Loop:
     values["seconds"], self.begun = now - self.begun, now
     self.writer.write(epoch + 1, values)
     self.state = self.next_epoch(state)
-    left = self.pace.left(self.steps_left((epoch + 1) * parts.period))
+    left = self.pace.left(self.steps_left(int(state.step)))
     self.display.say(
         f"epoch {epoch + 1}/{parts.epochs}  {_line(values)}  {left} left"
     )
@@ -361,17 +366,17 @@ class _Loop:
     # Of the epoch, in whichever process its time was spent.
     self.begun = self.saved - facts["seconds"]
     self.writer = metrics.Writer(
-        self.path, facts["metrics_size"], step // self.parts.period + 1
+        self.path, facts["metrics_size"], self.parts.place(step)[0] + 1
     )
     if found and step:
       self.display.say(
-          f"Going on from the checkpoint of step {step} of {self.total}."
+          f"Going on from the checkpoint of step {step} of {self.parts.steps}."
       )
     self.pace.skip()
     return step
 
   def complaint(self, step: int) -> str:
-    epoch, at = divmod(step, self.parts.period)
+    epoch, at = self.parts.place(step)
     kind = "child" if at < self.parts.child_steps else "controller"
     return (
         f"a number of the {kind} is not finite at step {step} (epoch"

@@ -23,6 +23,7 @@ _SMALL = {
     "child.batch": 32,
     "strategy.steps": 2,
     "strategy.archs": 2,
+    "strategy.warmup": 0,
     "derive.archs": 3,
     "derive.random": 3,
     "derive.top": 2,

@@ -150,6 +150,15 @@ CASES = [
         " Choices: bfloat16, float32.",
     ),
     (
+        [SEARCH, W, "--config.strategy.children=uniform"],
+        "config.strategy.children: unknown source of children 'uniform'."
+        " Choices: policy, random.",
+    ),
+    (
+        [SEARCH, W, "--config.strategy.warmup=2"],
+        "config.strategy.warmup: must be >= 0 and <= 1, got 2.",
+    ),
+    (
         [SEARCH, W, "--config.strategy.name=reinforced"],
         "config.strategy.name: unknown strategy 'reinforced'. Did you mean"
         " 'reinforce'? Choices: evolution, fixed, random, reinforce.",

@@ -8,6 +8,8 @@ import signal
 import time
 
 import chex
+import jax
+import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 import pytest
@@ -26,6 +28,7 @@ def small(config):
 
 def search_config():
   config = small(cifar_micro.get_config("smoke"))
+  config.strategy.warmup = 1  # of two epochs
   config.checkpoint_seconds = 0.0  # after every step
   return config
 
@@ -128,6 +131,40 @@ def test_a_search_leaves_a_folder_that_explains_itself(whole):
   assert f"--config.arch={path / 'arch.json'}" in log
 
 
+def test_strategy_steps_begin_after_the_warmup(whole):
+  path, _ = whole
+  first, second = lines(path / "metrics.jsonl")
+  assert "controller/reward" not in first and "controller/reward" in second
+  assert int(last(path)["step"]) == 14 + 14 + 2
+
+
+def test_children_are_random_where_the_config_says_so():
+  config = search_config()
+  config.strategy.children = "random"
+  parts = build.experiment(config)
+  assert parts.children is parts.uniform is not parts.strategy
+  config.strategy.children = "policy"
+  parts = build.experiment(config)
+  assert parts.children is parts.strategy is not parts.uniform
+
+
+def test_every_step_has_its_place_in_an_epoch():
+  config = search_config()
+  config.update(epochs=5, strategy={"warmup": 2})
+  parts = build.experiment(config)
+  places = [
+      (epoch, at) for epoch in range(5) for at in range(parts.length(epoch))
+  ]
+  assert [parts.length(epoch) for epoch in range(5)] == [14, 14, 16, 16, 16]
+  assert [parts.place(step) for step in range(parts.steps)] == places
+  traced = jax.vmap(parts.place)(jnp.arange(parts.steps))
+  assert np.stack(traced, 1).tolist() == [list(place) for place in places]
+  # 70 child steps in all, and the last of them ends the progress.
+  done = np.asarray(jax.vmap(parts.progress)(jnp.arange(parts.steps)))
+  assert done[0] == pytest.approx(1 / 70) and done[-1] == 1
+  assert (np.diff(done) >= 0).all()
+
+
 def test_the_derived_architecture_is_the_best_of_the_policy(whole):
   path, result = whole
   scored = lines(path / "derive.jsonl")
@@ -183,9 +220,9 @@ class Stop:
     monkeypatch.setattr(progress.Pace, "step", step)
 
 
-# Amid the child steps, amid the strategy steps, and on the last step of the
-# first epoch, where its line has just been written.
-@pytest.mark.parametrize("at", [5, 15, 16])
+# Amid the child steps; on the last step of the first epoch, which has child
+# steps alone, where its line has just been written; amid the strategy steps.
+@pytest.mark.parametrize("at", [5, 14, 29])
 def test_a_resumed_run_is_the_uninterrupted_run(
     whole, tmp_path, monkeypatch, at
 ):
