@@ -42,12 +42,12 @@ def derive(
     path: pathlib.Path,
     display: progress.Display,
     signals: Signals,
-) -> tuple[dict[str, Any], list[list[int]]]:
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
   """Scores the candidates, writes `derive.jsonl` and `arch.json`.
 
   Returns:
-    The content of `arch.json`, and the encodings of the random architectures
-    in the order drawn.
+    The content of `arch.json`, and the lines of the random architectures in
+    the order drawn.
   """
   display.say(
       "Search done. Scoring candidates on the whole validation split, with the"
@@ -119,8 +119,7 @@ def derive(
   if truth:
     display.say("\n".join(benchmark.lines(truth["benchmark"])))
   display.say("\n".join(cost.lines(spent)))
-  drawn = [line["encoding"] for line in lines if line["source"] == RANDOM]
-  return content, drawn
+  return content, [line for line in lines if line["source"] == RANDOM]
 
 
 def _score(config, parts, state, path, display, signals) -> list[dict]:

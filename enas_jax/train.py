@@ -34,6 +34,7 @@ from enas_jax import (
   optim,
   parallel,
   progress,
+  ranking,
   search,
 )
 from enas_jax.build import Experiment
@@ -417,37 +418,65 @@ def _retrain(
     config, parts, found, drawn, path, display, signals
 ) -> dict[str, Any]:
   """Trains the derived and some random architectures alike, from scratch."""
-  runs = {"derived": found["encoding"]}
-  for n, encoding in enumerate(drawn[: config.retrain.random]):
-    runs[f"random_{n}"] = encoding
+  metric, sign = found["metric"], parts.task.sign
+  shared = {"derived": found["scores"][derive.POLICY]["best"]}
+  encodings = {"derived": found["encoding"]}
+  for n, line in enumerate(drawn[: config.retrain.random]):
+    shared[f"random_{n}"] = line[metric]
+    encodings[f"random_{n}"] = line["encoding"]
   results = {}
-  for name, encoding in runs.items():
+  for name, encoding in encodings.items():
     display.say(
-        f"Retraining {name} from scratch, {len(results) + 1} of {len(runs)},"
-        f" in {path / 'retrain' / name}."
+        f"Retraining {name} from scratch, {len(results) + 1} of"
+        f" {len(encodings)}, in {path / 'retrain' / name}."
     )
     final = build.retraining(config, encoding)
-    results[name] = run(final, str(path / "retrain" / name), signals)
+    results[name] = _alike(final, path / "retrain" / name, display, signals)
   scores = {
-      name: result[f"test/{found['metric']}"]
-      for name, result in results.items()
+      name: result.get(f"test/{metric}") for name, result in results.items()
   }
+  trained = {k: score for k, score in scores.items() if score is not None}
   display.table(
-      f"Test {found['metric']} after retraining from scratch, last epoch",
-      ("architecture", f"test {found['metric']}", "parameters"),
+      f"Test {metric} after retraining from scratch, last epoch",
+      ("architecture", f"test {metric}", "parameters"),
       [
-          (name, f"{score:.4f}", f"{results[name]['parameters']:,}")
-          for name, score in scores.items()
+          (name, f"{trained[name]:.4f}", f"{results[name]['parameters']:,}")
+          if name in trained
+          else (name, "diverged", "")
+          for name in scores
       ],
   )
-  derived, random = scores.pop("derived"), list(scores.values())
+  test = {"derived": scores.pop("derived"), "random": list(scores.values())}
+  random = [score for score in test["random"] if score is not None]
   if random:
+    of_derived = f"{trained['derived']:.4f}" if "derived" in trained else "none"
     display.say(
-        f"Derived {derived:.4f}; {len(random)} random: mean"
+        f"Derived {of_derived}; {len(random)} random: mean"
         f" {np.mean(random):.4f}, std {np.std(random):.4f}, best"
-        f" {max(random, key=lambda score: parts.task.sign * score):.4f}."
+        f" {max(random, key=lambda score: sign * score):.4f}."
     )
-  return {**found, "test": {"derived": derived, "random": random}}
+  if len(trained) >= ranking.LEAST:
+    test["ranking"] = ranking.report(
+        [sign * shared[name] for name in trained],
+        [sign * score for score in trained.values()],
+        config.seed,
+    )
+    display.say(
+        "Shared weights against retraining, the derived and the random"
+        f" architectures: {ranking.line(test['ranking'])}"
+    )
+  return {**found, "test": test}
+
+
+def _alike(final, path, display, signals) -> dict[str, Any]:
+  """One of several trainings: where it diverges the others go on."""
+  try:
+    return run(final, str(path), signals)
+  except Diverged as error:
+    display.say(f"It diverged: {error}")
+    result = {"diverged": str(error)}
+    folder.write_json(path / "result.json", result)
+    return result
 
 
 def _final(config, parts, path, display, signals) -> dict[str, Any]:

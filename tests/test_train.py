@@ -344,6 +344,52 @@ def test_a_search_that_retrains_sets_the_derived_beside_random(tmp_path):
   assert finals["random_0"]["encoding"] == first["encoding"]
 
 
+@pytest.mark.parametrize("diverging", ["random_1", "derived"])
+def test_a_retraining_that_diverges_is_a_row(diverging, tmp_path, monkeypatch):
+  config = digits_micro.get_config("smoke")
+  config.retrain.random = 5
+  encoding = [0, 0, 1, 0, 0, 1, 1, 1] * 2
+  shared = [0.5, 0.4, 0.9, 0.3, 0.1, 0.2]
+  found = {"metric": "accuracy", "encoding": encoding}
+  found["scores"] = {"policy": {"best": shared[0]}}
+  drawn = [{"encoding": encoding, "accuracy": s} for s in shared[1:]]
+  names = ["derived", *(f"random_{n}" for n in range(5))]
+  scores = dict(zip(names, shared, strict=True))
+  parts = build.experiment(config)
+
+  def run(final, workdir, signals):
+    path = folder.claim(workdir, build.settled(final))
+    if path.name == diverging:
+      raise train.Diverged("at step 7")
+    result = {"test/accuracy": scores[path.name] / 2, "parameters": 1}
+    folder.write_json(path / "result.json", result)
+    return result
+
+  def retrained(name):
+    display = progress.Display(tmp_path / name)
+    result = train._retrain(
+        config, parts, found, drawn, tmp_path, display, None
+    )
+    display.close()
+    return result, (tmp_path / name).read_text()
+
+  with monkeypatch.context() as patched:
+    patched.setattr(train, "run", run)
+    result, log = retrained("log.txt")
+  assert "It diverged: at step 7" in log
+  row = next(line for line in log.splitlines() if f"│ {diverging} " in line)
+  assert "diverged" in row
+  test = result["test"]
+  expected = [None if k == diverging else v / 2 for k, v in scores.items()]
+  assert [test["derived"], *test["random"]] == expected
+  assert test["ranking"]["candidates"] == 5
+  assert test["ranking"]["kendall"] == pytest.approx(1)
+  assert "Shared weights against retraining" in log
+  # What is finished, diverged or not, is not trained again.
+  again, log = retrained("again.txt")
+  assert again == result and "It diverged" not in log
+
+
 def test_checkpoints_of_another_shape_are_kept_and_refused(whole, tmp_path):
   path, _ = whole
   run = tmp_path / "run"
