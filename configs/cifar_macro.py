@@ -26,7 +26,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
   faithful = variants.profile == "faithful"
   config = cifar_micro.get_config(variant)
   config.epochs = 310
-  config.task = {"name": "classification"}
+  config.task = {"name": "classification", "score": "accuracy"}
   config.space = {
       "name": "macro",
       "layers": 12,

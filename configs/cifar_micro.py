@@ -48,6 +48,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
       "name": "classification",
       "aux_weight": 0.4,
       "dropout_in_reward": faithful,  # S1
+      "score": "accuracy",  # or likelihood: what is rewarded and ranked by
   }
   config.space = {
       "name": "micro",

@@ -31,7 +31,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
   config = cifar_micro.get_config(variant)
   config.epochs = 50
   config.data.valid = 25_000
-  config.task = {"name": "classification"}
+  config.task = {"name": "classification", "score": "accuracy"}
   config.space = {
       "name": "nasbench201",
       "scale": 5.0,  # the tanh constant of all choices

@@ -54,7 +54,7 @@ def derive(
       " shared weights; only their order matters."
   )
   lines = _score(config, parts, state, path, display, signals)
-  metric = parts.task.metric
+  metric = parts.task.score
   ranked = {
       source: sorted(
           (line for line in lines if line["source"] == source),

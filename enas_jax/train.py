@@ -418,11 +418,11 @@ def _retrain(
     config, parts, found, drawn, path, display, signals
 ) -> dict[str, Any]:
   """Trains the derived and some random architectures alike, from scratch."""
-  metric, sign = found["metric"], parts.task.sign
+  metric, sign = parts.task.metric, parts.task.sign
   shared = {"derived": found["scores"][derive.POLICY]["best"]}
   encodings = {"derived": found["encoding"]}
   for n, line in enumerate(drawn[: config.retrain.random]):
-    shared[f"random_{n}"] = line[metric]
+    shared[f"random_{n}"] = line[parts.task.score]
     encodings[f"random_{n}"] = line["encoding"]
   results = {}
   for name, encoding in encodings.items():

@@ -141,7 +141,17 @@ class Perplexity(NamedTuple):
     return jnp.exp(self.total / self.count)
 
 
-Record = dict[str, Mean | Perplexity]
+class Likelihood(NamedTuple):
+  """The inverse of a perplexity, in (0, 1]: higher is better."""
+
+  total: jax.Array
+  count: jax.Array
+
+  def value(self):
+    return jnp.exp(-self.total / self.count)
+
+
+Record = dict[str, Mean | Perplexity | Likelihood]
 
 
 class Task(NamedTuple):
@@ -165,8 +175,9 @@ class Task(NamedTuple):
   begin: Callable[[ModelState, Batch], ModelState]
   # (params, model state, arch, batch) -> (model state, record)
   measure: Callable[..., tuple[ModelState, Record]]
-  metric: str  # the record's entry that candidates are ranked by
-  sign: int  # 1 where more of it is better, -1 where less is
+  metric: str  # the record's entry that a trained network is judged by
+  score: str  # the one that candidates are ranked by
+  sign: int  # 1 where more of either is better, -1 where less is
   # (params, arch) -> the weights that the architecture uses; all, where the
   # network finds its own among them
   pick: Callable[[Params, Arch], Params] = lambda params, arch: params

@@ -150,6 +150,11 @@ CASES = [
         " Choices: bfloat16, float32.",
     ),
     (
+        [SEARCH, W, "--config.task.score=likelyhood"],
+        "config.task.score: unknown score 'likelyhood'. Did you mean"
+        " 'likelihood'? Choices: accuracy, likelihood.",
+    ),
+    (
         [SEARCH, W, "--config.strategy.children=uniform"],
         "config.strategy.children: unknown source of children 'uniform'."
         " Choices: policy, random.",

@@ -76,7 +76,9 @@ def task() -> Task:
   def measure(params, model_state, arch, batch):
     raise NotImplementedError
 
-  return Task(init, loss, reward, None, measure, metric="error", sign=-1)
+  return Task(
+      init, loss, reward, None, measure, metric="error", score="error", sign=-1
+  )
 
 
 class Asked(NamedTuple):
@@ -350,7 +352,7 @@ def planted_search(name, steps, **arguments):
     return 0.0, (model_state, {})
 
   parts = {
-      "task": Task(lambda *_: ({}, {}), loss, reward, None, None, "", 1),
+      "task": Task(lambda *_: ({}, {}), loss, reward, None, None, "", "", 1),
       "strategy": STRATEGIES[name](space, **arguments),
   }
   valid = split(VALID_STEPS)

@@ -336,7 +336,7 @@ def test_without_jit_and_evaluated_twice(supernet, small):
   # A child's reward is its own, not the dropout's.
   assert len(rewards) == 1
   chex.assert_trees_all_equal_shapes(again, task.begin(state, supernet.batch))
-  value = record[task.metric].value()
+  value = record[task.score].value()
   reward = value if task.sign > 0 else 80 / value
   np.testing.assert_allclose(reward, rewards.pop(), rtol=1e-5)
 

@@ -118,6 +118,7 @@ def language_model(
       begin,
       measure,
       metric="perplexity",
+      score="perplexity",
       sign=-1,
       pick=pick,
       put=put,
