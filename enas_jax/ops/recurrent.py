@@ -35,7 +35,8 @@ def run(x, state, mask, first, nodes, sources, ops, mix):
 
   Backward, one loop in reverse finds the cotangents of all products; those of
   a weight are summed over the positions by one matrix product a node at the
-  end, in place of one a position. Architecture, mask and mix get none.
+  end, in place of one a position. Architecture, mask and mix get none. What a
+  product reads transposed is transposed outside its loop, see `dot`.
 
   Products take their operands in the type of x; their sums, and what is done
   to each entry, are float32. What is kept is in the type of x again.
@@ -106,8 +107,7 @@ def _backward(residuals, g):
   x, befores, values, activated, gates, mask, *others = residuals
   first, nodes, sources, ops, mix = others
   count, dtype = len(ops), x.dtype
-  ours, first = jnp.split(first.astype(dtype), 2)
-  nodes = nodes.astype(dtype)
+  first, nodes = (jnp.swapaxes(w.astype(dtype), -1, -2) for w in (first, nodes))
 
   def step(dstate, given):
     g, before, values, activated, gates = given
@@ -120,29 +120,27 @@ def _backward(residuals, g):
       dh = d * gate * _slope(ops[n], value)
       dt = d * (value - source) * gate * (1 - gate)
       dproducts[n] = jnp.concatenate([dh, dt], -1).astype(dtype)
-      weight = first if n == 0 else nodes[n - 1]
-      dsource = d * (1 - gate) + mask * dot(dproducts[n], weight.T)
+      if n:
+        dread = dot(dproducts[n], nodes[n - 1])
+      else:
+        dx, dread = jnp.split(dot(dproducts[0], first), 2, -1)
+      dsource = d * (1 - gate) + mask * dread
       if n:
         dvalues = dvalues.at[sources[n - 1]].add(dsource)
-    return dsource, jnp.stack(dproducts)
+    return dsource, (dx.astype(dtype), jnp.stack(dproducts))
 
   start = jnp.zeros(befores[0].shape)
   given = (g, befores, values, activated, gates)
-  dstate, dproducts = lax.scan(step, start, given, reverse=True)
-  read = jnp.concatenate([x, mask * befores], -1)
-  dfirst = _product(read, dproducts[:, 0])
-  dnodes = [
-      _product(mask * values[:, sources[n - 1]], dproducts[:, n])
-      for n in range(1, count)
-  ]
-  dnodes = jnp.stack(dnodes) if dnodes else jnp.zeros(nodes.shape)
-  dx = dot(dproducts[:, 0], ours.T).astype(dtype)
-  return dx, dstate.astype(dtype), None, dfirst, dnodes, None, None, None
+  dstate, (dx, dproducts) = lax.scan(step, start, given, reverse=True)
 
-
-def _product(a, b):
-  """Sum over positions and rows of a[s, b, :, None] * b[s, b, None, :]."""
-  return dot(a.reshape(-1, a.shape[-1]).T, b.reshape(-1, b.shape[-1]))
+  # One product of all positions for each input of a node; node 0 has two.
+  inner = [mask * befores, *(mask * values[:, source] for source in sources)]
+  read = jnp.stack([x, *inner]).reshape(count + 1, -1, x.shape[-1])
+  dproducts = jnp.swapaxes(dproducts, 0, 1).reshape(count, read.shape[1], -1)
+  dproducts = jnp.concatenate([dproducts[:1], dproducts])
+  dweights = lax.map(lambda ab: dot(*ab), (jnp.swapaxes(read, 1, 2), dproducts))
+  dfirst = dweights[:2].reshape(first.shape)
+  return dx, dstate.astype(dtype), None, dfirst, dweights[2:], None, None, None
 
 
 run.defvjp(_forward, _backward)

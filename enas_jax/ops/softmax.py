@@ -25,13 +25,13 @@ def cross_entropy(features, table, targets, weight):
     targets: i32[...], rows of the table.
     weight: f32[...]; has no gradient.
   """
-  table = table.astype(features.dtype)
+  columns = table.astype(features.dtype).T
   parts = _parts(len(table), features, targets, weight)
 
   def step(total, part):
     features, targets, weight = part
     losses = optax.softmax_cross_entropy_with_integer_labels(
-        dot(features, table.T), targets
+        dot(features, columns), targets
     )
     return total + (losses * weight).sum(), None
 
@@ -40,23 +40,25 @@ def cross_entropy(features, table, targets, weight):
 
 def _forward(features, table, targets, weight):
   cast = table.astype(features.dtype)
+  columns = cast.T
   parts = _parts(len(table), features, targets, weight)
+  parts = jnp.swapaxes(parts[0], 1, 2), *parts
 
   def step(carry, part):
-    total, dtable = carry
-    features, targets, weight = part
-    log_p = jax.nn.log_softmax(dot(features, cast.T))
+    total, dcolumns = carry
+    transposed, features, targets, weight = part
+    log_p = jax.nn.log_softmax(dot(features, columns))
     hit = jnp.arange(log_p.shape[-1]) == targets[:, None]
     total -= jnp.where(hit, log_p * weight[:, None], 0.0).sum()
     dlogits = ((jnp.exp(log_p) - hit) * weight[:, None]).astype(cast.dtype)
-    dtable += dot(dlogits.T, features)
-    return (total, dtable), dlogits @ cast
+    dcolumns += dot(transposed, dlogits)
+    return (total, dcolumns), dot(dlogits, cast).astype(cast.dtype)
 
-  start = jnp.zeros(()), jnp.zeros(table.shape)
-  (total, dtable), dfeatures = lax.scan(step, start, parts)
+  start = jnp.zeros(()), jnp.zeros(columns.shape)
+  (total, dcolumns), dfeatures = lax.scan(step, start, parts)
   count, width = weight.size, features.shape[-1]
   dfeatures = dfeatures.reshape(-1, width)[:count].reshape(features.shape)
-  return total, (dfeatures, dtable)
+  return total, (dfeatures, dcolumns.T)
 
 
 def _backward(residuals, g):
