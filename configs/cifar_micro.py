@@ -34,6 +34,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
   config.data = {
       "name": "cifar10",  # or any TFDS image classification set, digits, ...
       "valid": 5000,  # the last images of the training split
+      "eval_batch": 0,  # of them, a reward; 0: as child.batch
       "path": "",  # of the set's files; "": where TFDS keeps its own
       "size": 0,  # of a side, to resize to; 0: as the images are
   }

@@ -45,7 +45,6 @@ _WHOLE = (
     "child.batch",
     "child.lr_first",
     "child.lr_factor",
-    "data.eval_batch",
     "strategy.archs",
     "derive.archs",
     "derive.random",

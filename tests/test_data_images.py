@@ -73,6 +73,18 @@ class TestSource:
       expected = (images.images[first : first + 3] / 255 - mean) / std
       np.testing.assert_allclose(batch.images, expected, atol=1e-5)
 
+  def test_a_reward_may_see_more_images_than_a_child_step(self):
+    wanted = {"batch": 3, "valid": 6, "pad": 1}
+    for eval_batch, expected in ((0, 3), (5, 5)):
+      train, held = make_source().search(eval_batch=eval_batch, **wanted)
+      batches = [
+          split.batch(split.arrays, rows_of(split, None, 0), None).images
+          for split in (train, held)
+      ]
+      assert [len(batch) for batch in batches] == [3, expected]
+    with pytest.raises(ConfigError, match=r"config\.data\.eval_batch: 7 "):
+      make_source().search(eval_batch=7, **wanted)
+
   def test_a_final_training_has_all_of_both_splits(self):
     train, _, held = make_source().final(batch=3, eval_batch=2, pad=1)
     np.testing.assert_array_equal(train.arrays.images, make_images(10).images)

@@ -17,6 +17,7 @@ from enas_jax.data.check import check_whole
 from enas_jax.types import ConfigError, Split
 
 _CHUNK = 1024  # images that are looked at together on the host
+_BATCH = "config.child.batch"
 
 
 class Images(NamedTuple):
@@ -47,11 +48,17 @@ class Source(NamedTuple):
     return {"classes": self.classes}
 
   def search(
-      self, *, batch: int, valid: int, **augment
+      self, *, batch: int, valid: int, eval_batch: int = 0, **augment
   ) -> tuple[Split, Split]:
     """The training split in two: to train on, and `valid` images to reward.
 
     The test split is not read, and nothing here leads to it.
+
+    Args:
+      batch: of the children's steps.
+      valid: how many of the last images are held out.
+      eval_batch: of a reward, and of a candidate's pass over them; 0: `batch`.
+      **augment: the fields of `Augment`.
     """
     train, held = hold_out(self.train(), valid)
     mean, std = statistics(train)
@@ -59,7 +66,12 @@ class Source(NamedTuple):
     return (
         image_split(train, mean=mean, std=std, batch=batch, augment=augment),
         image_split(
-            held, mean=mean, std=std, batch=batch, part="validation"
+            held,
+            mean=mean,
+            std=std,
+            batch=eval_batch or batch,
+            batch_key="config.data.eval_batch" if eval_batch else _BATCH,
+            part="validation",
         ),
     )
 
@@ -142,7 +154,7 @@ def image_split(
     std: np.ndarray,
     batch: int,
     augment: Augment | None = None,
-    batch_key: str = "config.child.batch",
+    batch_key: str = _BATCH,
     part: str = "training",
     augment_key: str = "config.augment",
 ) -> Split:

@@ -1,0 +1,35 @@
+"""ENAS on the space of NAS-Bench-201, small enough for two cores.
+
+  python -m enas_jax.main --config=configs/nasbench201_small.py --workdir=W \
+      --config.benchmark.path=T
+
+Images of 16 x 16 pixels, a shared network of three stages of one cell, 8
+filters; 5,000 training images are held out. 30 epochs of 704 child steps on
+random children; in the last two also 100 controller steps of 5 architectures
+an epoch, each rewarded by its likelihood of 500 validation images. Then 100
+architectures of the policy and 100 random ones are ranked by their likelihood
+of all 5,000. What each of these choices is worth, and what the search finds,
+stands in experiments/README.md; T as in nasbench201.py.
+
+Variants as in cifar_micro.py.
+"""
+
+import ml_collections
+
+from configs import nasbench201
+from enas_jax.variants import parse
+
+
+def get_config(variant: str = "") -> ml_collections.ConfigDict:
+  config = nasbench201.get_config(variant)
+  config.task.score = "likelihood"
+  config.strategy.children = "random"
+  if parse(variant).smoke:
+    return config
+  config.epochs = 30
+  config.data.update(valid=5000, eval_batch=500, size=16)
+  config.augment.pad = 1
+  config.network.update(cells=1, filters=8)
+  config.child.update(lr=0.1, lr_first=30)
+  config.strategy.update(steps=100, warmup=28)
+  return config
