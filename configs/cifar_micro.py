@@ -97,6 +97,13 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
       "baseline_decay": 0.99,
       "zero_baseline": faithful,  # baseline_init of the profile table
   }
+  # reward = accuracy - weight * max(0, cost / target - 1), the cost that of the
+  # child's final network with the sizes above.
+  config.objective = {
+      "cost": "",  # or params, or flops (of an image's way forward)
+      "target": 0.0,
+      "weight": 0.0,
+  }
   config.derive = {"archs": 100, "random": 100, "top": 5}
   config.retrain = {
       # What is printed at the end.

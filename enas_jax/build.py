@@ -4,7 +4,9 @@ Every value that cannot work dies here, before anything is written, with a
 `ConfigError` that names the key and the valid choices.
 """
 
+from collections.abc import Callable
 import dataclasses
+import functools
 import hashlib
 import json
 import math
@@ -30,6 +32,7 @@ from enas_jax.types import (
   ConfigError,
   lookup,
   SearchSpace,
+  Size,
   Split,
   Strategy,
   suggest,
@@ -100,6 +103,10 @@ class Experiment(NamedTuple):
   strategy_steps: int  # an epoch
   archs: int  # M of a strategy step
   benchmark: Benchmark | None  # what architectures score in truth, if known
+  # Of a search in a space whose architectures differ in size: numpy or
+  # traced arch -> Size, of its final network at the sizes of the search.
+  size: Callable | None
+  penalty: Callable | None  # arch -> f32[], what its size takes off a reward
   rates: Any  # f32[epochs], the child's learning rate
 
   @property
@@ -169,9 +176,18 @@ def experiment(config: ConfigDict) -> Experiment:
   uniform = STRATEGIES["random"](space)
   children = config.strategy.get("children", "policy")
 
+  task = task_fn(network, **_arguments(config.task))
+  size = penalty = None
+  if arch is None and hasattr(space, "size"):
+    final = network.clone(final=True)
+    size = functools.partial(space.size, network=final, image=source.shape)
+  if config.get("objective", {}).get("cost"):
+    penalty = _penalty(size, **config.objective)
+    task = _penalised(task, penalty)
+
   return Experiment(
       space=space,
-      task=task_fn(network, **_arguments(config.task)),
+      task=task,
       strategy=strategy,
       children=uniform if children == "random" else strategy,
       uniform=uniform,
@@ -186,8 +202,28 @@ def experiment(config: ConfigDict) -> Experiment:
       strategy_steps=strategy_steps,
       archs=config.strategy.get("archs", 1),
       benchmark=benchmark,
+      size=size,
+      penalty=penalty,
       rates=rates,
   )
+
+
+def _penalty(size: Callable, cost: str, target: float, weight: float):
+  """What `config.objective` takes off the reward of an architecture."""
+
+  def penalty(arch):
+    over = getattr(size(arch), cost) / target - 1
+    return weight * jnp.maximum(over, 0.0)
+
+  return penalty
+
+
+def _penalised(task: Task, penalty: Callable) -> Task:
+  def reward(params, model_state, arch, batch, key):
+    own = task.reward(params, model_state, arch, batch, key)
+    return own - penalty(arch)
+
+  return task._replace(reward=reward)
 
 
 def settled(config: ConfigDict) -> ConfigDict:
@@ -303,6 +339,8 @@ def _checked(config: ConfigDict):
   if "warmup" in config.strategy:
     key, value = "config.strategy.warmup", config.strategy.warmup
     check_whole(key, value, low=0, high=config.epochs - 1)
+  space = _space(config)
+  _check_objective(config, space)
   name = config.child.optimiser
   chain = lookup(
       "config.child.optimiser", name, optim.OPTIMISERS, "optimiser"
@@ -319,10 +357,24 @@ def _checked(config: ConfigDict):
         "only 'fixed' goes with a config that has an arch, and with no other,"
         f" got {config.strategy.name!r}.",
     )
-  space = _space(config)
   # The type is that of the whole config.
   _check_fields("config.network", space.module, config.network, ("dtype",))
   return space, strategy_fn, task_fn
+
+
+def _check_objective(config: ConfigDict, space: SearchSpace) -> None:
+  block = config.get("objective", {})
+  if not block.get("cost"):
+    return
+  choices = dict.fromkeys(Size._fields)
+  lookup("config.objective.cost", block.cost, choices, "cost")
+  if not hasattr(space, "size"):
+    raise ConfigError(
+        "config.objective.cost",
+        f"all architectures of the space {config.space.name!r} cost the same.",
+    )
+  for key in ("target", "weight"):
+    check_number(f"config.objective.{key}", block[key], open_low=True)
 
 
 def _check_retraining(config: ConfigDict) -> None:

@@ -58,7 +58,8 @@ def derive(
   ranked = {
       source: sorted(
           (line for line in lines if line["source"] == source),
-          key=lambda line: -parts.task.sign * line[metric],
+          key=functools.partial(_value, parts),
+          reverse=True,
       )
       for source in (POLICY, RANDOM)
   }
@@ -92,7 +93,7 @@ def derive(
         best["encoding"],
         [line["encoding"] for line in ranked[POLICY]],
         [
-            (line["encoding"], parts.task.sign * line[metric])
+            (line["encoding"], parts.task.worth(line[metric]))
             for line in ranked[RANDOM]
         ],
         config.seed,
@@ -106,6 +107,7 @@ def derive(
           "scores": scores,
           **truth,
           "cost": spent,
+          **_sized(parts, arch),
           "seed": config.seed,
           "config_hash": build.config_hash(config),
           "version": enas_jax.__version__,
@@ -116,6 +118,12 @@ def derive(
       f"Derived architecture, written to {path / 'arch.json'}:\n  "
       + "\n  ".join(content["readable"])
   )
+  if parts.size:
+    display.say(
+        f"Its final network, at the sizes of this search, has"
+        f" {content['params']:,} parameters and takes {content['flops']:.3e}"
+        " FLOPs an image."
+    )
   if truth:
     display.say("\n".join(benchmark.lines(truth["benchmark"])))
   display.say("\n".join(cost.lines(spent)))
@@ -152,6 +160,7 @@ def _score(config, parts, state, path, display, signals) -> list[dict]:
       line = {
           "source": source,
           **metrics.summarize(record),
+          **_sized(parts, arch),
           "encoding": parts.space.flatten(arch),
           "seconds": time.monotonic() - begun,
       }
@@ -164,6 +173,22 @@ def _score(config, parts, state, path, display, signals) -> list[dict]:
   return lines
 
 
+def _sized(parts, arch) -> dict[str, Any]:
+  """The size of a numpy architecture and what the objective takes for it."""
+  if not parts.size:
+    return {}
+  params, flops = parts.size(arch)
+  penalty = {}
+  if parts.penalty:
+    penalty["penalty"] = float(parts.penalty(arch))
+  return {"params": int(params), "flops": float(flops), **penalty}
+
+
+def _value(parts, line) -> float:
+  """By which candidates are ranked, more is better."""
+  return parts.task.worth(line[parts.task.score]) - line.get("penalty", 0.0)
+
+
 def _known(file: pathlib.Path) -> list[dict]:
   """The whole lines of an earlier process; a last one cut short is dropped."""
   if not file.exists():
@@ -173,6 +198,8 @@ def _known(file: pathlib.Path) -> list[dict]:
 
 
 def _show(config, ranked, metric, display) -> None:
+  best = ranked[POLICY][0]
+
   def cells(source, n):
     found = ranked[source]
     return f"{found[n][metric]:.4f}" if n < len(found) else ""
@@ -187,8 +214,9 @@ def _show(config, ranked, metric, display) -> None:
         for source in (POLICY, RANDOM)
     ]
     rows.append((name, *values))
+  objective = ", ranked less their penalty" if "penalty" in best else ""
   display.table(
-      f"Validation {metric} by shared weights",
+      f"Validation {metric} by shared weights{objective}",
       (
           "rank",
           f"policy ({len(ranked[POLICY])})",

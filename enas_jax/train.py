@@ -418,7 +418,7 @@ def _retrain(
     config, parts, found, drawn, path, display, signals
 ) -> dict[str, Any]:
   """Trains the derived and some random architectures alike, from scratch."""
-  metric, sign = parts.task.metric, parts.task.sign
+  metric, worth = parts.task.metric, parts.task.worth
   shared = {"derived": found["scores"][derive.POLICY]["best"]}
   encodings = {"derived": found["encoding"]}
   for n, line in enumerate(drawn[: config.retrain.random]):
@@ -453,12 +453,12 @@ def _retrain(
     display.say(
         f"Derived {of_derived}; {len(random)} random: mean"
         f" {np.mean(random):.4f}, std {np.std(random):.4f}, best"
-        f" {max(random, key=lambda score: sign * score):.4f}."
+        f" {max(random, key=worth):.4f}."
     )
   if len(trained) >= ranking.LEAST:
     test["ranking"] = ranking.report(
-        [sign * shared[name] for name in trained],
-        [sign * score for score in trained.values()],
+        [worth(shared[name]) for name in trained],
+        [worth(score) for score in trained.values()],
         config.seed,
     )
     display.say(

@@ -78,12 +78,22 @@ class Preset(NamedTuple):
   encoding: list[int]
 
 
+class Size(NamedTuple):
+  """Of the final network of an architecture, without its auxiliary head."""
+
+  params: Any  # i[]
+  flops: Any  # f[], of one example's way forward: products and convolutions
+
+
 class SearchSpace(Protocol):
   """A set of architectures; a frozen dataclass with these members.
 
   One whose architectures have a published notation in words has `parse` too:
   text -> list[int], None where the text is no such thing; ValueError says what
   is wrong with one that is.
+
+  One whose architectures differ in size has `size`: (arch, the final network,
+  shape of an image) -> Size; traceable.
   """
 
   schedule: Schedule
@@ -177,7 +187,9 @@ class Task(NamedTuple):
   measure: Callable[..., tuple[ModelState, Record]]
   metric: str  # the record's entry that a trained network is judged by
   score: str  # the one that candidates are ranked by
-  sign: int  # 1 where more of either is better, -1 where less is
+  # a value of either -> a number of which more is better; of the score's, the
+  # reward
+  worth: Callable[[Any], Any]
   # (params, arch) -> the weights that the architecture uses; all, where the
   # network finds its own among them
   pick: Callable[[Params, Arch], Params] = lambda params, arch: params

@@ -123,15 +123,29 @@ def test_a_bad_path_dies_before_the_run(tmp_path, path):
 def test_a_search_ends_with_the_truth(tmp_path, path, table):
   config = nasbench201.get_config("smoke")
   config.epochs = 1
-  config.derive.random = 8
+  config.derive.update(archs=8, random=8)
   config.benchmark.path = path
+  config.objective.update(cost="params", target=3000.0, weight=0.5)
   result = train.run(config, str(tmp_path / "run"))
   found = result["benchmark"]
   row = table.rows[tuple(result["encoding"])]
   assert found["test_accuracy"] == table.test[row]
   lines = (tmp_path / "run" / "derive.jsonl").read_text().splitlines()
   lines = [json.loads(line) for line in lines]
-  random = [line for line in lines if line["source"] == "random"]
+  # Derived is the best by accuracy less what its parameters cost.
+  policy, random = (
+      [line for line in lines if line["source"] == source]
+      for source in ("policy", "random")
+  )
+  value = lambda line: line["accuracy"] - 0.5 * max(  # noqa: E731
+      0, line["params"] / 3000 - 1
+  )
+  best = max(policy, key=value)
+  assert result["encoding"] == best["encoding"]
+  assert result["scores"]["policy"]["best"] == best["accuracy"]
+  assert result["params"] == best["params"]
+  assert result["penalty"] == pytest.approx(best["accuracy"] - value(best))
+  # The ranking is of accuracies alone.
   scores = [line["accuracy"] for line in random]
   true = [table.test[table.rows[tuple(line["encoding"])]] for line in random]
   tau = ranking.kendall(scores, true)

@@ -169,6 +169,22 @@ CASES = [
         " 'reinforce'? Choices: evolution, fixed, random, reinforce.",
     ),
     (
+        [SEARCH, W, "--config.objective.cost=parms"],
+        "config.objective.cost: unknown cost 'parms'. Did you mean 'params'?"
+        " Choices: flops, params.",
+    ),
+    (
+        [SEARCH, W, "--config.objective.cost=flops"],
+        "config.objective.target: must be > 0, got 0.0.",
+    ),
+    (
+        [
+            *(SEARCH, W, "--config.objective.cost=flops"),
+            "--config.objective.target=1e6",
+        ],
+        "config.objective.weight: must be > 0, got 0.0.",
+    ),
+    (
         [SEARCH, W, "--config.child.optimiser=nestrov"],
         "config.child.optimiser: unknown optimiser 'nestrov'. Did you mean"
         " 'nesterov'? Choices: nesterov, sgd.",

@@ -77,7 +77,10 @@ def task() -> Task:
     raise NotImplementedError
 
   return Task(
-      init, loss, reward, None, measure, metric="error", score="error", sign=-1
+      *(init, loss, reward, None, measure),
+      metric="error",
+      score="error",
+      worth=lambda error: -error,
   )
 
 

@@ -337,7 +337,8 @@ def test_without_jit_and_evaluated_twice(supernet, small):
   assert len(rewards) == 1
   chex.assert_trees_all_equal_shapes(again, task.begin(state, supernet.batch))
   value = record[task.score].value()
-  reward = value if task.sign > 0 else 80 / value
+  reward = value if task.score == "accuracy" else 80 / value
+  assert task.worth(value) == reward
   np.testing.assert_allclose(reward, rewards.pop(), rtol=1e-5)
 
 

@@ -25,6 +25,7 @@ published architecture: 42,559,392 with `plain_convs`, else 30,947,424).
 
 import dataclasses
 import functools
+import math
 import re
 from typing import ClassVar, NamedTuple
 
@@ -33,7 +34,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from enas_jax.ops import choose, conv, layers, norm, pool
+from enas_jax.ops import choose, conv, layers, norm, pool, size
 from enas_jax.spaces import schedule as rows
 from enas_jax.types import (
     ConfigError,
@@ -42,6 +43,7 @@ from enas_jax.types import (
     NO_ANCHOR,
     Preset,
     Schedule,
+    Size,
 )
 
 _OPERATION = re.compile(r"(sep_)?conv_([357])x\2|(avg|max)_pool_3x3")
@@ -242,6 +244,32 @@ class Macro:
 
   def network(self, **hparams) -> nn.Module:
     return self.module(names=self.names, **hparams)
+
+  def size(self, arch: MacroArch, network, image) -> Size:
+    *sides, channels = image
+    c, depth, pixels = network.filters, self.layers, math.prod(sides)
+    base = size.conv(channels, c, 3, pixels)
+    ops = np.zeros((depth, len(self.names), 2), int)
+    skips = np.zeros((depth, 2), int)
+    for index in range(depth):
+      base += size.conv(c, c, 1, pixels)
+      for op, name in enumerate(self.names):
+        if name.startswith("sep") and not network.plain_convs:
+          ops[index, op] = size.separable(c, int(name[-1]), pixels)
+        elif "conv" in name:
+          ops[index, op] = size.conv(c, c, int(name[-1]), pixels)
+      if index and network.concat:
+        base += size.conv(c, c, 1, pixels)
+        skips[index] = size.pointwise(c, c, pixels)
+      elif index:
+        base += size.norm(c)
+      if index + 1 in (depth // 3, 2 * (depth // 3)):
+        inputs, c, sides = c, c * network.widen, size.halved(*sides)
+        pixels = math.prod(sides)
+        base += (index + 2) * size.conv(inputs, c, 1, pixels)
+    base += size.classifier(c, network.classes)
+    chosen = size.one_hot(arch.ops, len(self.names))
+    return size.total(base, (ops, chosen), (skips, arch.skips.sum(1)))
 
 
 class MacroNetwork(nn.Module):

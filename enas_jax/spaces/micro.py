@@ -19,6 +19,7 @@ that it can be unlearnt (`saturated_prior`).
 
 import dataclasses
 import functools
+import math
 from typing import ClassVar, NamedTuple
 
 from flax import linen as nn
@@ -27,9 +28,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from enas_jax.ops import cell as ops_cell
-from enas_jax.ops import conv, drop, layers, norm, pool
+from enas_jax.ops import conv, drop, layers, norm, pool, size
 from enas_jax.spaces import schedule as rows
-from enas_jax.types import Feed, Head, NO_ANCHOR, Preset, Schedule
+from enas_jax.types import Feed, Head, NO_ANCHOR, Preset, Schedule, Size
 
 OPERATIONS = (
     "sep_conv_3x3",
@@ -160,6 +161,54 @@ class Micro:
   def network(self, **hparams) -> nn.Module:
     return self.module(nodes=self.nodes, **hparams)
 
+  def size(self, arch: MicroArch, network, image) -> Size:
+    *sides, channels = image
+    c, pixels, states = network.filters, math.prod(sides), self.nodes + _INPUTS
+    base = size.conv(channels, 3 * c, 3, pixels)
+    # Of the normal and the reduction cells: what there is for each number of
+    # loose ends; for each side that reads a node, or an input, by its
+    # operation; and for each input that is loose itself.
+    ends = np.zeros((2, states + 1, 2), int)
+    reads = np.zeros((2, 2, len(OPERATIONS), 2), int)
+    inputs = np.zeros((2, 2), int)
+    # Of the tensors that a cell gets: channels (for each number of loose
+    # ends), pixels, and where it is counted what depends on that number.
+    before = x = [3 * c], pixels, base[None]
+    for index in range(network.cells + len(network.reductions)):
+      kind = int(index in network.reductions)
+      c *= 1 + kind
+      for widths, own, where in (before, x):
+        for number, width in enumerate(widths):
+          if own != pixels or width != c:
+            where[number] += size.conv(width, c, 1, pixels)
+      base += size.conv(c, c, 1, pixels)
+      if kind:
+        sides = size.halved(*sides)
+        pixels = math.prod(sides)
+        shrink = size.conv(c, c, 1, pixels)
+        reads[1, 1, OPERATIONS.index("identity")] += shrink
+        inputs[1] += shrink
+      for op, name in enumerate(OPERATIONS):
+        if name.startswith("sep"):
+          reads[kind, :, op] += 2 * size.separable(c, int(name[9]), pixels)
+      widths = [c * number for number in range(states + 1)]
+      before, x = x, (widths, pixels, ends[kind])
+    for number, width in enumerate(widths):
+      ends[kind, number] += size.classifier(width, network.classes)
+
+    terms = []
+    for kind, table in enumerate(arch):
+      sources, ops = table[:, 0::2], table[:, 1::2]
+      loose = ~size.one_hot(sources, states).any((0, 1))
+      read = size.one_hot(sources < _INPUTS, 2)[..., None]
+      chosen = read & size.one_hot(ops, len(OPERATIONS))[..., None, :]
+      terms += [
+          (ends[kind], size.one_hot(loose.sum(), states + 1)),
+          (reads[kind], chosen.sum((0, 1))),
+          (inputs[kind], loose[:_INPUTS].sum()),
+      ]
+    return size.total(base, *terms)
+
 
 class MicroNetwork(nn.Module):
   """A convolutional network of micro cells.
@@ -191,6 +240,11 @@ class MicroNetwork(nn.Module):
   row_fan_in: bool = False
   dtype: str = "float32"
 
+  @property
+  def reductions(self) -> tuple[int, int]:
+    """The numbers of the reduction cells."""
+    return self.cells // 3, 2 * (self.cells // 3) + 1
+
   @nn.compact
   def __call__(
       self,
@@ -216,8 +270,7 @@ class MicroNetwork(nn.Module):
       logits f32[B, classes], auxiliary logits or None.
     """
     dropout = train if dropout is None else dropout
-    distance = self.cells // 3
-    reductions = (distance, 2 * distance + 1)
+    reductions = self.reductions
     channels = self.filters
     images = images.astype(self.dtype)
     x = layers.Conv(3 * channels, 3, self.final)(images, train=train)

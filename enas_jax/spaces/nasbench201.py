@@ -21,6 +21,7 @@ to the left: the one network is the other seen in a mirror.
 
 import dataclasses
 import functools
+import math
 from typing import ClassVar, NamedTuple
 
 from flax import linen as nn
@@ -29,9 +30,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from enas_jax.ops import cell as ops_cell
-from enas_jax.ops import conv, layers, norm, pool
+from enas_jax.ops import conv, layers, norm, pool, size
 from enas_jax.spaces import schedule as rows
-from enas_jax.types import Feed, Head, Preset, Schedule
+from enas_jax.types import Feed, Head, Preset, Schedule, Size
 
 # In the benchmark's order.
 OPERATIONS = (
@@ -159,6 +160,23 @@ class NasBench201:
   def network(self, **hparams) -> nn.Module:
     return self.module(**hparams)
 
+  def size(self, arch: NasBench201Arch, network, image) -> Size:
+    *sides, channels = image
+    c, pixels = network.filters, math.prod(sides)
+    base = size.conv(channels, c, 3, pixels)
+    edges = np.zeros((len(OPERATIONS), 2), int)
+    for stage in range(3):
+      if stage:
+        sides, inputs, c = size.halved(*sides), c, 2 * c
+        pixels = math.prod(sides)
+        base += size.conv(inputs, c, 3, pixels) + size.conv(c, c, 3, pixels)
+        base += size.pointwise(inputs, c, pixels)
+      for op, name in enumerate(OPERATIONS):
+        if "conv" in name:
+          edges[op] += network.cells * size.conv(c, c, int(name[-1]), pixels)
+    base += size.norm(c) + size.classifier(c, network.classes, bias=True)
+    return size.total(base, (edges, size.one_hot(arch.ops, len(edges))))
+
 
 class NasBench201Network(nn.Module):
   """Three stages of cells, and a residual block before the last two.
@@ -258,22 +276,21 @@ class SharedCell(nn.Module):
         }
         for name, window in (("1", ()), ("3", (3, 3)))
     }
-    if isinstance(ops, jax.Array):
-      ops = needed(ops)
-    return ops_cell.graph(_BRANCHES, EDGES, weights, x, ops)
+    return ops_cell.graph(_BRANCHES, EDGES, weights, x, needed(ops))
 
 
-def needed(ops: jax.Array) -> jax.Array:
-  """The cell without what its output does not depend on, i32[6].
+def needed(ops):
+  """The cell without what its output does not depend on, i32[6], jax or numpy.
 
   An edge to a node that is read by `none` alone becomes `none` itself: the
   compiler sees that in a fixed cell, in a searched one it has to be told.
   """
-  read, kept = {3: jnp.asarray(True)}, []
+  xp = jnp if isinstance(ops, jax.Array) else np
+  read, kept = {3: xp.asarray(True)}, []
   for (node, source), op in reversed(list(zip(EDGES, ops, strict=True))):
     kept.append(read[node] & (op != _NONE))
     read[source] = read.get(source, False) | kept[-1]
-  return jnp.where(jnp.stack(kept[::-1]), ops, _NONE)
+  return xp.where(xp.stack(kept[::-1]), ops, _NONE)
 
 
 def _convolution(name: str, convolve, x: jax.Array, weights) -> jax.Array:

@@ -93,7 +93,7 @@ def classification(
       measure,
       metric="accuracy",
       score=score,
-      sign=1,
+      worth=lambda value: value,
   )
 
 

@@ -103,7 +103,10 @@ def language_model(
     nothing = begin(model_state, batch)["state"]
     reading, _ = read(used, nothing, arch, batch, train=False)
     perplexity = _record(reading, batch)["perplexity"]
-    return reward_scale / perplexity.value()
+    return worth(perplexity.value())
+
+  def worth(perplexity):
+    return reward_scale / perplexity
 
   def measure(used, model_state, arch, batch):
     reading, after = read(
@@ -119,7 +122,7 @@ def language_model(
       measure,
       metric="perplexity",
       score="perplexity",
-      sign=-1,
+      worth=worth,
       pick=pick,
       put=put,
   )

@@ -1,0 +1,69 @@
+"""How many parameters and operations layers have: static pairs, and sums.
+
+A pair is i64[2] of numpy: parameters, and floating point operations of one
+image's way forward, two for each multiplication of a product (`flops.py` counts
+the same in a program).
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from enas_jax.types import Size
+
+
+def norm(channels: int) -> np.ndarray:
+  """Of a batch norm: scale and offset."""
+  return np.array([2 * channels, 0])
+
+
+def pointwise(inputs: int, outputs: int, pixels: int) -> np.ndarray:
+  """Of a 1 x 1 convolution to so many pixels, without a norm."""
+  return inputs * outputs * np.array([1, 2 * pixels])
+
+
+def conv(inputs: int, outputs: int, side: int, pixels: int) -> np.ndarray:
+  """Of BN(conv side x side); with side 1 of a factorised reduction, too."""
+  return pointwise(side**2 * inputs, outputs, pixels) + norm(outputs)
+
+
+def separable(channels: int, side: int, pixels: int) -> np.ndarray:
+  """Of BN(pointwise(depthwise side x side))."""
+  depthwise = pointwise(side**2, channels, pixels)
+  return depthwise + conv(channels, channels, 1, pixels)
+
+
+def classifier(inputs: int, classes: int, bias: bool = False) -> np.ndarray:
+  """Of the linear layer behind the average of all pixels."""
+  return pointwise(inputs, classes, 1) + np.array([classes * bias, 0])
+
+
+def halved(height: int, width: int) -> tuple[int, int]:
+  """The sides of an image after a stride of 2."""
+  return -(-height // 2), -(-width // 2)
+
+
+def total(base, *terms) -> Size:
+  """The sum of `base` and of all entries of tables, each so many times.
+
+  Args:
+    base: a pair.
+    *terms: (table i64[..., 2], how often each of its pairs, i[...]), of numpy
+      or of jax, then the sum is.
+  """
+  traced = any(isinstance(times, jax.Array) for _, times in terms)
+  params, flops = base
+  for table, times in terms:
+    if traced:
+      times = jnp.asarray(times, jnp.int32)
+      params += (times * table[..., 0].astype(np.int32)).sum()
+      flops += (times * table[..., 1].astype(np.float32)).sum()
+    else:
+      own = (table * np.asarray(times, int)[..., None]).reshape(-1, 2).sum(0)
+      params, flops = params + own[0], flops + own[1]
+  return Size(params, flops)
+
+
+def one_hot(index, count: int):
+  """bool[..., count], of numpy or jax as `index` is."""
+  return index[..., None] == np.arange(count)

@@ -1,0 +1,107 @@
+"""The size of an architecture is that of the network that is built from it."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from configs import digits_micro, pydoc_recurrent
+from enas_jax import build, flops, search
+from enas_jax.spaces import SPACES
+from enas_jax.strategies import STRATEGIES
+from enas_jax.types import ConfigError
+
+NETWORKS = [
+    ("macro", {"layers": 4}, {"filters": 3, "widen": 2, "concat": True}),
+    ("macro", {"layers": 7}, {"filters": 4, "plain_convs": True}),
+    ("micro", {"nodes": 2}, {"filters": 4, "cells": 4}),
+    ("micro", {"nodes": 4}, {"filters": 4, "cells": 1}),
+    ("nasbench201", {}, {"filters": 4, "cells": 2}),
+]
+IMAGE = (9, 12, 3)
+
+
+def built(network, arch, image):
+  """(parameters without the auxiliary head, operations of an image)."""
+  images = jnp.ones((2, *image))
+  variables = jax.eval_shape(
+      lambda key: network.init({"params": key}, images, arch, train=True),
+      jax.random.key(0),
+  )
+  params = {k: v for k, v in variables["params"].items() if k != "aux"}
+  count = flops.count(
+      lambda variables: network.apply(variables, images, arch, train=False),
+      variables,
+  )
+  return sum(leaf.size for leaf in jax.tree.leaves(params)), count / 2
+
+
+@pytest.mark.parametrize("name, arguments, hparams", NETWORKS)
+def test_the_size_is_that_of_the_built_network(name, arguments, hparams):
+  space = SPACES[name](**arguments)
+  network = space.network(classes=5, final=True, **hparams)
+  uniform = STRATEGIES["random"](space)
+  drawn = search.propose(uniform, (), jax.random.key(1), 6)
+  traced = jax.jit(
+      jax.vmap(lambda arch: space.size(arch, network, IMAGE))
+  )(drawn)
+  found = set()
+  for n in range(6):
+    arch = jax.tree.map(lambda leaf: np.asarray(leaf)[n], drawn)  # noqa: B023
+    size = space.size(arch, network, IMAGE)
+    found.add(size)
+    assert size == built(network, arch, IMAGE)
+    assert traced.params[n] == size.params
+    np.testing.assert_allclose(traced.flops[n], size.flops, rtol=1e-6)
+  assert len(found) > 1
+
+
+@pytest.mark.parametrize("name, preset, hparams, params", [
+    ("micro", "enas_micro", {"cells": 15, "filters": 36}, 3_894_372),
+    (
+        "macro",
+        "enas_macro_24",
+        {"filters": 96, "widen": 2, "concat": True},
+        30_947_424,
+    ),
+])
+def test_the_references_counts(name, preset, hparams, params):
+  given = SPACES[name].presets[preset]
+  space = SPACES[name](**given.space)
+  network = space.network(classes=10, final=True, **hparams)
+  arch = space.unflatten(given.encoding)
+  assert space.size(arch, network, (32, 32, 3)).params == params
+
+
+def test_the_objective_takes_off_what_is_above_its_target(monkeypatch):
+  config = digits_micro.get_config("smoke")
+  parts = build.experiment(config)
+  assert parts.penalty is None
+  drawn = search.propose(parts.uniform, (), jax.random.key(0), 20)
+  costs = np.asarray(jax.vmap(parts.size)(drawn).flops)
+  target = float(np.median(costs))
+  config.objective.update(cost="flops", target=target, weight=0.5)
+  classification = build.TASKS["classification"]
+
+  @functools.wraps(classification)
+  def flat(*args, **kwargs):
+    task = classification(*args, **kwargs)
+    return task._replace(reward=lambda *unused: 0.9)
+
+  monkeypatch.setitem(build.TASKS, "classification", flat)
+  task = build.experiment(config).task
+  rewards = jax.jit(
+      jax.vmap(lambda arch: task.reward(None, None, arch, None, None))
+  )(drawn)
+  over = np.maximum(0.0, costs / target - 1)
+  assert over.max() > 0.1
+  np.testing.assert_allclose(rewards, 0.9 - 0.5 * over, rtol=1e-5)
+
+
+def test_where_all_cost_the_same_there_is_no_objective():
+  config = pydoc_recurrent.get_config("smoke")
+  config.objective = {"cost": "params", "target": 1.0, "weight": 1.0}
+  with pytest.raises(ConfigError, match=r"config\.objective\.cost: all archit"):
+    build.experiment(config)
