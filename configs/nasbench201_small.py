@@ -4,7 +4,7 @@
       --config.benchmark.path=T
 
 Images of 16 x 16 pixels, a shared network of three stages of one cell, 8
-filters; 5,000 training images are held out. 30 epochs of 704 child steps on
+filters; 5,000 training images are held out. 20 epochs of 704 child steps on
 random children; in the last two also 100 controller steps of 5 architectures
 an epoch, each rewarded by its likelihood of 500 validation images. Then 100
 architectures of the policy and 100 random ones are ranked by their likelihood
@@ -26,10 +26,10 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
   config.strategy.children = "random"
   if parse(variant).smoke:
     return config
-  config.epochs = 30
+  config.epochs = 20
   config.data.update(valid=5000, eval_batch=500, size=16)
   config.augment.pad = 1
   config.network.update(cells=1, filters=8)
-  config.child.update(lr=0.1, lr_first=30)
-  config.strategy.update(steps=100, warmup=28)
+  config.child.update(lr=0.1, lr_first=20)
+  config.strategy.update(steps=100, warmup=18)
   return config
