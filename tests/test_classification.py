@@ -36,7 +36,8 @@ def test_a_reward_is_the_score_of_what_counts(score):
   _, record = task.measure({}, {}, None, batch)
   for name, value in expected.items():
     assert record[name].value() == pytest.approx(value)
-  assert (task.metric, task.score, task.sign) == ("accuracy", score, 1)
+  assert (task.metric, task.score) == ("accuracy", score)
+  assert task.worth(0.25) == 0.25
 
 
 def test_an_unknown_score_is_refused():
