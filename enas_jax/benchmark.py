@@ -10,6 +10,10 @@ Read from an `.npz` file with these arrays, one row an architecture:
 
 Others, such as parameter counts, are not read. NAS-Bench-201 (Dong & Yang
 2020) in this form has n = 15,625 rows of J = 6 edges and 200 epochs.
+
+Its authors' own file, `NAS-Bench-201-v1_1-096897.pth`, is read by their package
+`nas_201_api` where that is installed. This was written from the package's
+source and is tested against a stand-in: nobody here has run it on the file.
 """
 
 import math
@@ -46,26 +50,17 @@ def read(key: str, path: str, space: SearchSpace) -> Benchmark:
 
   Args:
     key: where the path stands, for the error.
-    path: of an `.npz` file.
+    path: of an `.npz` file, or any other of the benchmark's authors.
     space: that the table has to be of.
 
   Raises:
     ConfigError: there is no such file, it is no such table, or of another
-      space.
+      space; or the package that reads it is not installed.
   """
-  if not pathlib.Path(path).is_file():
+  if not pathlib.Path(path).exists():
     raise ConfigError(key, f"there is no file {path!r}.")
-  try:
-    # numpy leaves a file open that it opened itself and cannot read.
-    with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
-      ops, names, test, valid = (file[name] for name in _KEYS)
-    test, valid = test.astype(float), valid.astype(float)
-  except _BROKEN as why:
-    raise ConfigError(
-        key,
-        f"{path} is not an .npz file of {', '.join(_KEYS)}"
-        f" ({type(why).__name__}: {why}).",
-    ) from None
+  arrays = _npz if path.endswith(".npz") else _official
+  ops, names, test, valid = arrays(key, path, space)
 
   def refuse(why: str):
     return ConfigError(key, f"{path} is no benchmark: {why}.")
@@ -94,6 +89,61 @@ def read(key: str, path: str, space: SearchSpace) -> Benchmark:
   if len(ops) != count:
     raise refuse(f"it has {len(ops):,} of the {count:,} architectures")
   return Benchmark(ops.astype(np.int32), test, valid, rows)
+
+
+def _npz(key: str, path: str, space: SearchSpace):
+  """The four arrays of our own form."""
+  del space
+  try:
+    # numpy leaves a file open that it opened itself and cannot read.
+    with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
+      ops, names, test, valid = (file[name] for name in _KEYS)
+    return ops, names, test.astype(float), valid.astype(float)
+  except _BROKEN as why:
+    raise ConfigError(
+        key,
+        f"{path} is not an .npz file of {', '.join(_KEYS)}"
+        f" ({type(why).__name__}: {why}).",
+    ) from None
+
+
+def _official(key: str, path: str, space: SearchSpace):
+  """The same of the authors' file: means over the seeds that they trained.
+
+  `cifar10` is trained on all training images and tested, `cifar10-valid` on
+  half of them and validated on the other half.
+  """
+  try:
+    import nas_201_api  # it needs PyTorch, which nothing else does
+  except ImportError as why:
+    raise ConfigError(
+        key,
+        f"{path} is no .npz file, and nas_201_api, which reads the authors'"
+        f" own, is not installed ({why}).",
+    ) from None
+  try:
+    api = nas_201_api.NASBench201API(path, verbose=False)
+
+    def at_the_end(dataset: str, split: str) -> np.ndarray:
+      return np.array([
+          api.get_more_info(n, dataset, hp="200", is_random=False)[split]
+          for n in range(len(api))
+      ])
+
+    names = [api.arch(n) for n in range(len(api))]
+    test = at_the_end("cifar10", "test-accuracy")
+    valid = at_the_end("cifar10-valid", "valid-accuracy")
+  except Exception as why:  # whatever PyTorch raises at what is no such file
+    text = " ".join(str(why).split())[:200]
+    raise ConfigError(
+        key, f"nas_201_api cannot read {path} ({type(why).__name__}: {text})."
+    ) from None
+  ops = [_words(name, space) for name in names]
+  if None in ops:
+    raise ConfigError(
+        key, f"{path} is of another space than config.space.name."
+    )
+  return np.array(ops), np.array(names), test, valid
 
 
 def _words(text: str, space: SearchSpace) -> list[int] | None:

@@ -2,6 +2,8 @@
 
 import json
 import re
+import sys
+import types
 
 import numpy as np
 import pytest
@@ -105,6 +107,53 @@ def test_a_file_that_is_no_npz(text, tmp_path):
   (tmp_path / "t.npz").write_text(text)
   with pytest.raises(ConfigError, match=r"is not an \.npz file of ops"):
     benchmark.read("key", str(tmp_path / "t.npz"), SPACE)
+
+
+class Api:
+  """A stand-in of the authors' `NASBench201API`, with what is asked of it."""
+
+  content = arrays()
+  names = content["arch"].tolist()
+
+  def __init__(self, file_path_or_dict=None, verbose=True):
+    assert file_path_or_dict.endswith(".pth") and not verbose
+
+  def __len__(self):
+    return len(self.names)
+
+  def arch(self, index):
+    return self.names[index]
+
+  def get_more_info(self, index, dataset, iepoch=None, hp="12", is_random=True):
+    assert hp == "200" and not is_random and iepoch is None
+    column, split = {
+        "cifar10": ("cifar10_test", "test-accuracy"),
+        "cifar10-valid": ("cifar10_valid", "valid-accuracy"),
+    }[dataset]
+    return {split: self.content[column][index], "train-accuracy": 1.0}
+
+
+def test_the_authors_own_file_is_read_by_their_package(
+    tmp_path, monkeypatch, table
+):
+  file = tmp_path / "NAS-Bench-201-v1_1-096897.pth"
+  file.touch()
+  package = types.SimpleNamespace(NASBench201API=Api)
+  monkeypatch.setitem(sys.modules, "nas_201_api", package)
+  found = benchmark.read("key", str(file), SPACE)
+  np.testing.assert_array_equal(found.ops, table.ops)
+  np.testing.assert_allclose(found.test, table.test)
+  np.testing.assert_allclose(found.valid, table.valid)
+  assert found.rows == table.rows
+  with pytest.raises(ConfigError, match="of another space"):
+    benchmark.read("key", str(file), build.SPACES["micro"]())
+  monkeypatch.setattr(Api, "__len__", lambda self: 7 // 0)
+  with pytest.raises(ConfigError, match=r"cannot read .*pth \(ZeroDivisionE"):
+    benchmark.read("key", str(file), SPACE)
+  monkeypatch.setitem(sys.modules, "nas_201_api", None)
+  with pytest.raises(ConfigError, match="is not installed") as caught:
+    benchmark.read("key", str(file), SPACE)
+  assert "\n" not in str(caught.value)
 
 
 def test_a_bad_path_dies_before_the_run(tmp_path, path):
