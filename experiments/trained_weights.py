@@ -1,0 +1,238 @@
+"""What ranks and what searches well, once the shared weights are trained?
+
+  python -m experiments.trained_weights --workdirs=W/random_0,W/random_1 --json
+
+W/random_N are finished searches on NAS-Bench-201 that knew the benchmark's
+table (`python -m experiments.search_vs_random --config=... --workdir=W`). Their
+shared weights are taken as they were at the end, and moved no more. Asked is,
+as means over the folders:
+
+1. how near to the truth random architectures are ranked, by accuracy or by
+   likelihood, of so many validation images, normalised in batches of so many;
+2. what a search finds on these weights, by 200 controller steps of 5
+   architectures: the mean true test accuracy of 100 candidates of its policy,
+   and that of the one of them which scores best on all validation images. The
+   first row is the config as it is, each other changes what its name says.
+
+With --json the last line is one object.
+"""
+
+from enas_jax import process
+
+if __name__ == "__main__":
+  process.keep_memory()  # before the imports that take a second
+
+import functools
+import json
+import pathlib
+
+from absl import app, flags
+import jax
+from ml_collections import ConfigDict
+import numpy as np
+
+from enas_jax import benchmark, build, checkpoint, ranking, search
+from enas_jax.spaces import SPACES
+from enas_jax.strategies import STRATEGIES
+from enas_jax.tasks import TASKS
+from enas_jax.types import ConfigError
+
+_DIRS = flags.DEFINE_list(
+    "workdirs", None, "Folders of finished searches.", required=True
+)
+_STEPS = flags.DEFINE_integer("steps", 200, "Of the controller.", lower_bound=1)
+_ARCHS = flags.DEFINE_integer("archs", 150, "Architectures to rank.")
+_JSON = flags.DEFINE_bool("json", False, "Print one JSON object at the end.")
+
+_IMAGES = (500, 1000, 2000, 5000)  # to rank by
+_SMALL = 64  # images, a reward or a batch
+_SEED = 0  # of the architectures and of the searches
+# What a row changes: of the strategy, of its arguments, of the reward.
+_VARIANTS = {
+    "as configured": {},
+    "random": {"strategy": "random"},
+    "evolution": {"strategy": "evolution"},
+    "reward: accuracy": {"score": "accuracy"},
+    f"reward: {_SMALL} images": {"images": _SMALL},
+    f"reward: accuracy of {_SMALL} images": {
+        "score": "accuracy", "images": _SMALL,
+    },
+    "no tanh constant": {"space": {"scale": 0.0}},
+    "tanh constant 2.5": {"space": {"scale": 2.5}},
+    "temperature 5, no tanh constant": {
+        "space": {"scale": 0.0}, "reinforce": {"temperature": 5.0},
+    },
+    "entropy weight 0": {"reinforce": {"entropy_weight": 0.0}},
+    "entropy weight 1e-2": {"reinforce": {"entropy_weight": 1e-2}},
+    "learning rate 3.5e-3": {"reinforce": {"lr": 3.5e-3}},
+    "learning rate 0.1": {"reinforce": {"lr": 0.1}},
+    "baseline's decay 0.99": {"reinforce": {"baseline_decay": 0.99}},
+}
+
+
+class Weights:
+  """A finished search: its parts, and the state it ended in."""
+
+  def __init__(self, path: pathlib.Path):
+    if not (path / "result.json").exists():
+      raise ConfigError("--workdirs", f"{path} is no finished search.")
+    values = json.loads((path / "config.json").read_text())
+    self.config = ConfigDict(values)
+    self.parts = parts = build.experiment(self.config)
+    if parts.benchmark is None:
+      raise ConfigError("--workdirs", f"{path} knew no benchmark.")
+    like = search.init(
+        jax.random.key(0),
+        task=parts.task,
+        strategy=parts.strategy,
+        tx=parts.tx,
+        train=parts.train,
+    )
+    checkpoints = checkpoint.Checkpoints(path / "checkpoints")
+    self.state = checkpoints.restore(like, print)[0]
+    checkpoints.close()
+
+  def truth(self, archs) -> np.ndarray:
+    """f64[n], true test accuracies in percent."""
+    encodings = [self.parts.space.flatten(arch) for arch in archs]
+    return benchmark.accuracies(self.parts.benchmark, encodings)
+
+  def drawn(self, strategy, asked, count: int):
+    """A list of numpy architectures."""
+    key = jax.random.key(_SEED + 1)
+    archs = jax.device_get(search.propose(strategy, asked, key, count))
+    return [jax.tree.map(lambda leaf: leaf[n], archs) for n in range(count)]  # noqa: B023
+
+
+def rankings(weights: Weights, count: int) -> dict[str, float]:
+  """Kendall's tau by each way to score."""
+  parts = weights.parts
+  archs = weights.drawn(parts.uniform, (), count)
+  true = weights.truth(archs)
+  found = {}
+  whole = parts.held.items
+  for size in (_SMALL, whole):
+    scores = np.array([_by_batch(weights, arch, size) for arch in archs])
+    for images in _IMAGES:
+      if images < whole:
+        continue
+      # The first batches hold that many images, or as many of each.
+      part = scores[:, : images // whole].mean(1)
+      for n, name in enumerate(("accuracy", "likelihood")):
+        tau = ranking.kendall(part[:, n], true)
+        found[f"{name}, {images} images, batches of {size}"] = tau
+  return found
+
+
+def _by_batch(weights: Weights, arch, size: int) -> np.ndarray:
+  """f64[batches, 2]: accuracy and log-likelihood, in parts of `size` images."""
+  parts = weights.parts
+  measure = _measure(parts.task, parts.held, size)
+  arch = jax.tree.map(jax.numpy.asarray, arch)
+  return np.asarray(measure(weights.state, arch, parts.held.arrays))
+
+
+@functools.cache
+def _measure(task, held, size: int):
+  count = held.items // size  # parts of a batch
+
+  def split(leaf):
+    return leaf[: count * size].reshape(count, size, *leaf.shape[1:])
+
+  @jax.jit
+  def measure(state, arch, arrays):
+    def record(part):
+      return task.measure(state.params, state.model_state, arch, part)[1]
+
+    def one(row):
+      batch = jax.tree.map(split, held.batch(arrays, row, None))
+      seen = jax.tree.map(lambda leaf: leaf.sum(0), jax.lax.map(record, batch))
+      return jax.numpy.stack([seen["accuracy"].value(), -seen["loss"].value()])
+
+    return jax.lax.map(one, held.rows(None))
+
+  return measure
+
+
+def searched(weights: Weights, change: dict, steps: int) -> dict[str, float]:
+  """What a search finds on these weights."""
+  config, parts, state = weights.config, weights.parts, weights.state
+  space_values = {**config.space.to_dict(), **change.get("space", {})}
+  space = SPACES[space_values.pop("name")](**space_values)
+  name = change.get("strategy", "reinforce")
+  arguments = config.get(name, ConfigDict()).to_dict()
+  strategy = STRATEGIES[name](space, **arguments | change.get(name, {}))
+  task_values = config.task.to_dict()
+  task_values["score"] = change.get("score", task_values["score"])
+  network = space.network(classes=10, **config.network, dtype=config.dtype)
+  task = TASKS[task_values.pop("name")](network, **task_values)
+  held = parts.held
+  if "images" in change:
+    held = held._replace(
+        batch=lambda *args: jax.tree.map(
+            lambda leaf: leaf[: change["images"]], parts.held.batch(*args)
+        )
+    )
+
+  @jax.jit
+  def run(params, model_state, arrays):
+    rows = held.rows(None)
+
+    def step(asked, key):
+      ask_key, row_key = jax.random.split(key)
+      archs = search.propose(strategy, asked, ask_key, config.strategy.archs)
+      turns = jax.random.randint(
+          row_key, (config.strategy.archs,), 0, held.steps
+      )
+
+      def reward(inputs):
+        arch, turn = inputs
+        row = jax.tree.map(lambda leaf: leaf[turn], rows)
+        batch = held.batch(arrays, row, None)
+        return task.reward(params, model_state, arch, batch, key)
+
+      rewards = jax.lax.map(reward, (archs, turns))
+      return strategy.tell(asked, archs, rewards)[0], None
+
+    init_key, key = jax.random.split(jax.random.key(_SEED))
+    keys = jax.random.split(key, steps)
+    return jax.lax.scan(step, strategy.init(init_key), keys)[0]
+
+  asked = run(state.params, state.model_state, held.arrays)
+  archs = weights.drawn(strategy, asked, 100)
+  true = weights.truth(archs)
+  # Whatever was rewarded, candidates are scored as configured, on all images.
+  column = ("accuracy", "likelihood").index(parts.task.score)
+  scores = [
+      _by_batch(weights, arch, parts.held.items)[:, column].mean()
+      for arch in archs
+  ]
+  return {
+      "candidates": float(true.mean()),
+      "derived": float(true[np.argmax(scores)]),
+  }
+
+
+def main(_) -> None:
+  rows = []
+  for path in _DIRS.value:
+    weights = Weights(pathlib.Path(path))
+    row = {
+        f"tau: {name}": tau
+        for name, tau in rankings(weights, _ARCHS.value).items()
+    }
+    for name, change in _VARIANTS.items():
+      for what, value in searched(weights, change, _STEPS.value).items():
+        row[f"{what}: {name}"] = value
+    print(path, "done", flush=True)
+    rows.append(row)
+  names = list(rows[0])
+  values = np.array([[row[name] for name in names] for row in rows])
+  for name, column in zip(names, values.T, strict=True):
+    print(f"{name:55} {column.mean():8.3f} ± {column.std():.3f}")
+  if _JSON.value:
+    print(json.dumps(dict(zip(_DIRS.value, rows, strict=True))))
+
+
+if __name__ == "__main__":
+  app.run(main)
