@@ -105,14 +105,16 @@ class Pace:
     return self._spent[kind] / count if count else None
 
   def left(self, steps: dict[str, int]) -> str:
-    """The remaining time, for so many steps of each kind."""
-    total = 0.0
-    for kind, count in steps.items():
-      each = self.seconds(kind)
-      if count and each is None:
-        return "?"
-      total += count * (each or 0.0)
-    return clock(total)
+    """The remaining time, for so many steps of each kind.
+
+    Of a kind that was not seen yet nothing is known: "over" what is.
+    """
+    each = {kind: self.seconds(kind) for kind, count in steps.items() if count}
+    known = {kind: value for kind, value in each.items() if value is not None}
+    if each and not known:
+      return "?"
+    total = clock(sum(steps[kind] * value for kind, value in known.items()))
+    return total if len(known) == len(each) else f"over {total}"
 
 
 def clock(seconds: float) -> str:
