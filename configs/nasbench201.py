@@ -10,12 +10,12 @@ search on the benchmark alone takes (experiments/search_vs_random.py), from
 which the values of `reinforce` are. Then 100 architectures of the policy and
 100 random ones on all 25,000 validation images.
 
-T is the benchmark's table (enas_jax/benchmark.py tells its form). With it the
-search ends with the true test accuracy of what it derived, its rank among all
-15,625 and its regret (the best has 94.37 %, a random one 87.1 % on average),
-and with how well shared weights rank the random candidates. Without it all
-else is the same. ENAS is known to end in skip connections here (54.30 % in the
-benchmark's paper).
+T is the benchmark's table (enas_jax/benchmark.py tells its form), or the file
+of its authors where their package is installed. With it the search ends with
+the true test accuracy of what it derived, its rank among all 15,625 and its
+regret (the best has 94.37 %, a random one 87.1 % on average), and with how well
+shared weights rank the random candidates. Without it all else is the same. ENAS
+is known to end in skip connections here (54.30 % in the benchmark's paper).
 
 Variants as in cifar_micro.py.
 """

@@ -30,7 +30,7 @@ from enas_jax import (
 )
 from enas_jax.build import Experiment
 from enas_jax.folder import Signals
-from enas_jax.types import SearchState
+from enas_jax.types import SearchState, Size
 
 POLICY, RANDOM = "policy", "random"
 
@@ -119,10 +119,15 @@ def derive(
       + "\n  ".join(content["readable"])
   )
   if parts.size:
+    low, high = (
+        [edge(line[key] for line in ranked[RANDOM]) for key in Size._fields]
+        for edge in (min, max)
+    )
     display.say(
         f"Its final network, at the sizes of this search, has"
         f" {content['params']:,} parameters and takes {content['flops']:.3e}"
-        " FLOPs an image."
+        f" FLOPs an image; random ones {low[0]:,} to {high[0]:,} and"
+        f" {low[1]:.3e} to {high[1]:.3e}."
     )
   if truth:
     display.say("\n".join(benchmark.lines(truth["benchmark"])))

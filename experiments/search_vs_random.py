@@ -156,26 +156,29 @@ def _mean(values: list[float | None]) -> dict[str, float | None]:
 def show(found: dict, display: progress.Display) -> None:
   """A comparison as a table, a column for each strategy."""
   strategies = found["strategies"]
-  shown = {**_MEASURES, "minus_random": f"{found['judge']} minus random's"}
+  judged = f"{_MEASURES[found['judge']]}, minus random's"
   rows = []
-  for key, title in shown.items():
-    cells = [one.get(key, {"mean": None}) for one in strategies.values()]
+  for key, title in {**_MEASURES, "minus_random": judged}.items():
+    cells = [one.get(key, _mean([])) for one in strategies.values()]
     if any(cell["mean"] is not None for cell in cells):
       rows.append((title, *map(_cell, cells)))
-  count = len(next(iter(strategies.values()))["per_seed"])
+  seeds = [row["seed"] for row in next(iter(strategies.values()))["per_seed"]]
   display.table(
-      f"Mean and std of {count} seeds at the same budget; metric:"
-      f" {found['metric']}",
+      f"Mean and std over the seeds {', '.join(map(str, seeds))}, at the same"
+      f" budget; scores by shared weights: {found['metric']}",
       ("", *strategies),
       rows,
   )
 
 
 def _cell(value: dict[str, float | None]) -> str:
-  if value["mean"] is None:
+  mean, std = value["mean"], value["std"]
+  if mean is None:
     return ""
-  form = ".3e" if value["mean"] >= 1e6 else ",.4f"
-  return f"{value['mean']:{form}} ± {value['std']:{form}}"
+  if mean >= 1e6:
+    return f"{mean:.2e} ± {std:.1e}"
+  digits = 2 if abs(mean) >= 1 else 4
+  return f"{mean:,.{digits}f} ± {std:,.{digits}f}"
 
 
 def sampled(

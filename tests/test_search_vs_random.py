@@ -146,7 +146,7 @@ def test_a_comparison_is_of_means_and_of_differences_by_seed(
   experiment.show(found, display)
   display.close()
   table = (tmp_path / "log.txt").read_text()
-  assert "97.0000 ± 3.0000" in table and "2.000e+09" in table
+  assert "97.00 ± 3.00" in table and "2.00e+09" in table
   assert "retrained" not in table
   # What cannot work dies before any of them runs.
   asked.clear()
