@@ -74,18 +74,6 @@ def derive(
       for source, found in ranked.items()
   }
   arch = parts.space.unflatten(best["encoding"])
-  timed = [*_known(path / "metrics.jsonl"), *lines]
-  spent = cost.report(
-      config,
-      parts,
-      [
-          parts.space.unflatten(line["encoding"])
-          for found in ranked.values()
-          for line in sorted(found, key=lines.index)[: cost.SAMPLES]
-      ],
-      len(lines),
-      sum(line["seconds"] for line in timed),
-  )
   truth = {}
   if parts.benchmark:
     truth["benchmark"] = benchmark.report(
@@ -106,7 +94,6 @@ def derive(
           "metric": metric,  # of the validation split, by shared weights
           "scores": scores,
           **truth,
-          "cost": spent,
           **_sized(parts, arch),
           "seed": config.seed,
           "config_hash": build.config_hash(config),
@@ -131,7 +118,21 @@ def derive(
     )
   if truth:
     display.say("\n".join(benchmark.lines(truth["benchmark"])))
-  display.say("\n".join(cost.lines(spent)))
+  # Last, as it may read what only a retraining needs.
+  timed = [*_known(path / "metrics.jsonl"), *lines]
+  content["cost"] = cost.report(
+      config,
+      parts,
+      [
+          parts.space.unflatten(line["encoding"])
+          for found in ranked.values()
+          for line in sorted(found, key=lines.index)[: cost.SAMPLES]
+      ],
+      len(lines),
+      sum(line["seconds"] for line in timed),
+  )
+  folder.write_json(path / "arch.json", content)
+  display.say("\n".join(cost.lines(content["cost"])))
   return content, [line for line in lines if line["source"] == RANDOM]
 
 
