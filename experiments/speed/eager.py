@@ -193,6 +193,78 @@ class Macro(nn.Module):
     return self.classifier(features), None
 
 
+class _Block(nn.Module):
+  """The residual block between two stages of NAS-Bench-201."""
+
+  def __init__(self, inside: int, outside: int):
+    super().__init__()
+    self.first = _relu_conv_norm(inside, outside, 3, stride=2)
+    self.second = _relu_conv_norm(outside, outside, 3)
+    self.shrink = nn.Sequential(nn.AvgPool2d(2), _conv(inside, outside))
+
+  def forward(self, x):
+    return self.second(self.first(x)) + self.shrink(x)
+
+
+def _relu_conv_norm(inside: int, outside: int, size: int, stride: int = 1):
+  conv = nn.Conv2d(inside, outside, size, stride, size // 2, bias=False)
+  return nn.Sequential(nn.ReLU(), conv, _norm(outside))
+
+
+class _Zero(nn.Module):
+
+  def forward(self, x):
+    return x.mul(0.0)
+
+
+class _Cell(nn.Module):
+  """Six edges of five operations each."""
+
+  def __init__(self, c: int):
+    super().__init__()
+    self.edges = nn.ModuleList(
+        nn.ModuleList([
+            _Zero(),
+            nn.Identity(),
+            _relu_conv_norm(c, c, 1),
+            _relu_conv_norm(c, c, 3),
+            nn.AvgPool2d(3, 1, 1, count_include_pad=False),
+        ])
+        for _ in range(6)
+    )
+
+  def forward(self, x, ops):
+    states, edges = [x], zip(self.edges, ops, strict=True)
+    for _ in range(3):
+      read = zip(states, edges)  # noqa: B905
+      states.append(sum(edge[op](state) for state, (edge, op) in read))
+    return states[-1]
+
+
+class NasBench201(nn.Module):
+  """The shared network of NAS-Bench-201."""
+
+  def __init__(self, cells: int, filters: int, classes: int = 10):
+    super().__init__()
+    c = filters
+    self.stem = _norm_conv(3, c, 3)
+    self.stages = nn.ModuleList()
+    for stage in range(3):
+      if stage:
+        self.stages.append(_Block(c, 2 * c))
+        c *= 2
+      self.stages.extend(_Cell(c) for _ in range(cells))
+    self.norm = _norm(c)
+    self.classifier = nn.Linear(c, classes)
+
+  def forward(self, images, arch):
+    x, ops = self.stem(images), arch.ops.tolist()
+    for stage in self.stages:
+      x = stage(x, ops) if isinstance(stage, _Cell) else stage(x)
+    x = F.relu(self.norm(x))
+    return self.classifier(x.mean((2, 3))), None
+
+
 class Recurrent(nn.Module):
   """The shared recurrent cell in its language model, masks as enas_lm's."""
 
@@ -246,7 +318,12 @@ def _unit(product, op: int, before):
   return before + torch.sigmoid(t) * (ACTIVATIONS[op](h) - before)
 
 
-SPACES = {"micro": Micro, "macro": Macro, "recurrent": Recurrent}
+SPACES = {
+    "micro": Micro,
+    "macro": Macro,
+    "nasbench201": NasBench201,
+    "recurrent": Recurrent,
+}
 
 
 def programs(
