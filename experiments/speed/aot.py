@@ -11,6 +11,7 @@ import time
 
 import jax
 from jax.experimental import topologies
+import numpy as np
 
 from enas_jax import parallel, search
 from enas_jax.strategies import STRATEGIES
@@ -24,6 +25,7 @@ _ALONE = {
     "TPU_WORKER_ID": "0",
 }
 _ARCHS = 10  # M of a controller step, as the micro config's
+_DRAWN = 20  # random architectures, of which the costliest is compiled alone
 
 
 def compiled(topology: str, space: str, size: str, dtype: str) -> dict:
@@ -35,11 +37,16 @@ def compiled(topology: str, space: str, size: str, dtype: str) -> dict:
   )
   chip = jax.sharding.SingleDeviceSharding(described.devices[0])
   mesh = parallel.mesh(described.devices)
-  parts = children.build(space, size, dtype, 1)
+  parts = children.build(space, size, dtype, _DRAWN)
   split, held = parts.train, parts.held.arrays
   row = jax.tree.map(lambda leaf: leaf[0], split.rows(None))
   state = children.start(parts)
-  fixed = STRATEGIES["fixed"](parts.space, arch=parts.archs[0])
+  # The compiler counts the costliest branch of every choice: beside it stands
+  # the child that comes nearest to that.
+  costs = children.operations(parts, state, row)
+  fixed = STRATEGIES["fixed"](
+      parts.space, arch=parts.archs[int(np.argmax(costs))]
+  )
   child = children.child_step(parts, parts.given)
   strategy = STRATEGIES["reinforce"](parts.space)
   controller = functools.partial(
