@@ -37,7 +37,8 @@ def report(
     parts: what `build` made of it.
     archs: numpy, typical ones.
     scored: candidates that were scored at the end.
-    seconds: of wall time that all of it took.
+    seconds: of wall time that all of it took, in however many processes; work
+      that was lost and done again counts once.
   """
   # A jax architecture gives the shared weights, whatever they are used for.
   first = jax.tree.map(jax.numpy.asarray, archs[0])

@@ -11,7 +11,7 @@ import numpy as np
 
 LEAST = 4  # pairs; of fewer a correlation says nothing
 _BOOTSTRAP = 1000  # resamples of the pairs
-_TOPS = (1, 5, 10, 20)
+_TOPS = (1, 3, 5, 10, 20)
 
 
 def report(scores, true, seed: int) -> dict[str, Any]:
