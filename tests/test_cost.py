@@ -1,15 +1,18 @@
 """Operations are counted as by hand, and a recipe's as its own network's."""
 
+import json
+
 import jax
 from jax import lax
 import jax.numpy as jnp
 import pytest
 from test_spaces import SMALL, small_space
 
-from configs import digits_micro
+from configs import digits_micro, nasbench201, nasbench201_final
 from enas_jax import build, cost, flops
 from enas_jax.ops import conv
 from enas_jax.tasks import TASKS
+from experiments import cost as experiment
 
 X = jnp.ones((2, 8, 6, 5))  # B, H, W, C
 
@@ -73,3 +76,15 @@ def test_a_recipe_counts_the_network_that_it_trains():
   )
   assert alone["seconds_estimated"] == pytest.approx(2.0 * alone["times"])
   assert found["counted"] == 1
+
+
+def test_a_search_is_counted_without_running_by_the_recipe_it_names():
+  config = nasbench201.get_config("smoke")
+  found = experiment.counted(config)
+  final = nasbench201_final.get_config("smoke")
+  parts = build.experiment(build.settled(final))
+  steps = parts.epochs * parts.child_steps
+  assert found["alone"]["steps"] == steps != found["child_steps"]
+  assert found["scored"] == config.derive.archs + config.derive.random
+  assert not config.retrain.config  # the user's is left as it was
+  json.dumps(found, allow_nan=False)

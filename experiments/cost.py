@@ -1,0 +1,59 @@
+"""What a search by a config costs in operations, without running it.
+
+  python -m experiments.cost --config=configs/cifar_micro.py
+
+Counted as at the end of a search (enas_jax/cost.py), on random architectures,
+beside training each candidate alone by the recipe that the search's last line
+would name. The data are read, since their number decides the steps.
+"""
+
+import importlib.util
+import json
+
+from absl import flags
+import jax
+from ml_collections import ConfigDict
+
+from enas_jax import build, cost, search
+from enas_jax import main as command
+from enas_jax.types import ConfigError
+
+
+def counted(config: ConfigDict) -> dict[str, object]:
+  """`cost.report` of a search that is not run, without seconds."""
+  config = build.settled(config)
+  if not config.retrain.config:
+    config.retrain.config = _recipe(config.retrain.command)
+  parts = build.experiment(config)
+  count = 2 * cost.SAMPLES
+  drawn = jax.device_get(
+      search.propose(parts.uniform, (), jax.random.key(config.seed), count)
+  )
+  archs = [jax.tree.map(lambda leaf: leaf[n], drawn) for n in range(count)]  # noqa: B023
+  scored = config.derive.archs + config.derive.random
+  found = cost.report(config, parts, archs, scored, float("nan"))
+  del found["seconds"], found["alone"]["seconds_estimated"]
+  return found
+
+
+def _recipe(text: str) -> ConfigDict:
+  """The config that `--config=text` names."""
+  path, _, variant = text.partition(":")
+  spec = importlib.util.spec_from_file_location("recipe", path)
+  module = importlib.util.module_from_spec(spec)
+  spec.loader.exec_module(module)
+  return module.get_config(variant)
+
+
+def main(argv: list[str]) -> None:
+  """Prints one JSON object."""
+  config = flags.FLAGS.config
+  if len(argv) > 1:
+    raise ConfigError(argv[1], "is not a flag.")
+  if config is None or "arch" in config:
+    raise ConfigError("--config", "give one that searches.")
+  print(json.dumps(counted(config), indent=2))
+
+
+if __name__ == "__main__":
+  command.cli(main)
