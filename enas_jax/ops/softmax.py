@@ -47,10 +47,15 @@ def _forward(features, table, targets, weight):
   def step(carry, part):
     total, dcolumns = carry
     transposed, features, targets, weight = part
-    log_p = jax.nn.log_softmax(dot(features, columns))
-    hit = jnp.arange(log_p.shape[-1]) == targets[:, None]
-    total -= jnp.where(hit, log_p * weight[:, None], 0.0).sum()
-    dlogits = ((jnp.exp(log_p) - hit) * weight[:, None]).astype(cast.dtype)
+    logits = dot(features, columns)
+    top = logits.max(-1, keepdims=True)
+    exps = jnp.exp(logits - top)
+    sums = exps.sum(-1, keepdims=True)
+    own = jnp.take_along_axis(logits, targets[:, None], -1)
+    total += ((jnp.log(sums) + top - own)[:, 0] * weight).sum()
+    hit = jnp.arange(logits.shape[-1]) == targets[:, None]
+    dlogits = (exps / sums - hit) * weight[:, None]
+    dlogits = dlogits.astype(cast.dtype)
     dcolumns += dot(transposed, dlogits)
     return (total, dcolumns), dot(dlogits, cast).astype(cast.dtype)
 
