@@ -77,70 +77,91 @@ def _forward(x, state, mask, first, nodes, sources, ops, mix):
   def unit(product, op, before):
     h, t = jnp.split(product, 2, -1)
     value, gate = _activate(op, h), jax.nn.sigmoid(t)
-    out = before + gate * (value - before)
-    return out.astype(dtype), value.astype(dtype), gate.astype(dtype)
+    return before + gate * (value - before), value, gate
+
+  def read(state, weight):
+    return dot((mask * state).astype(dtype), weight)
 
   def step(state, x):
-    out = [unit(x + dot(mask * state, first), ops[0], state)]
-    values = jnp.zeros((len(ops), *state.shape), dtype)
-    values = values.at[0].set(out[0][0])
+    out = [unit(x + read(state, first), ops[0], state)]
+    values = jnp.zeros((len(ops), *state.shape)).at[0].set(out[0][0])
     for n in range(1, len(ops)):
       before = values[sources[n - 1]]
-      product = dot(mask * before, nodes[n - 1])
-      out.append(unit(product, ops[n], before))
+      out.append(unit(read(before, nodes[n - 1]), ops[n], before))
       values = values.at[n].set(out[-1][0])
-    after = jnp.einsum("n,nbh->bh", mix, values).astype(dtype)
+    after = jnp.einsum("n,nbh->bh", mix, values)
     # The values come once more, so that the way back need not add them up.
     activated, gates = (jnp.stack([o[i] for o in out]) for i in (1, 2))
-    return after, (after, values, activated, gates)
+    return after, (after, _pack(dtype, values, activated, gates))
 
-  _, (after, values, activated, gates) = lax.scan(step, state, dot(x, ours))
+  given = state.astype(jnp.float32), dot(x, ours)
+  _, (after, kept) = lax.scan(step, *given)
+  after = after.astype(dtype)
   befores = jnp.concatenate([state[None], after[:-1]])
-  residuals = (
-      x, befores, values, activated, gates,
-      mask, *weights, sources, ops, mix,
-  )
+  residuals = (x, befores, kept, mask, *weights, sources, ops, mix)
   return after, residuals
 
 
 def _backward(residuals, g):
-  x, befores, values, activated, gates, mask, *others = residuals
-  first, nodes, sources, ops, mix = others
+  x, befores, kept, mask, first, nodes, sources, ops, mix = residuals
   count, dtype = len(ops), x.dtype
   first, nodes = (jnp.swapaxes(w.astype(dtype), -1, -2) for w in (first, nodes))
 
   def step(dstate, given):
-    g, before, values, activated, gates = given
+    g, before, kept = given
+    values, activated, gates = _unpack(dtype, kept)
     dvalues = mix[:, None, None] * (g + dstate)
     dproducts = [None] * count
     for n in reversed(range(count)):
       source = before if n == 0 else values[sources[n - 1]]
-      gate, value = (a[n].astype(jnp.float32) for a in (gates, activated))
-      d = dvalues[n]
+      d, gate, value = dvalues[n], gates[n], activated[n]
       dh = d * gate * _slope(ops[n], value)
       dt = d * (value - source) * gate * (1 - gate)
-      dproducts[n] = jnp.concatenate([dh, dt], -1).astype(dtype)
-      if n:
-        dread = dot(dproducts[n], nodes[n - 1])
-      else:
-        dx, dread = jnp.split(dot(dproducts[0], first), 2, -1)
+      dproducts[n] = jnp.concatenate([dh, dt], -1)
+      dread = dot(dproducts[n].astype(dtype), nodes[n - 1] if n else first)
+      if n == 0:
+        dx, dread = jnp.split(dread, 2, -1)
       dsource = d * (1 - gate) + mask * dread
       if n:
         dvalues = dvalues.at[sources[n - 1]].add(dsource)
-    return dsource, (dx.astype(dtype), jnp.stack(dproducts))
+    return dsource, (dx, _pack(dtype, *dproducts))
 
   start = jnp.zeros(befores[0].shape)
-  given = (g, befores, values, activated, gates)
-  dstate, (dx, dproducts) = lax.scan(step, start, given, reverse=True)
+  dstate, (dx, dproducts) = lax.scan(
+      step, start, (g, befores, kept), reverse=True
+  )
 
   # One product of all positions for each input of a node; node 0 has two.
+  values = _unpack(dtype, kept[:, 0])
   inner = [mask * befores, *(mask * values[:, source] for source in sources)]
-  read = jnp.stack([x, *inner]).reshape(count + 1, -1, x.shape[-1])
-  dproducts = jnp.swapaxes(dproducts, 0, 1).reshape(count, read.shape[1], -1)
+  read = jnp.stack([a.astype(dtype) for a in (x, *inner)])
+  read = read.reshape(count + 1, -1, x.shape[-1])
+  dproducts = jnp.swapaxes(_unpack(dtype, dproducts), 0, 1)
+  dproducts = dproducts.reshape(count, read.shape[1], -1).astype(dtype)
   dproducts = jnp.concatenate([dproducts[:1], dproducts])
   dweights = lax.map(lambda ab: dot(*ab), (jnp.swapaxes(read, 1, 2), dproducts))
   dfirst = dweights[:2].reshape(first.shape)
-  return dx, dstate.astype(dtype), None, dfirst, dweights[2:], None, None, None
+  dx, dstate = dx.astype(dtype), dstate.astype(dtype)
+  return dx, dstate, None, dfirst, dweights[2:], None, None, None
+
+
+def _pack(dtype, *parts):
+  """f32[...] each, stacked in `dtype` for a loop to keep.
+
+  XLA on the CPU has no update of a slice in bfloat16, it would go through
+  float32 entry by entry; of integers of that width it has.
+  """
+  parts = jnp.stack(parts).astype(dtype)
+  if dtype == jnp.bfloat16:
+    return lax.bitcast_convert_type(parts, jnp.uint16)
+  return parts
+
+
+def _unpack(dtype, packed):
+  """What `_pack` stacked, f32[...]."""
+  if dtype == jnp.bfloat16:
+    packed = lax.bitcast_convert_type(packed, dtype)
+  return packed.astype(jnp.float32)
 
 
 run.defvjp(_forward, _backward)
