@@ -78,9 +78,8 @@ def _alone(config, parts, archs, child: float) -> dict[str, Any]:
   recipe, steps = "the search's own", parts.epochs * parts.child_steps
   if config.retrain.config:
     recipe = "config.retrain.config"
-    encodings = map(parts.space.flatten, archs)
-    finals = [build.retraining(config, encoding) for encoding in encodings]
-    final = build.experiment(finals[0])
+    encoding = parts.space.flatten(archs[0])  # its task is that of all
+    final = build.experiment(build.retraining(config, encoding))
     steps = final.epochs * final.child_steps
     child = np.mean([
         child_step(final.task, arch, *shapes(final.task, final.train, arch))
@@ -94,8 +93,9 @@ def lines(found: dict[str, Any]) -> list[str]:
   alone = found["alone"]
   return [
       f"The search took {progress.clock(found['seconds'])} and"
-      f" {found['flops']:.2e} FLOPs: {found['child_steps']:,} child steps,"
-      f" {found['rewards']:,} rewards, {found['scored']:,} candidates scored.",
+      f" {found['flops']:.2e} FLOPs of products and convolutions:"
+      f" {found['child_steps']:,} child steps, {found['rewards']:,} rewards,"
+      f" {found['scored']:,} candidates scored.",
       f"Training each of these {alone['candidates']:,} candidates on its own"
       f" (recipe: {alone['recipe']}, {alone['steps']:,} steps) would take"
       f" {alone['times']:,.1f} times as many FLOPs, and"
