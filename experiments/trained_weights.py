@@ -22,11 +22,10 @@ from enas_jax import process
 if __name__ == "__main__":
   process.keep_memory()  # before the imports that take a second
 
-import functools
 import json
 import pathlib
 
-from absl import app, flags
+from absl import app, flags, logging
 import jax
 from ml_collections import ConfigDict
 import numpy as np
@@ -82,7 +81,8 @@ class Weights:
     checkpoints = checkpoint.Checkpoints(path / "checkpoints")
     self.state = checkpoints.restore(like, print)[0]
     checkpoints.close()
-    self.scores = {}
+    self.scores = {}  # by encoding
+    self.measures = {}  # by the size of a batch
 
   def score(self, arch) -> float:
     """Of the whole validation split, as the config scores; each arch once."""
@@ -127,14 +127,14 @@ def rankings(weights: Weights, count: int) -> dict[str, float]:
 
 def _by_batch(weights: Weights, arch, size: int) -> np.ndarray:
   """f64[batches, 2]: accuracy and log-likelihood, in parts of `size` images."""
-  parts = weights.parts
-  measure = _measure(parts.task, parts.held, size)
+  if size not in weights.measures:
+    weights.measures[size] = _measure(weights.parts, size)
   arch = jax.tree.map(jax.numpy.asarray, arch)
-  return np.asarray(measure(weights.state, arch, parts.held.arrays))
+  return np.asarray(weights.measures[size](weights.state, arch))
 
 
-@functools.cache
-def _measure(task, held, size: int):
+def _measure(parts, size: int):
+  task, held = parts.task, parts.held
   count = held.items // size  # parts of a batch
 
   def split(leaf):
@@ -142,6 +142,7 @@ def _measure(task, held, size: int):
 
   @jax.jit
   def measure(state, arch, arrays):
+
     def record(part):
       return task.measure(state.params, state.model_state, arch, part)[1]
 
@@ -152,7 +153,7 @@ def _measure(task, held, size: int):
 
     return jax.lax.map(one, held.rows(None))
 
-  return measure
+  return lambda state, arch: measure(state, arch, held.arrays)
 
 
 def searched(weights: Weights, change: dict, steps: int) -> dict[str, float]:
@@ -211,6 +212,7 @@ def searched(weights: Weights, change: dict, steps: int) -> dict[str, float]:
 
 
 def main(_) -> None:
+  logging.set_verbosity(logging.WARNING)  # Orbax tells every file it opens
   rows = []
   for path in _DIRS.value:
     weights = Weights(pathlib.Path(path))
