@@ -276,9 +276,14 @@ CASES = [
         " split.",
     ),
     (
-        [SEARCH, W, "--config.child.batch=65"],
+        [SEARCH, W, "--config.child.batch=65", "--config.data.eval_batch=0"],
         "config.child.batch: 65 is more than the 64 examples of the validation"
         " split.",
+    ),
+    (
+        [SEARCH, W, "--config.data.eval_batch=65"],
+        "config.data.eval_batch: 65 is more than the 64 examples of the"
+        " validation split.",
     ),
     (
         [FINAL, W, "--config.data.eval_batch=1000"],
