@@ -1,8 +1,10 @@
 """What a search cost, and what it would have cost without sharing weights.
 
-Counted are the operations of products and convolutions (`flops.py`), of the
-mean of a few architectures: three passes a child step, one a reward, one a
-validation batch when a candidate is scored. The controller's are left out.
+Counted are the operations of products and convolutions (`flops.py`): three
+passes a child step, one a reward, one a validation batch when a candidate is
+scored. They are those of a few architectures, brought to the mean size of all
+candidates; children that a policy proposes are taken for one half random. The
+controller's are left out.
 
 ENAS (§1) puts the saving against standard NAS, which trains every candidate
 from scratch, at a factor of about 1000. Here that side is an estimate: its
@@ -26,8 +28,8 @@ SAMPLES = 4  # architectures of a kind that are counted
 def report(
     config: ConfigDict,
     parts: Experiment,
-    archs: Sequence[Arch],
-    scored: int,
+    policy: Sequence[Arch],
+    random: Sequence[Arch],
     seconds: float,
 ) -> dict[str, Any]:
   """The cost of a search, beside that of training all of its candidates.
@@ -35,35 +37,52 @@ def report(
   Args:
     config: of the search.
     parts: what `build` made of it.
-    archs: numpy, typical ones.
-    scored: candidates that were scored at the end.
+    policy: numpy, the strategy's candidates that were scored at the end.
+    random: the random ones.
     seconds: of wall time that all of it took, in however many processes; work
       that was lost and done again counts once.
   """
+  archs = [*policy, *random]
+  sample = [*policy[:SAMPLES], *random[:SAMPLES]]
+
+  def mean(count, of=archs):
+    """Of `count`, known for the sample, over `of`, whose sizes are known."""
+    counts = np.array([count(arch) for arch in sample])
+    if parts.size is None:  # all alike
+      return counts.mean()
+    own, all_ = (
+        np.mean([parts.size(arch).flops for arch in some])
+        for some in (sample, of)
+    )
+    return counts.mean() / own * all_
+
   # A jax architecture gives the shared weights, whatever they are used for.
-  first = jax.tree.map(jax.numpy.asarray, archs[0])
-  given = shapes(parts.task, parts.train, first)
-  child = np.mean([child_step(parts.task, arch, *given) for arch in archs])
-  batch = _batch(parts.held)
-  reward = np.mean([
-      _reward(parts.task, arch, *given[:2], batch) for arch in archs
-  ])
+  first = jax.tree.map(jax.numpy.asarray, sample[0])
+  params, model_state, batch = shapes(parts.task, parts.train, first)
+  held = _batch(parts.held)
+  child = mean(
+      lambda arch: child_step(parts.task, arch, params, model_state, batch),
+      random if parts.children is parts.uniform else archs,
+  )
+  reward = mean(
+      lambda arch: _reward(parts.task, arch, params, model_state, held)
+  )
   scoring = reward * parts.held.steps
   children = parts.epochs * parts.child_steps
   rewards = (parts.steps - children) * parts.archs
-  total = children * child + rewards * reward + scored * scoring
+  total = children * child + rewards * reward + len(archs) * scoring
   each = {"child_step": child, "reward": reward, "scoring": scoring}
-  alone = _alone(config, parts, archs, child)
-  count = rewards + scored
+  alone = _alone(config, parts, sample[0], child, mean)
+  count = rewards + len(archs)
   times = count * alone["flops"] / total
   return {
       "child_steps": children,
       "rewards": rewards,
-      "scored": scored,
+      "scored": len(archs),
       "seconds": seconds,
       "flops": float(total),
       "flops_each": {name: float(value) for name, value in each.items()},
-      "counted": len(archs),
+      "counted": len(sample),
       "alone": {
           **alone,
           "candidates": count,
@@ -73,18 +92,17 @@ def report(
   }
 
 
-def _alone(config, parts, archs, child: float) -> dict[str, Any]:
+def _alone(config, parts, arch, child: float, mean) -> dict[str, Any]:
   """Of training one candidate; `child` is a step of the search."""
   recipe, steps = "the search's own", parts.epochs * parts.child_steps
   if config.retrain.config:
     recipe = "config.retrain.config"
-    encoding = parts.space.flatten(archs[0])  # its task is that of all
+    encoding = parts.space.flatten(arch)  # its task is that of all
     final = build.experiment(build.retraining(config, encoding))
-    steps = final.epochs * final.child_steps
-    child = np.mean([
-        child_step(final.task, arch, *shapes(final.task, final.train, arch))
-        for arch in archs
-    ])
+    task, steps = final.task, final.epochs * final.child_steps
+    child = mean(
+        lambda arch: child_step(task, arch, *shapes(task, final.train, arch))
+    )
   return {"recipe": recipe, "steps": steps, "flops": float(steps * child)}
 
 

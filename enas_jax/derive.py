@@ -123,12 +123,14 @@ def derive(
   content["cost"] = cost.report(
       config,
       parts,
-      [
-          parts.space.unflatten(line["encoding"])
-          for found in ranked.values()
-          for line in sorted(found, key=lines.index)[: cost.SAMPLES]
-      ],
-      len(lines),
+      *(
+          [
+              parts.space.unflatten(line["encoding"])
+              for line in lines
+              if line["source"] == source
+          ]
+          for source in (POLICY, RANDOM)
+      ),
       sum(line["seconds"] for line in timed),
   )
   folder.write_json(path / "arch.json", content)

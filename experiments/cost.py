@@ -25,13 +25,13 @@ def counted(config: ConfigDict) -> dict[str, object]:
   if not config.retrain.config:
     config.retrain.config = _recipe(config.retrain.command)
   parts = build.experiment(config)
-  count = 2 * cost.SAMPLES
+  count = config.derive.archs + config.derive.random
   drawn = jax.device_get(
       search.propose(parts.uniform, (), jax.random.key(config.seed), count)
   )
   archs = [jax.tree.map(lambda leaf: leaf[n], drawn) for n in range(count)]  # noqa: B023
-  scored = config.derive.archs + config.derive.random
-  found = cost.report(config, parts, archs, scored, float("nan"))
+  policy, random = archs[: config.derive.archs], archs[config.derive.archs :]
+  found = cost.report(config, parts, policy, random, float("nan"))
   del found["seconds"], found["alone"]["seconds_estimated"]
   return found
 

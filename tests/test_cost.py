@@ -62,20 +62,36 @@ def test_a_recipe_counts_the_network_that_it_trains():
   parts = build.experiment(config)
   space = parts.space
   arch = space.unflatten([0, 4, 1, 0] * 4)
-  found = cost.report(config, parts, [arch], scored=3, seconds=2.0)
+  found = cost.report(config, parts, [arch], [arch] * 2, seconds=2.0)
   alone = found["alone"]
   assert alone["recipe"] == "config.retrain.config"
   final = build.experiment(build.retraining(config, space.flatten(arch)))
   assert alone["steps"] == final.epochs * final.child_steps
   given = cost.shapes(final.task, final.train, arch)
   step = cost.child_step(final.task, arch, *given)
-  assert alone["flops"] == alone["steps"] * step
+  assert alone["flops"] == pytest.approx(alone["steps"] * step)
   assert step != found["flops_each"]["child_step"]
   assert alone["times"] == pytest.approx(
       alone["candidates"] * alone["flops"] / found["flops"]
   )
   assert alone["seconds_estimated"] == pytest.approx(2.0 * alone["times"])
-  assert found["counted"] == 1
+  assert found["counted"] == found["scored"] == 3
+
+
+def test_what_is_counted_on_a_few_is_of_the_mean_size_of_all():
+  config = nasbench201.get_config("smoke")
+  config.strategy.children = "random"
+  parts = build.experiment(config)
+  conv, pool = (parts.space.unflatten([op] * 6) for op in (3, 4))
+  few, many = [conv] * cost.SAMPLES, [conv] * cost.SAMPLES + [pool] * 12
+  small = cost.report(config, parts, few, [pool] * cost.SAMPLES, 1.0)
+  large = cost.report(config, parts, few, many, 1.0)
+  sizes = parts.size(conv).flops, parts.size(pool).flops
+  ratio = small["flops_each"]["child_step"] / large["flops_each"]["child_step"]
+  of_many = (cost.SAMPLES * sizes[0] + 12 * sizes[1]) / len(many)
+  assert ratio < 0.9
+  per_size = large["flops_each"]["child_step"] / of_many
+  assert per_size == pytest.approx(3 * 32, rel=0.1)  # passes, images
 
 
 def test_a_search_is_counted_without_running_by_the_recipe_it_names():
