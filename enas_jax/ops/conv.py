@@ -176,7 +176,7 @@ def _dense_products(x, w, stride):
   (x, w), edges = _unstrided(x, w, stride), _edges(len(w), stride)
 
   def chunk(x):
-    return _correlate(x, w, edges)
+    return _product(_columns(_padded(x, columns=edges), len(w)), w, edges)
 
   y = lax.map(chunk, _chunks(x, x, w))
   return y.reshape(-1, *y.shape[2:])
@@ -188,18 +188,23 @@ def _dense_gradients(x, w, g, stride):
   (x, w), pull = jax.vjp(unstrided, x, w)
   k, _, c, features = w.shape
   flipped = w[::-1, ::-1].swapaxes(2, 3)
-  _, high = across = [k - 1 - edge for edge in edges]
+  low, _ = across = [k - 1 - edge for edge in edges]
 
   def step(dw, chunk):
     x, g = chunk
-    rows = [windows.pad(g, (i - edges[0], high - i)) for i in range(k)]
+    height, width = g.shape[1:3]
+    g = _padded(g, across, across)
+    rows = [
+        g[:, k - 1 - i :][:, : x.shape[1], low : low + width] for i in range(k)
+    ]
     dw += jnp.einsum(
         "bhwp,bhwq->pq",
-        _columns(x, k, edges),
+        _columns(_padded(x, columns=edges), k),
         jnp.concatenate(rows, -1),
         preferred_element_type=jnp.float32,
     )
-    return dw, _correlate(g, flipped, across)
+    columns = _columns(g[:, low : low + height], k)
+    return dw, _product(columns, flipped, across)
 
   zeros = jnp.zeros((k * c, k * features), jnp.float32)
   chunks = _chunks(x, x, w), _chunks(g, x, w)
@@ -231,32 +236,35 @@ def _edges(k, stride):
   return (low, k - 1 - low) if stride == 1 else (0, 0)
 
 
-def _correlate(x, w, edges):
-  """The convolution of x[B, H, W, C] between `edges` of zeros.
+def _padded(x, rows=(0, 0), columns=(0, 0)):
+  # The barrier: else XLA computes what x is made of, such as the gradient of a
+  # batch norm, once for each of the k slices that are read of it.
+  return lax.optimization_barrier(windows.pad(x, rows, columns))
 
-  One product of what a pixel reads along its row with the kernel's rows side by
-  side, and a sum over these. So k columns stand in memory and k results, where
-  patches would be k * k columns, and the product is k times as wide.
+
+def _columns(x, k):
+  """[B, H, W, C] -> [B, H, W - k + 1, k * C]: what pixels read of their row."""
+  width = x.shape[2] - k + 1
+  return jnp.concatenate([x[:, :, j : j + width] for j in range(k)], -1)
+
+
+def _product(columns, w, edges):
+  """The convolution whose input has these `_columns`, and `edges` of zero rows.
+
+  One product with the kernel's rows side by side, and a sum over these. So k
+  columns stand in memory and k results, where patches would be k * k columns,
+  and the product is k times as wide.
   """
   k, _, _, features = w.shape
-  w = w.astype(x.dtype).transpose(1, 2, 0, 3).reshape(-1, k * features)
-  products = jnp.matmul(
-      _columns(x, k, edges), w, preferred_element_type=jnp.float32
-  )
+  w = w.astype(columns.dtype).transpose(1, 2, 0, 3).reshape(-1, k * features)
+  products = jnp.matmul(columns, w, preferred_element_type=jnp.float32)
   low, high = edges
   rows = jnp.split(products, k, -1)
   y = sum(
       windows.pad(row, (low - i, high - (k - 1 - i)))
       for i, row in enumerate(rows)
   )
-  return y.astype(x.dtype)
-
-
-def _columns(x, k, edges):
-  """[B, H, W, C] -> [B, H, W', k * C]: what a pixel reads along its row."""
-  x = windows.pad(x, columns=edges)
-  width = x.shape[2] - k + 1
-  return jnp.concatenate([x[:, :, j : j + width] for j in range(k)], -1)
+  return y.astype(columns.dtype)
 
 
 def _chunks(a, x, w):
