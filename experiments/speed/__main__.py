@@ -11,9 +11,10 @@ statically and, with --against=torch (`pip install torch`), against the same
 child in eager PyTorch, as users write it and in its best tuning; and the reward
 of a batch. All of one architecture take turns. The steps go on from each
 other's weights, in place. The last line is one JSON object; --all runs every
-space and size, each in a process of its own, and writes the table of
-experiments/README.md. --aot compiles for TPUs that need not be there, see
-aot.py.
+space and size, each in a process of its own, the paper's on fewer architectures
+unless told otherwise, and writes the table of experiments/README.md; --table
+writes it of lines that --json printed before. --aot compiles for TPUs that need
+not be there, see aot.py.
 """
 
 from enas_jax import process
@@ -53,17 +54,42 @@ _STATIC = flags.DEFINE_integer("static", 20, "How many of them compiled alone.")
 _REPEAT = flags.DEFINE_integer("repeat", 5, "Timed steps of each, the median.")
 _AGAINST = flags.DEFINE_enum("against", None, ["torch"], "What to set beside.")
 _ALL = flags.DEFINE_bool("all", False, "Every space and size, and the table.")
+_FROM = flags.DEFINE_string("table", None, "JSON lines to write the table of.")
 _AOT = flags.DEFINE_string("aot", None, "A TPU topology, such as v5e:2x2.")
 _JSON = flags.DEFINE_bool("json", False, "Nothing but the JSON object.")
 
 _PAUSE = 0.05  # seconds before everything that is timed
 _TABLE = pathlib.Path(__file__).parents[1] / "README.md"
 _BEGIN, _END = "<!-- speed -->", "<!-- /speed -->"
+# Of --all, where the flags are not given: a step of these takes a second.
+_FEWER = {"archs": 8, "static": 4, "repeat": 1}
+_ROWS = (  # of the table: what, and its numbers
+    ("architectures", "archs"),
+    ("step, median, ms", "step_ms"),
+    ("alone, median, ms", "static_step_ms"),
+    ("traced over alone, all together (mean of pairs)",
+     "total_over_static traced_over_static"),
+    ("PyTorch as users write it, tuned: step, ms",
+     "torch_step_ms torch_tuned_step_ms"),
+    ("reward batch, median, ms", "reward_ms"),
+    ("PyTorch: reward batch, ms",
+     "torch_reward_ms torch_tuned_reward_ms"),
+    ("images or words a second", "items_per_second"),
+    ("GFLOP/s of the step, of a matrix product", "gflops matmul_gflops"),
+    ("compilation, traced, alone, s", "compile_s static_compile_s"),
+    ("temporaries, traced, largest alone, MB",
+     "temporary_mb static_temporary_mb"),
+    ("peak of the process, MB", "peak_mb"),
+)
 
 
 def main(_) -> None:
-  if _ALL.value:
-    _everything()
+  if _ALL.value or _FROM.value:
+    if _ALL.value:
+      lines = _everything()
+    else:
+      lines = pathlib.Path(_FROM.value).read_text().splitlines()
+    _write([json.loads(line) for line in lines])
     return
   if _AOT.value:
     from experiments.speed import aot
@@ -244,21 +270,25 @@ def _time(programs, medians) -> None:
     medians.setdefault(name, []).append(float(np.median(found)))
 
 
-def _everything() -> None:
-  """Measures each space and size, and writes the table."""
-  each = ("dtype", "archs", "static", "repeat", "against")
-  passed = [flags.FLAGS[name] for name in each]
-  passed = [flag.serialize() for flag in passed if flag.present]
-  results = []
+def _everything():
+  """Measures each space and size; yields a JSON line of each."""
+  names = ("dtype", "archs", "static", "repeat", "against")
+  given = {n: flags.FLAGS[n].value for n in names if flags.FLAGS[n].present}
   for space, sizes in children.SIZES.items():
     for size in sizes:
+      passed = {**(_FEWER if size == "paper" else {}), **given}
       command = [sys.executable, "-m", "experiments.speed", "--json"]
-      command += [f"--space={space}", f"--size={size}", *passed]
+      command += [f"--space={space}", f"--size={size}"]
+      command += [f"--{name}={value}" for name, value in passed.items()]
       done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
       if done.returncode:
         raise SystemExit(f"{' '.join(command)} failed.")
-      print(done.stdout.splitlines()[-1], flush=True)
-      results.append(json.loads(done.stdout.splitlines()[-1]))
+      line = done.stdout.splitlines()[-1]
+      print(line, flush=True)
+      yield line
+
+
+def _write(results) -> None:
   before, _, rest = _TABLE.read_text().partition(_BEGIN)
   _, _, after = rest.partition(_END)
   table = _table(results)
@@ -269,16 +299,15 @@ def _everything() -> None:
 def _table(results) -> str:
   columns = [f"{r['space']}, {r['size']}" for r in results]
   lines = [["", *columns], ["---"] * (len(columns) + 1)]
-  skipped = ("space", "size", "archs", "dtype", "pairs", "jax", "machine")
-  for name in results[0]:
-    if name not in skipped:
-      lines.append([name, *(_short(r.get(name)) for r in results)])
+  for label, names in _ROWS:
+    cells = [[r.get(name) for name in names.split()] for r in results]
+    lines.append([label, *(" / ".join(map(_short, c)) for c in cells)])
   return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 def _short(value) -> str:
-  if value is None:
-    return ""
+  if value is None or value != value:
+    return "-"
   if not isinstance(value, float):
     return f"{value:,}"
   return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
