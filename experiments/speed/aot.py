@@ -43,7 +43,7 @@ def compiled(topology: str, space: str, size: str, dtype: str) -> dict:
   state = children.start(parts)
   # The compiler counts the costliest branch of every choice: beside it stands
   # the child that comes nearest to that.
-  costs = children.operations(parts, state, row)
+  costs = children.operations(parts)
   fixed = STRATEGIES["fixed"](
       parts.space, arch=parts.archs[int(np.argmax(costs))]
   )
