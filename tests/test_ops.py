@@ -69,6 +69,17 @@ def test_depthwise(k, stride, size):
   )
 
 
+def test_depthwise_of_large_images(monkeypatch):
+  """The weight gradient takes them one by one."""
+  monkeypatch.setattr(conv, "_LARGE_IMAGE", 7 * 9 * 5)
+  assert_same(
+      lambda x, w: conv.depthwise(x, w),
+      lambda x, w: _conv(x, w[:, :, None], groups=5),
+      _normal(0, 4, 7, 9, 5),
+      _normal(1, 3, 3, 5),
+  )
+
+
 @pytest.mark.parametrize("size", [*_SIZES, (2, 3)])  # below the window
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("k", [2, 3, 5])

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from enas_jax.ops import windows
 
 _NHWC = ("NHWC", "HWIO", "NHWC")
+_LARGE_IMAGE = 1 << 14  # entries: 25 accumulators are 1.6 MB
 # Of `_columns`, on the CPU: all images at once where that many fit, in what the
 # cores share, or else as many at a time as fit near a core.
 _ENTRIES_AT_ONCE, _ENTRIES_A_CHUNK = 3 << 19, 3 << 18
@@ -96,14 +97,16 @@ def _depthwise_dx(g, w, shape, stride):
 
 
 def _depthwise_dw(x, g, w, stride):
-  """The weight gradient, summed over the batch by a loop over image pairs.
+  """The weight gradient, summed over the batch by a loop over images.
 
-  The body is elementwise, into one accumulator a tap: XLA's reduction over
-  batch, rows and columns with the channels last is several times slower.
+  Small images go in pairs; the accumulators of large ones fill the cache. The
+  body is elementwise, into one accumulator a tap: XLA's reduction over batch,
+  rows and columns with the channels last is several times slower.
   """
   k = len(w)
   batch, height, width, c = g.shape
-  pair = 2 - batch % 2
+  large = height * width * c >= _LARGE_IMAGE
+  pair = 1 if large or batch % 2 else 2
   phases = windows.split(x, k, stride)
   sums = (jnp.zeros((pair, height, width * c), jnp.float32),) * k**2
 
