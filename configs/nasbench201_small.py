@@ -23,7 +23,6 @@ from enas_jax.variants import parse
 def get_config(variant: str = "") -> ml_collections.ConfigDict:
   config = nasbench201.get_config(variant)
   config.task.score = "likelihood"
-  config.strategy.children = "random"
   if parse(variant).smoke:
     return config
   config.epochs = 20
