@@ -16,7 +16,8 @@ first epoch on. So ENAS ends in skip connections here, 54.30 % in the
 benchmark's paper, and so it does in this package on smaller networks
 (experiments/README.md):
 
-      --config.strategy.children=policy --config.strategy.warmup=0
+      --config.strategy.children=policy --config.strategy.warmup=0 \
+      --config.strategy.steps=2
 
 T is the benchmark's table (enas_jax/benchmark.py tells its form), or the file
 of its authors where their package is installed. With it the search ends with

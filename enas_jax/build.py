@@ -78,6 +78,7 @@ SAME = (
     ("data", "length"),
 )
 _DTYPES = dict.fromkeys(("bfloat16", "float32"))
+_OBJECTIVE = ("cost", "target", "weight")
 # Of the strategy: as the paper, or as random search.
 _CHILDREN = dict.fromkeys(("policy", "random"))
 # Values of `data` that say how the set is split; the loader gets the others.
@@ -364,9 +365,20 @@ def _checked(config: ConfigDict):
 
 def _check_objective(config: ConfigDict, space: SearchSpace) -> None:
   block = config.get("objective", {})
-  if not block.get("cost"):
-    return
+  for key in block:
+    if key not in _OBJECTIVE:
+      raise ConfigError(
+          f"config.objective.{key}", f"no such key. {suggest(key, _OBJECTIVE)}"
+      )
   choices = dict.fromkeys(Size._fields)
+  if not block.get("cost"):
+    if block.get("target") or block.get("weight"):
+      raise ConfigError(
+          "config.objective.cost",
+          "a target and a weight need one."
+          f" Choices: {', '.join(choices)}.",
+      )
+    return
   lookup("config.objective.cost", block.cost, choices, "cost")
   if not hasattr(space, "size"):
     raise ConfigError(
@@ -374,7 +386,7 @@ def _check_objective(config: ConfigDict, space: SearchSpace) -> None:
         f"all architectures of the space {config.space.name!r} cost the same.",
     )
   for key in ("target", "weight"):
-    check_number(f"config.objective.{key}", block[key], open_low=True)
+    check_number(f"config.objective.{key}", block.get(key), open_low=True)
 
 
 def _check_retraining(config: ConfigDict) -> None:

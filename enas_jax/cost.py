@@ -3,7 +3,8 @@
 Counted are the operations of products and convolutions (`flops.py`): three
 passes a child step, one a reward, one a validation batch when a candidate is
 scored. They are those of a few architectures, brought to the mean size of all
-candidates; children that a policy proposes are taken for one half random. The
+candidates; children that a policy proposes are taken for a mixture of its last
+candidates and random ones, in the proportion in which both are scored. The
 controller's are left out.
 
 ENAS (§1) puts the saving against standard NAS, which trains every candidate
@@ -60,10 +61,12 @@ def report(
   first = jax.tree.map(jax.numpy.asarray, sample[0])
   params, model_state, batch = shapes(parts.task, parts.train, first)
   held = _batch(parts.held)
-  child = mean(
-      lambda arch: child_step(parts.task, arch, params, model_state, batch),
-      random if parts.children is parts.uniform else archs,
-  )
+
+  def step(arch):
+    return child_step(parts.task, arch, params, model_state, batch)
+
+  own_children = random if parts.children is parts.uniform else archs
+  child = mean(step, own_children)
   reward = mean(
       lambda arch: _reward(parts.task, arch, params, model_state, held)
   )
@@ -72,7 +75,7 @@ def report(
   rewards = (parts.steps - children) * parts.archs
   total = children * child + rewards * reward + len(archs) * scoring
   each = {"child_step": child, "reward": reward, "scoring": scoring}
-  alone = _alone(config, parts, sample[0], child, mean)
+  alone = _alone(config, parts, sample[0], mean(step), mean)
   count = rewards + len(archs)
   times = count * alone["flops"] / total
   return {
@@ -93,7 +96,7 @@ def report(
 
 
 def _alone(config, parts, arch, child: float, mean) -> dict[str, Any]:
-  """Of training one candidate; `child` is a step of the search."""
+  """Of training the mean candidate; `child` is its step in the search."""
   recipe, steps = "the search's own", parts.epochs * parts.child_steps
   if config.retrain.config:
     recipe = "config.retrain.config"

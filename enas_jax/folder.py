@@ -68,11 +68,12 @@ def finished(workdir: str, config: ConfigDict) -> dict[str, Any] | None:
   Raises:
     ConfigError: the folder belongs to another config.
   """
-  result = pathlib.Path(workdir) / "result.json"
-  if not result.exists():
+  path = pathlib.Path(workdir)
+  if not (path / "config.json").exists():
     return None
-  _agree(result.parent, config)
-  return json.loads(result.read_text())
+  _agree(path, config)
+  result = path / "result.json"
+  return json.loads(result.read_text()) if result.exists() else None
 
 
 def _agree(path: pathlib.Path, config: ConfigDict) -> None:

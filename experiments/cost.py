@@ -9,6 +9,7 @@ would name. The data are read, since their number decides the steps.
 
 import importlib.util
 import json
+import pathlib
 
 from absl import flags
 import jax
@@ -39,6 +40,11 @@ def counted(config: ConfigDict) -> dict[str, object]:
 def _recipe(text: str) -> ConfigDict:
   """The config that `--config=text` names."""
   path, _, variant = text.partition(":")
+  if not pathlib.Path(path).is_file():
+    raise ConfigError(
+        "config.retrain.command",
+        f"there is no file {path!r} here; run this where configs/ is.",
+    )
   spec = importlib.util.spec_from_file_location("recipe", path)
   module = importlib.util.module_from_spec(spec)
   spec.loader.exec_module(module)

@@ -63,6 +63,7 @@ _MEASURES = {
     "flops": "FLOPs",
 }
 _JUDGES = ("test_accuracy", "retrained", "best")
+_OF_CONFIG, _OF_TABLE = ("strategies",), ("strategy", "samples", "archs")
 
 _FLAGS = (
     flags.DEFINE_list(
@@ -106,31 +107,47 @@ def compared(
       run = ConfigDict(config.to_dict())
       run.strategy.name, run.seed = name, seed
       runs[name, seed] = run, str(pathlib.Path(path, f"{name}_{seed}"))
-  for name in strategies:
-    run, where = runs[name, seeds[0]]
-    if not folder.finished(where, build.settled(run)):
+  # All folders are looked at before the first search, which may take hours.
+  for (_, seed), (run, where) in runs.items():
+    done = folder.finished(where, build.settled(run))
+    if not done and seed == seeds[0]:
       build.experiment(run)
-  found = {key: train.run(*run) for key, run in runs.items()}
+  found = {key: _ended(*run) for key, run in runs.items()}
+  whole = [result for result in found.values() if result]
+  if not whole:
+    raise train.Diverged("all searches did.")
   rows = {
       name: [{"seed": seed, **_measures(found[name, seed])} for seed in seeds]
       for name in strategies
   }
-  judge = next(j for j in _JUDGES if j in rows[strategies[0]][0])
+  judge = next(j for j in _JUDGES if j in _measures(whole[0]))
   out = {}
   for name, own in rows.items():
     out[name] = {key: _mean([row.get(key) for row in own]) for key in _MEASURES}
     if "random" in rows and name != "random":
       out[name]["minus_random"] = _mean([
-          None if None in (a[judge], b[judge]) else a[judge] - b[judge]
+          None
+          if None in (a.get(judge), b.get(judge))
+          else a[judge] - b[judge]
           for a, b in zip(own, rows["random"], strict=True)
       ])
     out[name]["per_seed"] = own
-  metric = found[strategies[0], seeds[0]]["metric"]
-  return {"metric": metric, "judge": judge, "strategies": out}
+  return {"metric": whole[0]["metric"], "judge": judge, "strategies": out}
 
 
-def _measures(result: dict) -> dict[str, object]:
+def _ended(config: ConfigDict, path: str) -> dict | None:
+  """One run's result; None where it diverged, and the others go on."""
+  try:
+    return train.run(config, path)
+  except train.Diverged as error:
+    print(f"{path} diverged: {error}")
+    return None
+
+
+def _measures(result: dict | None) -> dict[str, object]:
   """The numbers of one run's `result.json`."""
+  if result is None:
+    return {}
   truth, retrained = result.get("benchmark"), result.get("test")
   out = {**result["scores"]["policy"]}
   out.pop("count")
@@ -244,6 +261,12 @@ def main(argv: list[str]) -> None:
     raise ConfigError(argv[1], "is not a flag.")
   if (values.table is None) == (values.config is None):
     raise ConfigError("--config", "give either it or --table.")
+  mine, other = ("--config", _OF_TABLE) if values.config else (
+      "--table", _OF_CONFIG
+  )
+  for name in other:
+    if values[name].present:
+      raise ConfigError(f"--{name}", f"does not go with {mine}.")
   try:
     seeds = [int(seed) for seed in values.seeds]
   except ValueError:

@@ -25,23 +25,26 @@ if __name__ == "__main__":
 import json
 import pathlib
 
-from absl import app, flags, logging
+from absl import flags, logging
 import jax
 from ml_collections import ConfigDict
 import numpy as np
 
-from enas_jax import benchmark, build, checkpoint, ranking, search
+from enas_jax import benchmark, build, checkpoint, evaluate, ranking, search
+from enas_jax import main as command
 from enas_jax.spaces import SPACES
 from enas_jax.strategies import STRATEGIES
 from enas_jax.tasks import TASKS
 from enas_jax.types import ConfigError
 
-_DIRS = flags.DEFINE_list(
-    "workdirs", None, "Folders of finished searches.", required=True
+_FLAGS = (
+    flags.DEFINE_list("workdirs", [], "Folders of finished searches."),
+    flags.DEFINE_integer("steps", 200, "Of the controller.", lower_bound=1),
+    flags.DEFINE_integer(
+        "archs", 100, "Architectures to rank.", lower_bound=ranking.LEAST
+    ),
+    flags.DEFINE_bool("json", False, "Print one JSON object at the end."),
 )
-_STEPS = flags.DEFINE_integer("steps", 200, "Of the controller.", lower_bound=1)
-_ARCHS = flags.DEFINE_integer("archs", 100, "Architectures to rank.")
-_JSON = flags.DEFINE_bool("json", False, "Print one JSON object at the end.")
 
 _IMAGES = (500, 1000, 2000, 5000)  # to rank by
 _SMALL = 64  # images, a reward or a batch
@@ -83,14 +86,15 @@ class Weights:
     checkpoints.close()
     self.scores = {}  # by encoding
     self.measures = {}  # by the size of a batch
+    self.evaluate = evaluate.evaluator(parts.task, parts.held)
 
   def score(self, arch) -> float:
-    """Of the whole validation split, as the config scores; each arch once."""
+    """Of the whole validation split, as in the search; each arch once."""
     key = tuple(self.parts.space.flatten(arch))
     if key not in self.scores:
-      column = ("accuracy", "likelihood").index(self.parts.task.score)
-      seen = _by_batch(self, arch, self.parts.held.items)
-      self.scores[key] = seen[:, column].mean()
+      arch = jax.tree.map(jax.numpy.asarray, arch)
+      record = self.evaluate(self.state, arch)
+      self.scores[key] = float(record[self.parts.task.score].value())
     return self.scores[key]
 
   def truth(self, archs) -> np.ndarray:
@@ -117,11 +121,12 @@ def rankings(weights: Weights, count: int) -> dict[str, float]:
     for images in _IMAGES:
       if images < whole:
         continue
-      # The first batches hold that many images, or as many of each.
+      # The first batches hold that many images, or what small ones fill.
       part = scores[:, : images // whole].mean(1)
       for n, name in enumerate(("accuracy", "likelihood")):
         tau = ranking.kendall(part[:, n], true)
-        found[f"{name}, {images} images, batches of {size}"] = tau
+        used = images // whole * (whole // size) * size
+        found[f"{name}, {used} images, batches of {size}"] = tau
   return found
 
 
@@ -211,27 +216,33 @@ def searched(weights: Weights, change: dict, steps: int) -> dict[str, float]:
   }
 
 
-def main(_) -> None:
+def main(argv: list[str]) -> None:
+  """Prints a line for each measure."""
+  values = flags.FLAGS
+  if len(argv) > 1:
+    raise ConfigError(argv[1], "is not a flag.")
+  if not values.workdirs:
+    raise ConfigError("--workdirs", "give the folders of finished searches.")
   logging.set_verbosity(logging.WARNING)  # Orbax tells every file it opens
+  process.keep_programs()
   rows = []
-  for path in _DIRS.value:
+  for path in values.workdirs:
     weights = Weights(pathlib.Path(path))
     row = {
         f"tau: {name}": tau
-        for name, tau in rankings(weights, _ARCHS.value).items()
+        for name, tau in rankings(weights, values.archs).items()
     }
     for name, change in _VARIANTS.items():
-      for what, value in searched(weights, change, _STEPS.value).items():
+      for what, value in searched(weights, change, values.steps).items():
         row[f"{what}: {name}"] = value
-    print(path, "done", flush=True)
+    print(f"{path} is done", flush=True)
     rows.append(row)
-  names = list(rows[0])
-  values = np.array([[row[name] for name in names] for row in rows])
-  for name, column in zip(names, values.T, strict=True):
+  table = np.array([list(row.values()) for row in rows])
+  for name, column in zip(rows[0], table.T, strict=True):
     print(f"{name:55} {column.mean():8.3f} ± {column.std():.3f}")
-  if _JSON.value:
-    print(json.dumps(dict(zip(_DIRS.value, rows, strict=True))))
+  if values.json:
+    print(json.dumps(dict(zip(values.workdirs, rows, strict=True))))
 
 
 if __name__ == "__main__":
-  app.run(main)
+  command.cli(main, tuple(flag.name for flag in _FLAGS))

@@ -174,6 +174,11 @@ CASES = [
         " Choices: flops, params.",
     ),
     (
+        [SEARCH, W, "--config.objective.weight=0.5"],
+        "config.objective.cost: a target and a weight need one. Choices:"
+        " params, flops.",
+    ),
+    (
         [SEARCH, W, "--config.objective.cost=flops"],
         "config.objective.target: must be > 0, got 0.0.",
     ),

@@ -10,7 +10,7 @@ from test_main import answers
 from test_nasbench201 import TABLE
 
 from configs import nasbench201, pydoc_recurrent
-from enas_jax import benchmark, progress
+from enas_jax import benchmark, folder, progress
 from enas_jax.spaces.nasbench201 import NasBench201
 from enas_jax.strategies import STRATEGIES
 from enas_jax.types import ConfigError
@@ -158,6 +158,40 @@ def test_a_comparison_is_of_means_and_of_differences_by_seed(
   assert not asked and not (tmp_path / "V").exists()
 
 
+def test_a_search_that_diverges_leaves_the_others_their_table(
+    tmp_path, monkeypatch
+):
+  def run(config, workdir):
+    if config.seed == 5 or config.strategy.name == "random":
+      raise experiment.train.Diverged("a number is not finite")
+    return result(config, workdir)
+
+  monkeypatch.setattr(experiment.train, "run", run)
+  config = nasbench201.get_config("smoke")
+  found = experiment.compared(
+      config, ["random", "reinforce"], [2, 5], str(tmp_path / "W")
+  )
+  chance, ours = found["strategies"].values()
+  assert chance["test_accuracy"]["mean"] is None
+  assert chance["per_seed"] == [{"seed": 2}, {"seed": 5}]
+  assert ours["test_accuracy"]["std"] == 0.0
+  assert ours["minus_random"]["mean"] is None
+  with pytest.raises(experiment.train.Diverged):
+    experiment.compared(config, ["random"], [2], str(tmp_path / "W"))
+
+
+def test_a_folder_of_another_config_is_found_before_any_search(
+    tmp_path, monkeypatch
+):
+  monkeypatch.setattr(experiment.train, "run", None)
+  config = nasbench201.get_config("smoke")
+  other = config.copy_and_resolve_references()
+  other.strategy.name, other.seed, other.child.lr = "random", 5, 0.5
+  folder.claim(str(tmp_path / "random_5"), other)
+  with pytest.raises(ConfigError, match=r"child\.lr \(0\.5 there"):
+    experiment.compared(config, ["random"], [2, 5], str(tmp_path))
+
+
 def test_finished_searches_are_compared_without_running_again(tmp_path):
   config = pydoc_recurrent.get_config("smoke")
   config.epochs, config.retrain.config = 1, {}
@@ -181,6 +215,8 @@ def test_a_mistake_is_one_line_and_nothing_is_written(tmp_path):
       ([config, "--seeds=1,1"], "--seeds: must be different whole numbers"),
       ([config, "--strategies=fixed"], "--strategies: unknown strategy"),
       ([config, "--strategies="], "--strategies: at least one"),
+      ([config, "--strategy=random"], "--strategy: does not go with --config."),
+      (["--table=T", "--strategies=random"], "--strategies: does not go with"),
       ([config, "--sedes=1"], "--sedes: no such flag. Did you mean '--seeds'"),
       ([config, "--config.epoch=1"], "config.epoch: no such key. Did you mean"),
       ([config, "--config.epochs=0"], "config.epochs: must be >= 1, got 0."),
