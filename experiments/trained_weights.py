@@ -34,7 +34,6 @@ from enas_jax import benchmark, build, checkpoint, evaluate, ranking, search
 from enas_jax import main as command
 from enas_jax.spaces import SPACES
 from enas_jax.strategies import STRATEGIES
-from enas_jax.tasks import TASKS
 from enas_jax.types import ConfigError
 
 _FLAGS = (
@@ -169,10 +168,7 @@ def searched(weights: Weights, change: dict, steps: int) -> dict[str, float]:
   name = change.get("strategy", "reinforce")
   arguments = config.get(name, ConfigDict()).to_dict()
   strategy = STRATEGIES[name](space, **arguments | change.get(name, {}))
-  task_values = config.task.to_dict()
-  task_values["score"] = change.get("score", task_values["score"])
-  network = space.network(classes=10, **config.network, dtype=config.dtype)
-  task = TASKS[task_values.pop("name")](network, **task_values)
+  score = change.get("score", parts.task.score)
   held = parts.held
   if "images" in change:
     held = held._replace(
@@ -196,7 +192,8 @@ def searched(weights: Weights, change: dict, steps: int) -> dict[str, float]:
         arch, turn = inputs
         row = jax.tree.map(lambda leaf: leaf[turn], rows)
         batch = held.batch(arrays, row, None)
-        return task.reward(params, model_state, arch, batch, key)
+        record = parts.task.measure(params, model_state, arch, batch)[1]
+        return record[score].value()
 
       rewards = jax.lax.map(reward, (archs, turns))
       return strategy.tell(asked, archs, rewards)[0], None

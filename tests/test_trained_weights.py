@@ -1,0 +1,50 @@
+"""Rankings and searches on the shared weights of a finished search."""
+
+import json
+
+import pytest
+from test_benchmark import arrays, write
+
+from configs import nasbench201_small
+from enas_jax import train
+from enas_jax.types import ConfigError
+from experiments import trained_weights as experiment
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory):
+  folder = tmp_path_factory.mktemp("trained")
+  config = nasbench201_small.get_config("smoke")
+  config.update(epochs=1, strategy={"name": "random"})
+  config.data.eval_batch = 32  # of 64
+  config.benchmark.path = write(folder / "t.npz", arrays())
+  train.run(config, str(folder / "run"))
+  return folder / "run"
+
+
+def test_scores_are_those_of_the_search_and_rows_have_their_names(
+    path, monkeypatch
+):
+  weights = experiment.Weights(path)
+  lines = (path / "derive.jsonl").read_text().splitlines()
+  for line in map(json.loads, lines[:2]):
+    arch = weights.parts.space.unflatten(line["encoding"])
+    assert weights.score(arch) == pytest.approx(line["likelihood"])
+  monkeypatch.setattr(experiment, "_IMAGES", (32, 64))
+  monkeypatch.setattr(experiment, "_SMALL", 15)
+  found = experiment.rankings(weights, 4)
+  assert list(found) == [
+      f"{score}, {images} images, batches of {size}"
+      for size, both in ((15, (30, 60)), (32, (32, 64)))
+      for images in both
+      for score in ("accuracy", "likelihood")
+  ]
+  assert all(-1 <= tau <= 1 for tau in found.values())
+  change = {"score": "accuracy", "images": 8, "reinforce": {"lr": 0.1}}
+  found = experiment.searched(weights, change, steps=2)
+  assert 45 <= found["candidates"] <= 95 and 45 <= found["derived"] <= 95
+
+
+def test_what_has_no_finished_search_is_refused(tmp_path):
+  with pytest.raises(ConfigError, match=r"--workdirs: .* is no finished"):
+    experiment.Weights(tmp_path)
