@@ -74,18 +74,7 @@ def derive(
       for source, found in ranked.items()
   }
   arch = parts.space.unflatten(best["encoding"])
-  truth = {}
-  if parts.benchmark:
-    truth["benchmark"] = benchmark.report(
-        parts.benchmark,
-        best["encoding"],
-        [line["encoding"] for line in ranked[POLICY]],
-        [
-            (line["encoding"], parts.task.worth(line[metric]))
-            for line in ranked[RANDOM]
-        ],
-        config.seed,
-    )
+  truth = _truth(config, parts, ranked)
   content = archs.record(
       arch,
       parts.space,
@@ -119,20 +108,7 @@ def derive(
   if truth:
     display.say("\n".join(benchmark.lines(truth["benchmark"])))
   # Last, as it may read what only a retraining needs.
-  timed = [*_known(path / "metrics.jsonl"), *lines]
-  content["cost"] = cost.report(
-      config,
-      parts,
-      *(
-          [
-              parts.space.unflatten(line["encoding"])
-              for line in lines
-              if line["source"] == source
-          ]
-          for source in (POLICY, RANDOM)
-      ),
-      sum(line["seconds"] for line in timed),
-  )
+  content["cost"] = _spent(config, parts, path, lines)
   folder.write_json(path / "arch.json", content)
   display.say("\n".join(cost.lines(content["cost"])))
   return content, [line for line in lines if line["source"] == RANDOM]
@@ -179,6 +155,35 @@ def _score(config, parts, state, path, display, signals) -> list[dict]:
       bar.show(n + 1, f"candidate {n + 1}/{len(candidates)}  {left} left")
       signals.stop_if_caught()
   return lines
+
+
+def _truth(config, parts, ranked) -> dict[str, Any]:
+  """What the benchmark, if there is one, says of the candidates."""
+  if not parts.benchmark:
+    return {}
+  score, worth = parts.task.score, parts.task.worth
+  policy = [line["encoding"] for line in ranked[POLICY]]
+  random = [(line["encoding"], worth(line[score])) for line in ranked[RANDOM]]
+  return {
+      "benchmark": benchmark.report(
+          parts.benchmark, policy[0], policy, random, config.seed
+      )
+  }
+
+
+def _spent(config, parts, path, lines) -> dict[str, Any]:
+  """The cost of the whole search, whichever processes it took."""
+  policy, random = (
+      [
+          parts.space.unflatten(line["encoding"])
+          for line in lines
+          if line["source"] == source
+      ]
+      for source in (POLICY, RANDOM)
+  )
+  timed = [*_known(path / "metrics.jsonl"), *lines]
+  seconds = sum(line["seconds"] for line in timed)
+  return cost.report(config, parts, policy, random, seconds)
 
 
 def _sized(parts, arch) -> dict[str, Any]:

@@ -13,7 +13,8 @@ are random), with a benchmark's table what the derived architecture truly has,
 its rank and regret, the mean of the candidates and Kendall's tau of the shared
 weights; where the config retrains, the test metric of the derived and the
 random architectures; wall seconds and FLOPs. `minus_random` is the difference
-to random search of the same seed, in the best of these measures that there is.
+to random search of the same seed, in the best of these measures that there is;
+of a perplexity, less than nothing is better.
 
   python -m experiments.search_vs_random --table=T --strategy=reinforce \
       --samples=500 --seeds=0,1,2 --json

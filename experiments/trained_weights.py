@@ -36,15 +36,6 @@ from enas_jax.spaces import SPACES
 from enas_jax.strategies import STRATEGIES
 from enas_jax.types import ConfigError
 
-_FLAGS = (
-    flags.DEFINE_list("workdirs", [], "Folders of finished searches."),
-    flags.DEFINE_integer("steps", 200, "Of the controller.", lower_bound=1),
-    flags.DEFINE_integer(
-        "archs", 100, "Architectures to rank.", lower_bound=ranking.LEAST
-    ),
-    flags.DEFINE_bool("json", False, "Print one JSON object at the end."),
-)
-
 _IMAGES = (500, 1000, 2000, 5000)  # to rank by
 _SMALL = 64  # images, a reward or a batch
 _SEED = 0  # of the architectures and of the searches
@@ -102,9 +93,9 @@ class Weights:
     return benchmark.accuracies(self.parts.benchmark, encodings)
 
   def drawn(self, strategy, asked, count: int):
-    """A list of numpy architectures."""
+    """What a search would derive from: a list of numpy architectures."""
     key = jax.random.key(_SEED + 1)
-    archs = jax.device_get(search.propose(strategy, asked, key, count))
+    archs = jax.device_get(search.finalists(strategy, asked, key, count))
     return [jax.tree.map(lambda leaf: leaf[n], archs) for n in range(count)]  # noqa: B023
 
 
@@ -146,7 +137,6 @@ def _measure(parts, size: int):
 
   @jax.jit
   def measure(state, arch, arrays):
-
     def record(part):
       return task.measure(state.params, state.model_state, arch, part)[1]
 
@@ -241,5 +231,18 @@ def main(argv: list[str]) -> None:
     print(json.dumps(dict(zip(values.workdirs, rows, strict=True))))
 
 
+def cli() -> None:
+  """Defines the flags, which other programs have too, and runs `main`."""
+  defined = (
+      flags.DEFINE_list("workdirs", [], "Folders of finished searches."),
+      flags.DEFINE_integer("steps", 200, "Of the controller.", lower_bound=1),
+      flags.DEFINE_integer(
+          "archs", 100, "Architectures to rank.", lower_bound=ranking.LEAST
+      ),
+      flags.DEFINE_bool("json", False, "Print one JSON object at the end."),
+  )
+  command.cli(main, tuple(flag.name for flag in defined))
+
+
 if __name__ == "__main__":
-  command.cli(main, tuple(flag.name for flag in _FLAGS))
+  cli()
