@@ -13,20 +13,23 @@ _NODES, _SHAPE, _C = 3, (3, 5, 6, 4), 4
 
 
 def _separable(name):
-  def branch(x, weights):
+  def depthwise(x, weights):
+    return conv.depthwise(jax.nn.relu(x), weights[name]["dw"])
+
+  def pointwise(x, weights):
     w = weights[name]
-    x = conv.pointwise(conv.depthwise(jax.nn.relu(x), w["dw"]), w["pw"])
+    x = conv.pointwise(x, w["pw"])
     return norm.batch_norm(x, w["scale"], w["offset"])[0]
 
-  return branch
+  return depthwise, pointwise
 
 
 _BRANCHES = (
     _separable("one"),
     _separable("three"),
-    lambda x, w: pool.avg_pool(x),
-    lambda x, w: pool.max_pool(x),
-    lambda x, w: x,
+    (lambda x, w: pool.avg_pool(x),),
+    (lambda x, w: pool.max_pool(x),),
+    (),
 )
 
 
@@ -65,6 +68,12 @@ def _archs(count, seed=0):
     yield np.stack(rows).astype(np.int32), ops.astype(np.int32)
 
 
+def _apply(branch, x, w):
+  for stage in branch:
+    x = stage(x, w)
+  return x
+
+
 def _naive(weights, mix, inputs, sources, ops):
   """All branches on all states, masked: ordinary autodiff, one program."""
   states = jnp.concatenate([inputs, jnp.zeros((_NODES, *_SHAPE))])
@@ -73,7 +82,7 @@ def _naive(weights, mix, inputs, sources, ops):
       w = jax.tree.map(lambda a: a[n, d], weights)  # noqa: B023
       chosen = jax.nn.one_hot(sources[n, d], _NODES + 2)
       x = jnp.einsum("j,j...->...", chosen, states)
-      ys = jnp.stack([branch(x, w) for branch in _BRANCHES])
+      ys = jnp.stack([_apply(branch, x, w) for branch in _BRANCHES])
       chosen = jax.nn.one_hot(ops[n, d], len(_BRANCHES))
       y = jnp.einsum("o,o...->...", chosen, ys)
       states = states.at[n + 2].add(y)
@@ -177,7 +186,7 @@ def test_fixed_cell_builds_the_chosen_branches_only(tensors):
     raise AssertionError("built")
 
   weights, mix, inputs, _ = tensors
-  branches = (never, never, *_BRANCHES[2:])
+  branches = ((never,), (never,), *_BRANCHES[2:])
   sources, ops = next(_archs(1))  # max pools only
   jax.eval_shape(
       lambda x: ops_cell.cell(branches, weights, mix, x, sources, ops), inputs
@@ -185,7 +194,7 @@ def test_fixed_cell_builds_the_chosen_branches_only(tensors):
 
 
 # One cheap operation: without jit every primitive compiles by itself.
-_TOY = (lambda x, w: x * w["one"]["scale"],)
+_TOY = ((lambda x, w: x * w["one"]["scale"],),)
 
 
 def _toy(tensors, inputs, sources):
@@ -253,7 +262,7 @@ def _naive_graph(weights, x, ops):
   nodes = [x, 0, 0, 0]
   for e, (target, source) in enumerate(_EDGES):
     w = jax.tree.map(lambda a: a[e], weights)  # noqa: B023
-    ys = jnp.stack([branch(nodes[source], w) for branch in _BRANCHES])
+    ys = jnp.stack([_apply(b, nodes[source], w) for b in _BRANCHES])
     nodes[target] += jnp.einsum("o,o...->...", jax.nn.one_hot(ops[e], 5), ys)
   return nodes[-1]
 
@@ -295,7 +304,7 @@ def test_a_fixed_graph_builds_the_chosen_branches_only(graph_tensors):
   def never(x, w):
     raise AssertionError("built")
 
-  branches = (never, never, *_BRANCHES[2:])
+  branches = ((never,), (never,), *_BRANCHES[2:])
   ops = np.array([2, 3, 4, 3, 2])
   jax.eval_shape(
       lambda w, x: ops_cell.graph(branches, _EDGES, w, x, ops),

@@ -2,6 +2,12 @@
 
 `cell` chooses what each node reads and by which branch, `graph` the branches of
 given edges. They share the scan over edges and its way back.
+
+A branch is a tuple of stages, functions (x[B, H, W, C], weights) ->
+y[B, H, W, C] of one shape, each applied to what the one before it returned;
+() is the identity, and None in place of a tuple is zero. Where the architecture
+is data, what a stage returns is kept for the way back, but for the last one's:
+cut a branch after what is dear.
 """
 
 import functools
@@ -27,8 +33,7 @@ def cell(branches, weights, mix, inputs, sources, ops):
   only; see `_searched`.
 
   Args:
-    branches: static; a tuple of functions (x[B, H, W, C], weights of one side)
-      -> y[B, H, W, C].
+    branches: static; a tuple.
     weights: a tree, leaves [N, D, ...]: what each side of each node may read.
     mix: [2 + N, C, C].
     inputs: [2, B, H, W, C], or a pair.
@@ -46,7 +51,7 @@ def cell(branches, weights, mix, inputs, sources, ops):
 def _fixed(branches, weights, mix, inputs, sources, ops):
   def side(n, d):
     w = jax.tree.map(lambda leaf: leaf[n, d], weights)
-    return branches[ops[n, d]](states[sources[n, d]], w)
+    return _apply(branches[ops[n, d]], states[sources[n, d]], w)
 
   nodes, sides = sources.shape
   states = list(inputs)
@@ -55,6 +60,14 @@ def _fixed(branches, weights, mix, inputs, sources, ops):
   loose = sorted(set(range(nodes + 2)) - set(sources.ravel().tolist()))
   out = sum(_mixed(states[j], mix[j]).astype(jnp.float32) for j in loose)
   return out.astype(inputs[0].dtype)
+
+
+def _apply(branch, x, weights):
+  if branch is None:
+    return jnp.zeros_like(x)
+  for stage in branch:
+    x = stage(x, weights)
+  return x
 
 
 def _mixed(state, mix):
@@ -67,18 +80,19 @@ def _searched(branches, weights, mix, inputs, sources, ops):
 
   Forward, a scan over the sides of all nodes adds to a buffer of states
   [2 + N, B, H, W, C]. Backward, the scan runs in reverse over a buffer of
-  their cotangents, updated in place, and runs the one chosen branch again to
-  pull back through it. Autodiff would save what every branch needs, and make a
-  whole buffer of zeros for each state that is read.
+  their cotangents, updated in place, and pulls back through the one chosen
+  branch. Autodiff would save what every branch needs, and make a whole buffer
+  of zeros for each state that is read.
   """
-  return _forward(branches, weights, mix, inputs, sources, ops)[0]
+  return _forward(branches, weights, mix, inputs, sources, ops, keep=False)[0]
 
 
-def _forward(branches, weights, mix, inputs, sources, ops):
+def _forward(branches, weights, mix, inputs, sources, ops, keep=True):
   shape = (len(sources), *inputs.shape[1:])
   states = jnp.concatenate([inputs, jnp.zeros(shape, inputs.dtype)])
 
-  states = _run(branches, states, _sides(sources, ops, weights))
+  sides = _sides(sources, ops, weights)
+  states, kept = _run(branches, states, sides, keep)
 
   # A loop of unknown length: only the loose states pay.
   order, count = _loose(sources)
@@ -87,11 +101,12 @@ def _forward(branches, weights, mix, inputs, sources, ops):
     return out + _mixed(states[order[i]], mix[order[i]])
 
   out = lax.fori_loop(0, count, gather, jnp.zeros(inputs.shape[1:]))
-  return out.astype(inputs.dtype), (weights, mix, states, sources, ops)
+  residuals = weights, mix, states, kept, sources, ops
+  return out.astype(inputs.dtype), residuals
 
 
 def _backward(branches, residuals, g):
-  weights, mix, states, sources, ops = residuals
+  weights, mix, states, kept, sources, ops = residuals
   order, count = _loose(sources)
 
   def scatter(i, carry):
@@ -103,7 +118,7 @@ def _backward(branches, residuals, g):
   dstates, dmix = lax.fori_loop(0, count, scatter, zeros)
 
   dstates, dweights = _pull(
-      branches, states, dstates, _sides(sources, ops, weights)
+      branches, states, kept, dstates, _sides(sources, ops, weights)
   )
   dweights = jax.tree.map(lambda d, w: d.reshape(w.shape), dweights, weights)
   return dweights, dmix, dstates[:2], None, None
@@ -128,46 +143,79 @@ def _loose(sources):
   return jnp.argsort(read), (~read).sum()
 
 
-def _run(branches, states, sides):
+def _run(branches, states, sides, keep):
   """Adds the branch of each side to the buffer, in order.
 
   Args:
     branches: static.
     states: [nodes, B, H, W, C], zero where a node is a sum.
     sides: (the state to add to, source, op, weights), a row for each side.
+    keep: static; whether there will be a way back.
+
+  Returns:
+    The states, and what stages but the last returned, [sides, stages, ...].
   """
+  stages = max(1, *map(len, filter(None, branches))) - 1 if keep else 0
+  targets, *_ = sides
+  kept = jnp.zeros((len(targets), stages, *states.shape[1:]), states.dtype)
 
-  # The branches index the buffer themselves: an operand of a switch is cheap,
-  # a slice made outside would be a copy.
-  def reading(branch):
-    return lambda states, source, w: branch(states[source], w)
+  def step(carry, row):
+    side, (target, source, op, w) = row
 
-  readers = [reading(branch) for branch in branches]
+    def run(branch, shift, carry):
+      states, kept = carry
+      x = states[source + shift]
+      for n, stage in enumerate(branch):
+        if n and keep:
+          # Else XLA computes x once more, for the buffer alone.
+          x = lax.optimization_barrier(x)
+          kept = kept.at[side, n - 1].set(x)
+        x = stage(x, w)
+      return states.at[target].add(x), kept
 
-  def step(states, side):
-    target, source, op, w = side
-    y = lax.switch(op, readers, states, source, w)
-    return states.at[target].add(y), None
+    return _one(branches, op, run, carry), None
 
-  return lax.scan(step, states, sides)[0]
+  rows = jnp.arange(len(targets)), sides
+  return lax.scan(step, (states, kept), rows)[0]
 
 
-def _pull(branches, states, dstates, sides):
+def _pull(branches, states, kept, dstates, sides):
   """The way back of `_run`: (cotangents of the states, of the weights)."""
+  targets, _, _, weights = sides
 
-  def pulling(branch):
-    return lambda states, dstates, target, source, w: jax.vjp(
-        branch, states[source], w
-    )[1](dstates[target])
+  def step(carry, row):
+    side, (target, source, op, w) = row
 
-  pullers = [pulling(branch) for branch in branches]
+    def pull(branch, shift, carry):
+      dstates, dweights = carry
+      g = dstates[target + shift]
+      for n, stage in reversed(list(enumerate(branch))):
+        x = kept[side + shift, n - 1] if n else states[source + shift]
+        g, dw = jax.vjp(stage, x, w)[1](g)
+        dweights = jax.tree.map(
+            lambda whole, d: whole.at[side].add(d), dweights, dw
+        )
+      return dstates.at[source].add(g), dweights
 
-  def step(dstates, side):
-    target, source, op, w = side
-    dx, dw = lax.switch(op, pullers, states, dstates, target, source, w)
-    return dstates.at[source].add(dx), dw
+    return _one(branches, op, pull, carry), None
 
-  return lax.scan(step, dstates, sides, reverse=True)
+  carry = dstates, jax.tree.map(jnp.zeros_like, weights)
+  rows = jnp.arange(len(targets)), sides
+  return lax.scan(step, carry, rows, reverse=True)[0]
+
+
+def _one(branches, op, run, carry):
+  """run(branches[op], 0, carry), or carry where that branch is None.
+
+  A loop for each branch, of one turn or none. XLA updates what a loop carries
+  in place, where what goes through a `lax.switch` is copied as a whole. The
+  turn's number, always 0, keeps what depends on it within the loop.
+  """
+  for n, branch in enumerate(branches):
+    if branch is not None:
+      turn = functools.partial(run, branch)
+      carry = lax.fori_loop(0, (op == n).astype(jnp.int32), turn, carry)
+  return carry
 
 
 def graph(branches, edges, weights, x, ops):
@@ -180,7 +228,7 @@ def graph(branches, edges, weights, x, ops):
   array one program serves every architecture and runs the chosen ones.
 
   Args:
-    branches: static; functions (x[B, H, W, C], weights) -> y[B, H, W, C].
+    branches: static; a tuple.
     edges: static; pairs (node, the node that it reads), in an order in which
       a node is complete before it is read.
     weights: a tree, leaves [edges, ...]: what each edge may read.
@@ -195,30 +243,32 @@ def graph(branches, edges, weights, x, ops):
   nodes = {0: x}
   for e, (target, source) in enumerate(edges):
     w = jax.tree.map(lambda leaf: leaf[e], weights)  # noqa: B023
-    y = branches[ops[e]](nodes[source], w)
+    y = _apply(branches[ops[e]], nodes[source], w)
     nodes[target] = nodes[target] + y if target in nodes else y
   return nodes[max(nodes)]
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
 def _graph(branches, edges, weights, x, ops):
-  return _graph_forward(branches, edges, weights, x, ops)[0]
+  return _graph_forward(branches, edges, weights, x, ops, keep=False)[0]
 
 
-def _graph_forward(branches, edges, weights, x, ops):
+def _graph_forward(branches, edges, weights, x, ops, keep=True):
   targets, sources = np.array(edges, np.int32).T
   zeros = jnp.zeros((max(targets), *x.shape), x.dtype)
   states = jnp.concatenate([x[None], zeros])
-  states = _run(branches, states, (targets, sources, ops, weights))
-  return states[-1], (weights, states, ops)
+  sides = targets, sources, ops, weights
+  states, kept = _run(branches, states, sides, keep)
+  return states[-1], (weights, states, kept, ops)
 
 
 def _graph_backward(branches, edges, residuals, g):
-  weights, states, ops = residuals
+  weights, states, kept, ops = residuals
   targets, sources = np.array(edges, np.int32).T
   dstates, dweights = _pull(
       branches,
       states,
+      kept,
       jnp.zeros_like(states).at[-1].set(g),
       (targets, sources, ops, weights),
   )

@@ -380,13 +380,13 @@ def _separable(name: str, x: jax.Array, weights) -> jax.Array:
   return x
 
 
-# In the order of OPERATIONS.
+# In the order of OPERATIONS; see `ops.cell`.
 _BRANCHES = (
-    functools.partial(_separable, "conv3"),
-    functools.partial(_separable, "conv5"),
-    lambda x, weights: pool.avg_pool(x),
-    lambda x, weights: pool.max_pool(x),
-    lambda x, weights: x,
+    (functools.partial(_separable, "conv3"),),
+    (functools.partial(_separable, "conv5"),),
+    (lambda x, weights: pool.avg_pool(x),),
+    (lambda x, weights: pool.max_pool(x),),
+    (),
 )
 
 

@@ -293,19 +293,26 @@ def needed(ops):
   return xp.where(xp.stack(kept[::-1]), ops, _NONE)
 
 
-def _convolution(name: str, convolve, x: jax.Array, weights) -> jax.Array:
-  w = weights[name]
-  x = convolve(jax.nn.relu(x), w["kernel"])
-  return norm.batch_norm(x, w["scale"], w["offset"])[0]
+def _convolution(name: str, convolve):
+  """ReLU and convolution, which are kept for the way back; batch norm."""
+
+  def first(x: jax.Array, weights) -> jax.Array:
+    return convolve(jax.nn.relu(x), weights[name]["kernel"])
+
+  def second(x: jax.Array, weights) -> jax.Array:
+    w = weights[name]
+    return norm.batch_norm(x, w["scale"], w["offset"])[0]
+
+  return first, second
 
 
-# In the order of OPERATIONS.
+# In the order of OPERATIONS; see `ops.cell`.
 _BRANCHES = (
-    lambda x, weights: jnp.zeros_like(x),
-    lambda x, weights: x,
-    functools.partial(_convolution, "1", conv.pointwise),
-    functools.partial(_convolution, "3", conv.dense),
-    lambda x, weights: pool.avg_pool(x),
+    None,
+    (),
+    _convolution("1", conv.pointwise),
+    _convolution("3", conv.dense),
+    (lambda x, weights: pool.avg_pool(x),),
 )
 
 
@@ -321,7 +328,7 @@ class FinalCell(nn.Module):
           layer = layers.Conv(
               x.shape[-1], int(name[-1]), True, name=f"edge_{edge}"
           )
-          return lambda x, _: layer(jax.nn.relu(x), train=train)
+          return (lambda x, _: layer(jax.nn.relu(x), train=train),)
       return _BRANCHES[op]
 
     ops = np.asarray(ops).tolist()
