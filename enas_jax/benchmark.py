@@ -195,7 +195,7 @@ def lines(found: dict[str, Any]) -> list[str]:
   return [
       f"CIFAR-10 test accuracy of the derived architecture in the benchmark"
       f" {found['test_accuracy']:.2f}%: rank {found['rank']:,} of"
-      f" {found['architectures']:,}, regret {found['regret']:.2f}."
+      f" {found['architectures']:,}, regret {found['regret']:.2f}%."
       f" Mean of the policy's candidates {found['mean_of_policy']:.2f}%, of"
       f" the random ones {found['mean_of_random']:.2f}%.",
       "Shared weights against the truth, of the random candidates:"

@@ -391,6 +391,12 @@ def _check_objective(config: ConfigDict, space: SearchSpace) -> None:
 
 def _check_retraining(config: ConfigDict) -> None:
   """What would only die after the search dies now."""
+  drawn, wanted = config.derive.random, config.retrain.random
+  if wanted > drawn:
+    raise ConfigError(
+        "config.retrain.random",
+        f"{wanted} is more than the {drawn} drawn (config.derive.random).",
+    )
   try:
     final = retraining(config, None)
     _checked(final)

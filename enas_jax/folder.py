@@ -144,8 +144,8 @@ class Signals:
     """Raises Interrupted after a signal. Call it when all is saved."""
     if self.caught:
       self._say(
-          "Stopped; everything is saved. The same command goes on from here"
-          f" (--workdir={self._path})."
+          f"Stopped; everything is saved in {self._path}. The same command"
+          " goes on from there."
       )
       raise Interrupted
 

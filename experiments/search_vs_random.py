@@ -164,11 +164,12 @@ def _measures(result: dict | None) -> dict[str, object]:
 
 
 def _mean(values: list[float | None]) -> dict[str, float | None]:
-  """Of those that there are."""
+  """Of those that there are; one alone does not deviate."""
   values = [value for value in values if value is not None]
   if not values:
     return {"mean": None, "std": None}
-  return {"mean": float(np.mean(values)), "std": float(np.std(values))}
+  std = float(np.std(values)) if len(values) > 1 else None
+  return {"mean": float(np.mean(values)), "std": std}
 
 
 def show(found: dict, display: progress.Display) -> None:
@@ -193,10 +194,10 @@ def _cell(value: dict[str, float | None]) -> str:
   mean, std = value["mean"], value["std"]
   if mean is None:
     return ""
-  if mean >= 1e6:
-    return f"{mean:.2e} ± {std:.1e}"
   digits = 2 if abs(mean) >= 1 else 4
-  return f"{mean:,.{digits}f} ± {std:,.{digits}f}"
+  kinds = (".2e", ".1e") if mean >= 1e6 else (f",.{digits}f",) * 2
+  values = [v for v in (mean, std) if v is not None]
+  return " ± ".join(map(format, values, kinds))
 
 
 def sampled(

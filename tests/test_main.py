@@ -26,6 +26,11 @@ CASES = [
     ([SEARCH], "--workdir: is required."),
     ([SEARCH, W, "extra"], "extra: is not a flag."),
     (
+        ["--config=configs/digits_micro.py", W, "--config.retrain.random=99"],
+        "config.retrain.random: 99 is more than the 50 drawn"
+        " (config.derive.random).",
+    ),
+    (
         [SEARCH, "--wrkdir=W"],
         "--wrkdir: no such flag. Did you mean '--workdir'? Choices: --config,"
         " --workdir.",
@@ -376,6 +381,12 @@ def _serve(root, program):
 def _in(home, text):
   text = text.replace("--workdir=W", f"--workdir={home}/W")
   return text.replace("{}", str(home))
+
+
+def test_help_is_no_failure(tmp_path):
+  [[code, text, files]] = answers([(["--help"], "")], str(tmp_path))
+  assert (code, files) == (0, [])
+  assert "error" not in text
 
 
 @pytest.fixture(scope="module")
