@@ -83,15 +83,16 @@ def test_depthwise_of_large_images(monkeypatch):
 @pytest.mark.parametrize("size", [*_SIZES, (2, 3)])  # below the window
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("k", [2, 3, 5])
-def test_dense(k, stride, size, monkeypatch):
+@pytest.mark.parametrize("c, features", [(4, 5), (1, 9)])  # columns, patches
+def test_dense(c, features, k, stride, size, monkeypatch):
   if size == _SIZES[0]:  # an image a chunk instead of all
     monkeypatch.setattr(conv, "_ENTRIES_AT_ONCE", 0)
     monkeypatch.setattr(conv, "_ENTRIES_A_CHUNK", 0)
   assert_same(
       functools.partial(conv.dense, stride=stride),
       functools.partial(_conv, stride=stride),
-      _normal(0, 4, *size, 4),
-      _normal(1, k, k, 4, 5),
+      _normal(0, 4, *size, c),
+      _normal(1, k, k, c, features),
   )
 
 

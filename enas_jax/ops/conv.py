@@ -17,8 +17,8 @@ from enas_jax.ops import windows
 
 _NHWC = ("NHWC", "HWIO", "NHWC")
 _LARGE_IMAGE = 1 << 14  # entries: 25 accumulators are 1.6 MB
-# Of `_columns`, on the CPU: all images at once where that many fit, in what the
-# cores share, or else as many at a time as fit near a core.
+# Of `_columns` or `_patches`, on the CPU: all images at once where that many
+# fit, in what the cores share, or else as many at a time as fit near a core.
 _ENTRIES_AT_ONCE, _ENTRIES_A_CHUNK = 3 << 19, 3 << 18
 
 
@@ -179,6 +179,8 @@ def _dense_products(x, w, stride):
   (x, w), edges = _unstrided(x, w, stride), _edges(len(w), stride)
 
   def chunk(x):
+    if _wide(w):
+      return pointwise(_patches(x, len(w), edges), _flat(w))
     return _product(_columns(_padded(x, columns=edges), len(w)), w, edges)
 
   y = lax.map(chunk, _chunks(x, x, w))
@@ -189,31 +191,45 @@ def _dense_gradients(x, w, g, stride):
   edges = _edges(len(w), stride)
   unstrided = functools.partial(_unstrided, stride=stride)
   (x, w), pull = jax.vjp(unstrided, x, w)
-  k, _, c, features = w.shape
-  flipped = w[::-1, ::-1].swapaxes(2, 3)
-  low, _ = across = [k - 1 - edge for edge in edges]
+  gradients = _patch_gradients if _wide(w) else _column_gradients
 
   def step(dw, chunk):
-    x, g = chunk
-    height, width = g.shape[1:3]
-    g = _padded(g, across, across)
-    rows = [
-        g[:, k - 1 - i :][:, : x.shape[1], low : low + width] for i in range(k)
-    ]
-    dw += jnp.einsum(
-        "bhwp,bhwq->pq",
-        _columns(_padded(x, columns=edges), k),
-        jnp.concatenate(rows, -1),
-        preferred_element_type=jnp.float32,
-    )
-    columns = _columns(g[:, low : low + height], k)
-    return dw, _product(columns, flipped, across)
+    dx, more = gradients(*chunk, w, edges)
+    return dw + more, dx
 
-  zeros = jnp.zeros((k * c, k * features), jnp.float32)
   chunks = _chunks(x, x, w), _chunks(g, x, w)
-  dw, dx = lax.scan(step, zeros, chunks)
-  dw = dw.reshape(k, c, k, features).transpose(2, 0, 1, 3)
+  dw, dx = lax.scan(step, jnp.zeros(w.shape, jnp.float32), chunks)
   return pull((dx.reshape(x.shape), dw.astype(w.dtype)))
+
+
+def _patch_gradients(x, g, w, edges):
+  """(dx, dw f32) of some images."""
+  patches, back = jax.vjp(lambda x: _patches(x, len(w), edges), x)
+  dw = _sum_of_products(patches, g).reshape(w.shape)
+  return back(pointwise(g, _flat(w).T))[0], dw
+
+
+def _column_gradients(x, g, w, edges):
+  """(dx, dw f32) of some images."""
+  k, _, c, features = w.shape
+  low, _ = across = [k - 1 - edge for edge in edges]
+  height, width = g.shape[1:3]
+  g = _padded(g, across, across)
+  rows = [
+      g[:, k - 1 - i :][:, : x.shape[1], low : low + width] for i in range(k)
+  ]
+  columns = _columns(_padded(x, columns=edges), k)
+  dw = _sum_of_products(columns, jnp.concatenate(rows, -1))
+  dw = dw.reshape(k, c, k, features).transpose(2, 0, 1, 3)
+  columns = _columns(g[:, low : low + height], k)
+  return _product(columns, w[::-1, ::-1].swapaxes(2, 3), across), dw
+
+
+def _sum_of_products(a, b):
+  """a[B, H, W, P], b[B, H, W, Q] -> f32[P, Q]."""
+  return jnp.einsum(
+      "bhwp,bhwq->pq", a, b, preferred_element_type=jnp.float32
+  )
 
 
 def _unstrided(x, w, stride):
@@ -245,6 +261,29 @@ def _padded(x, rows=(0, 0), columns=(0, 0)):
   return lax.optimization_barrier(windows.pad(x, rows, columns))
 
 
+def _wide(w):
+  """Whether patches hold less than `_columns` and their `_product` do.
+
+  So it is where few channels become many, as where an image is read.
+  """
+  k, _, c, features = w.shape
+  return k * k * c + features < k * (c + features)
+
+
+def _patches(x, k, edges):
+  """[B, H, W, C] -> [B, Ho, Wo, k * k * C]: what pixels read."""
+  x = _padded(x, edges, edges)
+  height, width = (size - k + 1 for size in x.shape[1:3])
+  shifts = [(i, j) for i in range(k) for j in range(k)]
+  return jnp.concatenate(
+      [x[:, i : i + height, j : j + width] for i, j in shifts], -1
+  )
+
+
+def _flat(w):
+  return w.reshape(-1, w.shape[-1])
+
+
 def _columns(x, k):
   """[B, H, W, C] -> [B, H, W - k + 1, k * C]: what pixels read of their row."""
   width = x.shape[2] - k + 1
@@ -272,7 +311,7 @@ def _product(columns, w, edges):
 
 def _chunks(a, x, w):
   """[B, ...] -> [B / n, n, ...] for an input x of kernel w."""
-  entries = math.prod(x.shape[1:]) * len(w)
+  entries = math.prod(x.shape[1:]) * len(w) ** (2 if _wide(w) else 1)
   n = len(x)
   if n * entries > _ENTRIES_AT_ONCE:
     fit = max(1, _ENTRIES_A_CHUNK // entries)
