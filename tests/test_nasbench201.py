@@ -118,7 +118,7 @@ def test_what_is_no_cell_is_refused(text, message):
 
 def test_a_cell_is_what_its_description_says():
   supernet = supernet_of("nasbench201")
-  network = SPACE.network(classes=3, cells=1, filters=4)
+  network = SPACE.network(classes=3, cells=1, filters=4, affine=True)
   arch = SPACE.unflatten([3, 2, 4, 1, 3, 2])
   inputs = {}
 
@@ -212,6 +212,11 @@ def test_exactly_the_chosen_weights_have_a_gradient(seed):
         assert not np.any(moved & ~chosen)
     assert not cell
   assert all(np.any(grad) for grad in jax.tree.leaves(grads))
+
+
+def test_norms_of_shared_cells_have_no_weights_unless_asked_for():
+  cell = supernet_of("nasbench201", affine=False).params["cell_0_0"]
+  assert sorted(cell) == ["kernel_1", "kernel_3"]
 
 
 @pytest.mark.parametrize("size", [8, 9])

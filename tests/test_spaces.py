@@ -83,7 +83,8 @@ SMALL = {
     ),
     "nasbench201": Small(
         {},
-        {"classes": 3, "cells": 1, "filters": 4},
+        # Without offsets a node that reads nothing makes different cells one.
+        {"classes": 3, "cells": 1, "filters": 4, "affine": True},
         "classification",
         images(8),
         [3, 2, 3, 2, 3, 2],
@@ -233,10 +234,11 @@ def filled(shapes, seed=0):
 class Supernet:
   """A small network of a space; its loss and gradient, compiled once."""
 
-  def __init__(self, name):
+  def __init__(self, name, **more):
     self.space, small = small_space(name), SMALL[name]
     space, self.batch = self.space, small.batch
-    self.task = TASKS[small.task](space.network(**small.network))
+    network = space.network(**{**small.network, **more})
+    self.task = TASKS[small.task](network)
     example = space.unflatten(list(small.cheap))
     shapes = jax.eval_shape(
         lambda key: self.task.init(key, self.batch, example), jax.random.key(0)

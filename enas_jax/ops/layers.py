@@ -54,15 +54,19 @@ class BatchNorm(nn.Module):
 
   Without averages (`track=False`) it normalises by the batch at hand always,
   as a shared network must: averages would be a mixture over architectures.
+  Without `affine` it has no weights.
   """
 
   track: bool
+  affine: bool = True
 
   @nn.compact
   def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
     channels = x.shape[-1]
-    scale = self.param("scale", nn.initializers.ones, (channels,))
-    offset = self.param("offset", nn.initializers.zeros, (channels,))
+    scale, offset = jnp.ones(channels), jnp.zeros(channels)
+    if self.affine:
+      scale = self.param("scale", nn.initializers.ones, (channels,))
+      offset = self.param("offset", nn.initializers.zeros, (channels,))
     if not self.track:
       return norm.batch_norm(x, scale, offset)[0]
     mean = self.variable("averages", "mean", jnp.zeros, (channels,))
@@ -83,6 +87,7 @@ class Conv(nn.Module):
   size: int
   track: bool
   stride: int = 1
+  affine: bool = True
 
   @nn.compact
   def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
@@ -93,7 +98,7 @@ class Conv(nn.Module):
       x = conv.pointwise(x, kernel[0, 0])
     else:
       x = conv.dense(x, kernel, self.stride)
-    return BatchNorm(self.track)(x, train=train)
+    return BatchNorm(self.track, self.affine)(x, train=train)
 
 
 class FactorizedReduction(nn.Module):

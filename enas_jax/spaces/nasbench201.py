@@ -187,6 +187,9 @@ class NasBench201Network(nn.Module):
       takes a numpy architecture and tracks moving averages for evaluation.
     cells: N, cells of a stage; 5 in the benchmark.
     filters: channels of the first stage; 16 in the benchmark.
+    affine: whether the batch norms of the shared network have a scale and an
+      offset, as those of the final network do. Shared weights rank better
+      without (experiments/README.md).
     dtype: of the computation; weights, statistics and the classifier are
       float32.
   """
@@ -195,6 +198,7 @@ class NasBench201Network(nn.Module):
   final: bool = False
   cells: int = 5
   filters: int = 16
+  affine: bool = False
   dtype: str = "float32"
 
   @nn.compact
@@ -222,16 +226,22 @@ class NasBench201Network(nn.Module):
     """
     del dropout, progress
     images = images.astype(self.dtype)
-    x = layers.Conv(self.filters, 3, self.final)(images, train=train)
-    cell = FinalCell if self.final else SharedCell
+    affine = self.affine or self.final
+    x = layers.Conv(self.filters, 3, self.final, affine=affine)(
+        images, train=train
+    )
+    shared = functools.partial(SharedCell, affine)
+    cell = FinalCell if self.final else shared
     for stage in range(3):
       channels = self.filters * 2**stage
       if stage:
-        block = Reduction(channels, self.final, name=f"reduction_{stage}")
+        block = Reduction(
+            channels, self.final, affine, name=f"reduction_{stage}"
+        )
         x = block(x, train=train)
       for n in range(self.cells):
         x = cell(name=f"cell_{stage}_{n}")(x, arch.ops, train=train)
-    x = jax.nn.relu(layers.BatchNorm(self.final)(x, train=train))
+    x = jax.nn.relu(layers.BatchNorm(self.final, affine)(x, train=train))
     head = layers.Classifier(self.classes, bias=True, name="classifier")
     return head(x), None
 
@@ -241,12 +251,16 @@ class Reduction(nn.Module):
 
   channels: int
   track: bool
+  affine: bool = True
 
   @nn.compact
   def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
     c = self.channels
-    y = layers.Conv(c, 3, self.track, stride=2)(jax.nn.relu(x), train=train)
-    y = layers.Conv(c, 3, self.track)(jax.nn.relu(y), train=train)
+    conv_norm = functools.partial(
+        layers.Conv, c, 3, self.track, affine=self.affine
+    )
+    y = conv_norm(stride=2)(jax.nn.relu(x), train=train)
+    y = conv_norm()(jax.nn.relu(y), train=train)
     kernel = self.param(
         "kernel", layers.he_normal(x.shape[-1]), (x.shape[-1], c)
     )
@@ -259,11 +273,20 @@ class Reduction(nn.Module):
 class SharedCell(nn.Module):
   """A cell of the shared network: tables of weights, a row for each edge."""
 
+  affine: bool
+
   @nn.compact
   def __call__(self, x: jax.Array, ops, *, train: bool) -> jax.Array:
     del train
     c, edges = x.shape[-1], len(EDGES)
-    ones, zeros = nn.initializers.ones, nn.initializers.zeros
+
+    def norm_weights(name):
+      ones, zeros = nn.initializers.ones, nn.initializers.zeros
+      return {
+          "scale": self.param(f"scale_{name}", ones, (edges, c)),
+          "offset": self.param(f"offset_{name}", zeros, (edges, c)),
+      }
+
     weights = {
         name: {
             "kernel": self.param(
@@ -271,8 +294,7 @@ class SharedCell(nn.Module):
                 layers.he_normal(np.prod(window, initial=c)),
                 (edges, *window, c, c),
             ),
-            "scale": self.param(f"scale_{name}", ones, (edges, c)),
-            "offset": self.param(f"offset_{name}", zeros, (edges, c)),
+            **(norm_weights(name) if self.affine else {}),
         }
         for name, window in (("1", ()), ("3", (3, 3)))
     }
@@ -300,8 +322,9 @@ def _convolution(name: str, convolve):
     return convolve(jax.nn.relu(x), weights[name]["kernel"])
 
   def second(x: jax.Array, weights) -> jax.Array:
-    w = weights[name]
-    return norm.batch_norm(x, w["scale"], w["offset"])[0]
+    w, c = weights[name], x.shape[-1]
+    scale = w.get("scale", jnp.ones(c))
+    return norm.batch_norm(x, scale, w.get("offset", jnp.zeros(c)))[0]
 
   return first, second
 

@@ -1,0 +1,196 @@
+"""What makes shared weights rank architectures as the truth does?
+
+  python -m experiments.shared_weights --config=configs/nasbench201_small.py \
+      --config.data.path=D --config.benchmark.path=T --seeds=0,1,2 --json
+
+trains the config's shared weights on random children, without a controller, for
+its epochs and by its optimiser, then scores random architectures, the same for
+every seed, on the whole validation split and sets the scores beside the
+benchmark's table T. Anything of the config can be changed
+(--config.child.lr=0.05), and these, which no search offers:
+
+  --children=M    average the gradients of M children on each batch (ENAS, the
+                  gradient of §2.2); M times the work a step
+  --average=A     score by an average of the weights, of decay A a step
+
+Printed is, as mean and deviation over the seeds: Kendall's tau of all scores,
+and of those that truly have more than 92 %; the mean true test accuracy of the
+ten that score best, and that of the best one. With --json the last line is one
+object.
+"""
+
+from enas_jax import process
+
+if __name__ == "__main__":
+  process.keep_memory()  # before the imports that take a second
+
+import functools
+import json
+import time
+
+from absl import flags, logging
+import jax
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+import numpy as np
+import optax
+
+from enas_jax import benchmark, build, evaluate, progress, ranking, search
+from enas_jax import main as command
+from enas_jax.types import ConfigError
+
+_DRAW = 0  # the seed of the architectures
+_GOOD = 92.0  # percent
+_TOP = 10
+
+
+def trained(parts: build.Experiment, seed: int, say=print, **change):
+  """The shared weights after all epochs, a `SearchState`.
+
+  Args:
+    parts: of a search.
+    seed: of everything random.
+    say: gets a line an epoch.
+    **change: children and average, see the module's docstring.
+  """
+  state = search.init(
+      jax.random.key(seed),
+      task=parts.task,
+      strategy=parts.uniform,
+      tx=parts.tx,
+      train=parts.train,
+  )
+  epoch = jax.jit(_epoch(parts, **change), donate_argnums=0)
+  carry = (
+      state.params,
+      state.opt_state,
+      jax.tree.map(jnp.copy, state.params) if change["average"] else (),
+  )
+  pace = progress.Pace()
+  for n in range(parts.epochs):
+    key = jax.random.fold_in(state.key, n)
+    rows = parts.train.rows(key)
+    carry, accuracy = epoch(carry, key, parts.train.arrays, rows)
+    accuracy = float(accuracy)
+    pace.step("epoch")
+    left = pace.left({"epoch": parts.epochs - n - 1})
+    say(
+        f"seed {seed}, epoch {n + 1}/{parts.epochs}, training accuracy"
+        f" {accuracy:.3f}, {left} left"
+    )
+  params, _, mean = carry
+  return state._replace(params=mean if change["average"] else params)
+
+
+def _epoch(parts, *, children: int, average: float):
+  """(carry, key, arrays, rows) -> (carry, mean training accuracy)."""
+  tx = optax.with_extra_args_support(parts.tx)
+
+  def step(arrays, carry, inputs):
+    params, opt_state, mean = carry
+    key, row = inputs
+    ask_key, augment_key, loss_key = jax.random.split(key, 3)
+    archs = search.propose(parts.uniform, (), ask_key, children)
+    batch = parts.train.batch(arrays, row, augment_key)
+
+    def child(arch):
+      def loss_of(params):
+        found = parts.task.loss(params, {}, arch, batch, loss_key, 0.0)
+        loss, (_, record) = found
+        return loss, record["accuracy"].value()
+
+      (_, accuracy), grads = jax.value_and_grad(loss_of, has_aux=True)(params)
+      return accuracy, grads
+
+    def add(total, arch):
+      return jax.tree.map(lambda a, b: a + b / children, total, child(arch)), ()
+
+    zeros = jax.tree.map(jnp.zeros_like, (jnp.zeros(()), params))
+    (accuracy, grads), _ = jax.lax.scan(add, zeros, archs)
+    updates, opt_state = tx.update(grads, opt_state, params, batch=batch)
+    params = optax.apply_updates(params, updates)
+    if average:
+      mean = optax.incremental_update(params, mean, 1 - average)
+    return (params, opt_state, mean), accuracy
+
+  def epoch(carry, key, arrays, rows):
+    keys = jax.random.split(key, parts.train.steps)
+    one = functools.partial(step, arrays)
+    carry, accuracies = jax.lax.scan(one, carry, (keys, rows))
+    return carry, accuracies.mean()
+
+  return epoch
+
+
+def measured(parts: build.Experiment, state, archs: int) -> dict[str, float]:
+  """What the scores by these weights say of the truth."""
+  drawn = jax.device_get(
+      search.propose(parts.uniform, (), jax.random.key(_DRAW), archs)
+  )
+  score = evaluate.evaluator(parts.task, parts.held)
+  scores, encodings = [], []
+  for n in range(archs):
+    arch = jax.tree.map(lambda leaf: leaf[n], drawn)  # noqa: B023
+    encodings.append(parts.space.flatten(arch))
+    record = score(state, jax.tree.map(jnp.asarray, arch))
+    scores.append(float(record[parts.task.score].value()))
+  scores = np.array(scores)
+  true = benchmark.accuracies(parts.benchmark, encodings)
+  good, order = true > _GOOD, np.argsort(-scores)
+  return {
+      "tau": ranking.kendall(scores, true),
+      f"tau above {_GOOD:.0f} %": ranking.kendall(scores[good], true[good]),
+      f"best {_TOP}, true %": float(true[order[:_TOP]].mean()),
+      "best, true %": float(true[order[0]]),
+  }
+
+
+def main(argv: list[str]) -> None:
+  """Prints a line for each measure."""
+  values = flags.FLAGS
+  config = values.config
+  if len(argv) > 1:
+    raise ConfigError(argv[1], "is not a flag.")
+  if config is None or "arch" in config:
+    raise ConfigError("--config", "give one that searches.")
+  if not config.get("benchmark", ConfigDict({"path": ""})).path:
+    raise ConfigError("--config.benchmark.path", "the truth has to be known.")
+  logging.set_verbosity(logging.WARNING)
+  process.keep_programs()
+  change = {"children": values.children, "average": values.average}
+  rows = []
+  for seed in map(int, values.seeds):
+    begun = time.monotonic()
+    run = ConfigDict(config.to_dict())
+    run.seed = seed
+    parts = build.experiment(run)
+    state = trained(parts, seed, **change)
+    row = measured(parts, state, values.archs)
+    rows.append({**row, "seconds": time.monotonic() - begun})
+    print(", ".join(f"{k} {v:.3f}" for k, v in rows[-1].items()), flush=True)
+  table = np.array([list(row.values()) for row in rows])
+  for name, column in zip(rows[0], table.T, strict=True):
+    print(f"{name:20} {column.mean():8.3f} ± {column.std():.3f}")
+  if values.json:
+    by_seed = dict(zip(values.seeds, rows, strict=True))
+    print(json.dumps({**change, "per_seed": by_seed}))
+
+
+def cli() -> None:
+  """Defines the flags, which other programs have too, and runs `main`."""
+  defined = (
+      flags.DEFINE_list("seeds", ["0", "1", "2"], "Shared weights each."),
+      flags.DEFINE_integer("children", 1, "A step.", lower_bound=1),
+      flags.DEFINE_float(
+          "average", 0.0, "0: none.", lower_bound=0.0, upper_bound=1.0
+      ),
+      flags.DEFINE_integer(
+          "archs", 200, "Architectures to rank.", lower_bound=ranking.LEAST
+      ),
+      flags.DEFINE_bool("json", False, "Print one JSON object at the end."),
+  )
+  command.cli(main, tuple(flag.name for flag in defined))
+
+
+if __name__ == "__main__":
+  cli()
