@@ -1,10 +1,11 @@
 """What makes shared weights rank architectures as the truth does?
 
   python -m experiments.shared_weights --config=configs/nasbench201_small.py \
-      --config.data.path=D --config.benchmark.path=T --seeds=0,1,2 --json
+      --config.data.path=D --config.benchmark.path=T --json
 
 trains the config's shared weights on random children, without a controller, for
-its epochs and by its optimiser, then scores random architectures, the same for
+its epochs and by its optimiser, with the seeds 0, 1 and 2 unless others are
+given (--seed=3 --seed=4). Then it scores random architectures, the same for
 every seed, on the whole validation split and sets the scores beside the
 benchmark's table T. Anything of the config can be changed
 (--config.child.lr=0.05), and these, which no search offers:
@@ -154,12 +155,12 @@ def main(argv: list[str]) -> None:
   if config is None or "arch" in config:
     raise ConfigError("--config", "give one that searches.")
   if not config.get("benchmark", ConfigDict({"path": ""})).path:
-    raise ConfigError("--config.benchmark.path", "the truth has to be known.")
+    raise ConfigError("config.benchmark.path", "the truth has to be known.")
   logging.set_verbosity(logging.WARNING)
   process.keep_programs()
   change = {"children": values.children, "average": values.average}
   rows = []
-  for seed in map(int, values.seeds):
+  for seed in values.seed:
     begun = time.monotonic()
     run = ConfigDict(config.to_dict())
     run.seed = seed
@@ -172,14 +173,14 @@ def main(argv: list[str]) -> None:
   for name, column in zip(rows[0], table.T, strict=True):
     print(f"{name:20} {column.mean():8.3f} ± {column.std():.3f}")
   if values.json:
-    by_seed = dict(zip(values.seeds, rows, strict=True))
-    print(json.dumps({**change, "per_seed": by_seed}))
+    by_seed = zip(values.seed, rows, strict=True)
+    print(json.dumps({**change, "per_seed": dict(by_seed)}))
 
 
 def cli() -> None:
   """Defines the flags, which other programs have too, and runs `main`."""
   defined = (
-      flags.DEFINE_list("seeds", ["0", "1", "2"], "Shared weights each."),
+      flags.DEFINE_multi_integer("seed", [0, 1, 2], "Shared weights each."),
       flags.DEFINE_integer("children", 1, "A step.", lower_bound=1),
       flags.DEFINE_float(
           "average", 0.0, "0: none.", lower_bound=0.0, upper_bound=1.0
