@@ -104,7 +104,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
       "target": 0.0,
       "weight": 0.0,
   }
-  config.derive = {"archs": 100, "random": 100, "top": 5}
+  config.derive = {"archs": 100, "random": 100, "top": 5, "by": "score"}
   config.retrain = {
       # What is printed at the end.
       "command": f"configs/cifar_micro_final.py:{variant}".rstrip(":"),

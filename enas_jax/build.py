@@ -81,6 +81,9 @@ _DTYPES = dict.fromkeys(("bfloat16", "float32"))
 _OBJECTIVE = ("cost", "target", "weight")
 # Of the strategy: as the paper, or as random search.
 _CHILDREN = dict.fromkeys(("policy", "random"))
+# Who has the last word on what is derived; see derive.py.
+BY_POLICY = "policy"
+_DERIVE_BY = dict.fromkeys((BY_POLICY, "score"))
 # Values of `data` that say how the set is split; the loader gets the others.
 _OF_SPLITS = ("valid", "eval_batch", "length", "vary")
 
@@ -337,6 +340,8 @@ def _checked(config: ConfigDict):
   if "children" in config.strategy:
     key, value = "config.strategy.children", config.strategy.children
     lookup(key, value, _CHILDREN, "source of children")
+  if "derive" in config:
+    lookup("config.derive.by", config.derive.by, _DERIVE_BY, "way to derive")
   if "warmup" in config.strategy:
     key, value = "config.strategy.warmup", config.strategy.warmup
     check_whole(key, value, low=0, high=config.epochs - 1)

@@ -100,6 +100,14 @@ def sample(
   return _run(params, schedule, keys, _draw, temperature)
 
 
+def likeliest(
+    params: Params, schedule: Schedule, *, temperature: float = 1.0
+) -> jax.Array:
+  """The choices that are the likeliest, one after another: bool[T, K]."""
+  steps = jnp.zeros(len(schedule.head))
+  return _run(params, schedule, steps, _take, temperature)[0]
+
+
 def score(
     params: Params,
     schedule: Schedule,
@@ -116,8 +124,18 @@ def score(
 def _draw(key: Key, row: Schedule, logits: jax.Array) -> jax.Array:
   one = jax.random.categorical(key, jnp.where(row.mask, logits, _MASKED))
   bits = jax.random.bernoulli(key, jax.nn.sigmoid(2 * logits))
+  return _choice(row, one, bits)
+
+
+def _take(_, row: Schedule, logits: jax.Array) -> jax.Array:
+  one = jnp.argmax(jnp.where(row.mask, logits, _MASKED))
+  return _choice(row, one, logits > 0)
+
+
+def _choice(row: Schedule, one, bits) -> jax.Array:
+  """What `one` or the `bits`, as the step has it, mean: bool[K]."""
   picked = jnp.where(
-      row.head == Head.SKIP, bits, jnp.arange(len(logits)) == one
+      row.head == Head.SKIP, bits, jnp.arange(len(bits)) == one
   )
   return picked & row.mask & (row.head != Head.NONE)
 

@@ -2,8 +2,11 @@
 
 The reference leaves this to the reader of its log. Here M architectures of the
 trained policy, and as many random ones, are scored alike on the
-whole validation split. Where a benchmark is given, what it knows of them stands
-beside the scores.
+whole validation split. The best of the policy's by score is derived, or, with
+`config.derive.by = "policy"`, the one that the strategy itself holds for the
+best: of a controller the likeliest choices, of evolution the fittest of its
+population, of random search nothing but the score. Where a benchmark is given,
+what it knows of them stands beside the scores.
 """
 
 import functools
@@ -65,6 +68,8 @@ def derive(
   }
   _show(config, ranked, metric, display)
   best = ranked[POLICY][0]
+  if config.derive.by == build.BY_POLICY and parts.strategy.finalists:
+    best = next(line for line in lines if line["source"] == POLICY)
   scores = {
       source: {
           "best": found[0][metric],
@@ -74,7 +79,7 @@ def derive(
       for source, found in ranked.items()
   }
   arch = parts.space.unflatten(best["encoding"])
-  truth = _truth(config, parts, ranked)
+  truth = _truth(config, parts, ranked, best["encoding"])
   content = archs.record(
       arch,
       parts.space,
@@ -157,7 +162,7 @@ def _score(config, parts, state, path, display, signals) -> list[dict]:
   return lines
 
 
-def _truth(config, parts, ranked) -> dict[str, Any]:
+def _truth(config, parts, ranked, derived) -> dict[str, Any]:
   """What the benchmark, if there is one, says of the candidates."""
   if not parts.benchmark:
     return {}
@@ -166,7 +171,7 @@ def _truth(config, parts, ranked) -> dict[str, Any]:
   random = [(line["encoding"], worth(line[score])) for line in ranked[RANDOM]]
   return {
       "benchmark": benchmark.report(
-          parts.benchmark, policy[0], policy, random, config.seed
+          parts.benchmark, derived, policy, random, config.seed
       )
   }
 

@@ -62,8 +62,8 @@ def _parse(argv: list[str], others: tuple[str, ...]) -> list[str]:
     # A missing file fails only where its value is looked at.
     getattr(_CONFIG.value, "seed", None)
     return rest
-  except SystemExit:  # absl's way to end after --help says that it failed
-    sys.exit(0)
+  except SystemExit as end:  # after --help absl ends as if it had failed
+    sys.exit(0 if end.code == 1 else end.code)
   except Exception as error:  # a config file runs here: anything can happen
     known = ("config", "workdir", *others)
     raise usage.explain(argv, error, known) from None

@@ -127,7 +127,8 @@ class Strategy(NamedTuple):
   # (state, archs with a leading M, rewards f32[M]) -> (state, metrics)
   tell: Callable[[Any, Arch, jax.Array], tuple[Any, dict[str, jax.Array]]]
   # (state, key, M) -> M archs with a leading axis to derive from, where these
-  # are not simply what the strategy would be asked for next
+  # are not simply what the strategy would be asked for next; the first is the
+  # one that it holds for the best
   finalists: Callable[[Any, Key, int], Arch] | None = None
 
 

@@ -40,19 +40,27 @@ from enas_jax import benchmark, build, evaluate, progress, ranking, search
 from enas_jax import main as command
 from enas_jax.types import ConfigError
 
-_DRAW = 0  # the seed of the architectures
+_DRAW = 2**32 - 1  # the seed of the architectures, no other's
 _GOOD = 92.0  # percent
 _TOP = 10
 
 
-def trained(parts: build.Experiment, seed: int, say=print, **change):
+def trained(
+    parts: build.Experiment,
+    seed: int,
+    *,
+    children: int = 1,
+    average: float = 0.0,
+    say=print,
+):
   """The shared weights after all epochs, a `SearchState`.
 
   Args:
     parts: of a search.
     seed: of everything random.
+    children: see the module's docstring.
+    average: likewise; 0: the weights as they are at the end.
     say: gets a line an epoch.
-    **change: children and average, see the module's docstring.
   """
   state = search.init(
       jax.random.key(seed),
@@ -61,16 +69,16 @@ def trained(parts: build.Experiment, seed: int, say=print, **change):
       tx=parts.tx,
       train=parts.train,
   )
-  epoch = jax.jit(_epoch(parts, **change), donate_argnums=0)
+  epoch = jax.jit(_epoch(parts, children, average), donate_argnums=0)
   carry = (
       state.params,
       state.opt_state,
-      jax.tree.map(jnp.copy, state.params) if change["average"] else (),
+      jax.tree.map(jnp.copy, state.params) if average else (),
   )
   pace = progress.Pace()
   for n in range(parts.epochs):
-    key = jax.random.fold_in(state.key, n)
-    rows = parts.train.rows(key)
+    rows_key, key = jax.random.split(jax.random.fold_in(state.key, n))
+    rows = parts.train.rows(rows_key)
     carry, accuracy = epoch(carry, key, parts.train.arrays, rows)
     accuracy = float(accuracy)
     pace.step("epoch")
@@ -79,11 +87,13 @@ def trained(parts: build.Experiment, seed: int, say=print, **change):
         f"seed {seed}, epoch {n + 1}/{parts.epochs}, training accuracy"
         f" {accuracy:.3f}, {left} left"
     )
-  params, _, mean = carry
-  return state._replace(params=mean if change["average"] else params)
+  params, opt_state, mean = carry
+  return state._replace(
+      params=mean if average else params, opt_state=opt_state
+  )
 
 
-def _epoch(parts, *, children: int, average: float):
+def _epoch(parts, children: int, average: float):
   """(carry, key, arrays, rows) -> (carry, mean training accuracy)."""
   tx = optax.with_extra_args_support(parts.tx)
 
@@ -106,7 +116,7 @@ def _epoch(parts, *, children: int, average: float):
     def add(total, arch):
       return jax.tree.map(lambda a, b: a + b / children, total, child(arch)), ()
 
-    zeros = jax.tree.map(jnp.zeros_like, (jnp.zeros(()), params))
+    zeros = jnp.zeros(()), jax.tree.map(jnp.zeros_like, params)
     (accuracy, grads), _ = jax.lax.scan(add, zeros, archs)
     updates, opt_state = tx.update(grads, opt_state, params, batch=batch)
     params = optax.apply_updates(params, updates)
@@ -140,7 +150,11 @@ def measured(parts: build.Experiment, state, archs: int) -> dict[str, float]:
   good, order = true > _GOOD, np.argsort(-scores)
   return {
       "tau": ranking.kendall(scores, true),
-      f"tau above {_GOOD:.0f} %": ranking.kendall(scores[good], true[good]),
+      f"tau above {_GOOD:.0f} %": (
+          ranking.kendall(scores[good], true[good])
+          if good.sum() >= ranking.LEAST
+          else None
+      ),
       f"best {_TOP}, true %": float(true[order[:_TOP]].mean()),
       "best, true %": float(true[order[0]]),
   }
@@ -155,38 +169,52 @@ def main(argv: list[str]) -> None:
   if config is None or "arch" in config:
     raise ConfigError("--config", "give one that searches.")
   if not config.get("benchmark", ConfigDict({"path": ""})).path:
-    raise ConfigError("config.benchmark.path", "the truth has to be known.")
+    raise ConfigError(
+        "config.benchmark.path", "give the table; see enas_jax/benchmark.py."
+    )
   logging.set_verbosity(logging.WARNING)
   process.keep_programs()
   change = {"children": values.children, "average": values.average}
-  rows = []
-  for seed in values.seed:
+  parts, rows = build.experiment(config), []
+  for seed in dict.fromkeys(values.seed):
     begun = time.monotonic()
-    run = ConfigDict(config.to_dict())
-    run.seed = seed
-    parts = build.experiment(run)
-    state = trained(parts, seed, **change)
-    row = measured(parts, state, values.archs)
-    rows.append({**row, "seconds": time.monotonic() - begun})
-    print(", ".join(f"{k} {v:.3f}" for k, v in rows[-1].items()), flush=True)
-  table = np.array([list(row.values()) for row in rows])
-  for name, column in zip(rows[0], table.T, strict=True):
-    print(f"{name:20} {column.mean():8.3f} ± {column.std():.3f}")
+    row = measured(parts, trained(parts, seed, **change), values.archs)
+    seconds = time.monotonic() - begun
+    rows.append({"seed": seed, **row, "seconds": seconds})
+    print(f"seed {seed}: {_words(row)}", flush=True)
+  for name in row:
+    found = [row[name] for row in rows if row[name] is not None]
+    if found:
+      std = f" ± {np.std(found):.3f}" if len(found) > 1 else ""
+      print(f"{name:20} {np.mean(found):8.3f}{std}")
   if values.json:
-    by_seed = zip(values.seed, rows, strict=True)
-    print(json.dumps({**change, "per_seed": dict(by_seed)}))
+    made = {**change, "archs": values.archs}
+    print(json.dumps({**made, "per_seed": rows}))
+
+
+def _words(row: dict[str, float | None]) -> str:
+  known = {name: value for name, value in row.items() if value is not None}
+  return ", ".join(f"{name} {value:.3f}" for name, value in known.items())
 
 
 def cli() -> None:
   """Defines the flags, which other programs have too, and runs `main`."""
   defined = (
-      flags.DEFINE_multi_integer("seed", [0, 1, 2], "Shared weights each."),
-      flags.DEFINE_integer("children", 1, "A step.", lower_bound=1),
-      flags.DEFINE_float(
-          "average", 0.0, "0: none.", lower_bound=0.0, upper_bound=1.0
+      flags.DEFINE_multi_integer(
+          "seed", [0, 1, 2], "Shared weights each.", lower_bound=0
       ),
       flags.DEFINE_integer(
-          "archs", 200, "Architectures to rank.", lower_bound=ranking.LEAST
+          "children", 1, "Whose gradients a step averages.", lower_bound=1
+      ),
+      flags.DEFINE_float(
+          "average",
+          0.0,
+          "Decay of the average of the weights; 0: no average.",
+          lower_bound=0.0,
+          upper_bound=1.0,
+      ),
+      flags.DEFINE_integer(
+          "archs", 200, "Architectures to rank.", lower_bound=_TOP
       ),
       flags.DEFINE_bool("json", False, "Print one JSON object at the end."),
   )

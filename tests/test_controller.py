@@ -1,5 +1,6 @@
 """The controller against plain numpy, and exactly where one can enumerate."""
 
+import functools
 import itertools
 import math
 
@@ -468,3 +469,28 @@ def test_without_an_initial_bias_there_is_no_bias_parameter():
   )
   np.testing.assert_array_equal(with_bias.pop("op_bias"), TINY.op_bias)
   chex.assert_trees_all_equal(with_bias, without)
+
+
+def test_the_likeliest_choices_are_those_of_a_cold_policy():
+  schedule = TINY._replace(scale=np.zeros_like(TINY.scale))  # unbounded
+  for seed in range(5):
+    params = controller.init(
+        jax.random.key(seed), schedule, hidden=8, init_range=WIDE
+    )
+    cold = functools.partial(
+        controller.sample, params, schedule, temperature=1e-6
+    )
+    # Biases and priors are not divided by the temperature, so none here.
+    found = controller.likeliest(params, schedule, temperature=1e-6)
+    np.testing.assert_array_equal(found, cold(jax.random.key(seed))[0])
+
+
+def test_no_step_has_a_likelier_choice_than_the_likeliest():
+  params = controller.init(jax.random.key(3), TINY, hidden=8, init_range=WIDE)
+  first = int(np.argmax(TINY.head == Head.OP))
+  found = np.asarray(controller.likeliest(params, TINY))
+  drawn = jax.vmap(lambda key: controller.sample(params, TINY, key)[0])(
+      jax.random.split(jax.random.key(0), 2000)
+  )
+  counts = np.asarray(drawn)[:, first].sum(0)
+  assert found[first].argmax() == counts.argmax()

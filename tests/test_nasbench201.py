@@ -214,9 +214,34 @@ def test_exactly_the_chosen_weights_have_a_gradient(seed):
   assert all(np.any(grad) for grad in jax.tree.leaves(grads))
 
 
-def test_norms_of_shared_cells_have_no_weights_unless_asked_for():
-  cell = supernet_of("nasbench201", affine=False).params["cell_0_0"]
-  assert sorted(cell) == ["kernel_1", "kernel_3"]
+def test_without_affine_norms_are_as_if_their_weights_had_not_moved():
+  plain = supernet_of("nasbench201", affine=False)
+  arch = SPACE.unflatten([3, 2, 4, 1, 3, 2])
+  network = SPACE.network(classes=3, cells=1, filters=4)
+  fresh = jax.eval_shape(
+      lambda key: network.init(key, plain.batch.images, arch, train=True),
+      jax.random.key(0),
+  )["params"]
+
+  def merged(path, leaf):
+    found = plain.params
+    for part in path:
+      found = found.get(part.key, {})
+    if len(found):
+      return found
+    name = path[-1].key
+    assert name.startswith(("scale", "offset"))
+    return jnp.full(leaf.shape, float(name.startswith("scale")))
+
+  params = jax.tree_util.tree_map_with_path(merged, fresh)
+  logits, _ = network.apply(
+      {"params": params}, plain.batch.images, arch, train=True
+  )
+  network = network.clone(affine=False)
+  expected, _ = network.apply(
+      {"params": plain.params}, plain.batch.images, arch, train=True
+  )
+  np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("size", [8, 9])

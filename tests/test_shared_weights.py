@@ -26,8 +26,9 @@ def parts(tmp_path_factory):
 
 
 def _trained(parts, children=1, average=0.0):
-  change = {"children": children, "average": average}
-  return experiment.trained(parts, 0, say=lambda text: None, **change)
+  return experiment.trained(
+      parts, 0, children=children, average=average, say=lambda text: None
+  )
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +69,7 @@ def test_the_measures(parts, state):
 def test_a_mistake_is_one_line(tmp_path):
   smoke = "--config=configs/nasbench201_small.py:smoke"
   cases = [
-      ([smoke], "config.benchmark.path: the truth has to be known."),
+      ([smoke], "config.benchmark.path: give the table"),
       (["--config=configs/cifar_micro_final.py:smoke"], "--config: give one"),
       ([smoke, "--seed=x"], "--seed: "),
       ([smoke, "--children=0"], "--children: "),

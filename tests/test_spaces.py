@@ -83,8 +83,7 @@ SMALL = {
     ),
     "nasbench201": Small(
         {},
-        # Without offsets a node that reads nothing makes different cells one.
-        {"classes": 3, "cells": 1, "filters": 4, "affine": True},
+        {"classes": 3, "cells": 1, "filters": 4},
         "classification",
         images(8),
         [3, 2, 3, 2, 3, 2],

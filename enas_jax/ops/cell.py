@@ -4,10 +4,11 @@
 given edges. They share the scan over edges and its way back.
 
 A branch is a tuple of stages, functions (x[B, H, W, C], weights) ->
-y[B, H, W, C] of one shape, each applied to what the one before it returned;
-() is the identity, and None in place of a tuple is zero. Where the architecture
-is data, what a stage returns is kept for the way back, but for the last one's:
-cut a branch after what is dear.
+y[B, H, W, C] of one shape and dtype, each applied to what the one before it
+returned; () is the identity, and None in place of a tuple is zero. Where the
+architecture is data, what a stage returns is kept for the way back, but for
+the last one's: cut a branch after what is dear, if that is dearer than to
+write and to read it.
 """
 
 import functools
@@ -33,7 +34,7 @@ def cell(branches, weights, mix, inputs, sources, ops):
   only; see `_searched`.
 
   Args:
-    branches: static; a tuple.
+    branches: static; a tuple of branches, see above.
     weights: a tree, leaves [N, D, ...]: what each side of each node may read.
     mix: [2 + N, C, C].
     inputs: [2, B, H, W, C], or a pair.
@@ -208,8 +209,9 @@ def _one(branches, op, run, carry):
   """run(branches[op], 0, carry), or carry where that branch is None.
 
   A loop for each branch, of one turn or none. XLA updates what a loop carries
-  in place, where what goes through a `lax.switch` is copied as a whole. The
-  turn's number, always 0, keeps what depends on it within the loop.
+  in place, where what goes through a `lax.switch` is copied as a whole (seen
+  on the CPU, and in the memory that the TPU's compiler asks for). The turn's
+  number, always 0, keeps what depends on it within the loop.
   """
   for n, branch in enumerate(branches):
     if branch is not None:
@@ -228,7 +230,7 @@ def graph(branches, edges, weights, x, ops):
   array one program serves every architecture and runs the chosen ones.
 
   Args:
-    branches: static; a tuple.
+    branches: static; a tuple of branches, see above.
     edges: static; pairs (node, the node that it reads), in an order in which
       a node is complete before it is read.
     weights: a tree, leaves [edges, ...]: what each edge may read.

@@ -204,9 +204,15 @@ def _dense_gradients(x, w, g, stride):
 
 def _patch_gradients(x, g, w, edges):
   """(dx, dw f32) of some images."""
-  patches, back = jax.vjp(lambda x: _patches(x, len(w), edges), x)
-  dw = _sum_of_products(patches, g).reshape(w.shape)
-  return back(pointwise(g, _flat(w).T))[0], dw
+  dw = _sum_of_products(_patches(x, len(w), edges), g).reshape(w.shape)
+  # In float32, since a pixel's gradient is a sum over its patches.
+  _, back = jax.vjp(
+      lambda x: _patches(x, len(w), edges), x.astype(jnp.float32)
+  )
+  dx = jnp.matmul(
+      g, _flat(w).T.astype(g.dtype), preferred_element_type=jnp.float32
+  )
+  return back(dx)[0].astype(x.dtype), dw
 
 
 def _column_gradients(x, g, w, edges):
@@ -262,7 +268,7 @@ def _padded(x, rows=(0, 0), columns=(0, 0)):
 
 
 def _wide(w):
-  """Whether patches hold less than `_columns` and their `_product` do.
+  """Whether patches and their product hold less than columns and theirs do.
 
   So it is where few channels become many, as where an image is read.
   """

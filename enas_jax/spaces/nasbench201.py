@@ -188,8 +188,7 @@ class NasBench201Network(nn.Module):
     cells: N, cells of a stage; 5 in the benchmark.
     filters: channels of the first stage; 16 in the benchmark.
     affine: whether the batch norms of the shared network have a scale and an
-      offset, as those of the final network do. Shared weights rank better
-      without (experiments/README.md).
+      offset, as those of the final network do.
     dtype: of the computation; weights, statistics and the classifier are
       float32.
   """
@@ -198,7 +197,7 @@ class NasBench201Network(nn.Module):
   final: bool = False
   cells: int = 5
   filters: int = 16
-  affine: bool = False
+  affine: bool = True
   dtype: str = "float32"
 
   @nn.compact
@@ -230,8 +229,7 @@ class NasBench201Network(nn.Module):
     x = layers.Conv(self.filters, 3, self.final, affine=affine)(
         images, train=train
     )
-    shared = functools.partial(SharedCell, affine)
-    cell = FinalCell if self.final else shared
+    cell = FinalCell if self.final else functools.partial(SharedCell, affine)
     for stage in range(3):
       channels = self.filters * 2**stage
       if stage:
@@ -318,15 +316,15 @@ def needed(ops):
 def _convolution(name: str, convolve):
   """ReLU and convolution, which are kept for the way back; batch norm."""
 
-  def first(x: jax.Array, weights) -> jax.Array:
+  def convolved(x: jax.Array, weights) -> jax.Array:
     return convolve(jax.nn.relu(x), weights[name]["kernel"])
 
-  def second(x: jax.Array, weights) -> jax.Array:
+  def normalised(x: jax.Array, weights) -> jax.Array:
     w, c = weights[name], x.shape[-1]
     scale = w.get("scale", jnp.ones(c))
     return norm.batch_norm(x, scale, w.get("offset", jnp.zeros(c)))[0]
 
-  return first, second
+  return convolved, normalised
 
 
 # In the order of OPERATIONS; see `ops.cell`.
