@@ -86,6 +86,7 @@ def derive(
       {
           "space": config.space.to_dict(),
           "metric": metric,  # of the validation split, by shared weights
+          "score": best[metric],
           "scores": scores,
           **truth,
           **_sized(parts, arch),

@@ -419,7 +419,7 @@ def _retrain(
 ) -> dict[str, Any]:
   """Trains the derived and some random architectures alike, from scratch."""
   metric, worth = parts.task.metric, parts.task.worth
-  shared = {"derived": found["scores"][derive.POLICY]["best"]}
+  shared = {"derived": found["score"]}
   encodings = {"derived": found["encoding"]}
   for n, line in enumerate(drawn[: config.retrain.random]):
     shared[f"random_{n}"] = line[parts.task.score]

@@ -172,7 +172,7 @@ def test_a_bad_path_dies_before_the_run(tmp_path, path):
 def test_a_search_ends_with_the_truth(tmp_path, path, table):
   config = nasbench201.get_config("smoke")
   config.epochs = 1
-  config.derive.update(archs=8, random=8)
+  config.derive.update(archs=8, random=8, by="score")
   config.benchmark.path = path
   config.objective.update(cost="params", target=3000.0, weight=0.5)
   result = train.run(config, str(tmp_path / "run"))

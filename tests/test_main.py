@@ -26,6 +26,11 @@ CASES = [
     ([SEARCH], "--workdir: is required."),
     ([SEARCH, W, "extra"], "extra: is not a flag."),
     (
+        [SEARCH, W, "--config.derive.by=luck"],
+        "config.derive.by: unknown way to derive 'luck'. Choices: policy,"
+        " score.",
+    ),
+    (
         ["--config=configs/digits_micro.py", W, "--config.retrain.random=99"],
         "config.retrain.random: 99 is more than the 50 drawn"
         " (config.derive.random).",

@@ -329,6 +329,7 @@ def test_a_search_that_retrains_sets_the_derived_beside_random(tmp_path):
   config = digits_micro.get_config("smoke")
   for block in (config, config.retrain.config):
     small(block).epochs = 1
+  config.derive.update(archs=6, by="policy")
   result = train.run(config, str(tmp_path / "run"))
   assert 0 <= result["test"]["derived"] <= 1
   assert len(result["test"]["random"]) == config.retrain.random == 1
@@ -341,18 +342,26 @@ def test_a_search_that_retrains_sets_the_derived_beside_random(tmp_path):
   assert finals["derived"]["encoding"] == result["encoding"]
   assert finals["derived"]["test/accuracy"] == result["test"]["derived"]
   drawn = lines(tmp_path / "run" / "derive.jsonl")
-  first = next(line for line in drawn if line["source"] == "random")
-  assert finals["random_0"]["encoding"] == first["encoding"]
+  of_policy, of_random = (
+      [line for line in drawn if line["source"] == source]
+      for source in ("policy", "random")
+  )
+  assert finals["random_0"]["encoding"] == of_random[0]["encoding"]
+  # The likeliest choices come first, whatever scores best.
+  assert result["encoding"] == of_policy[0]["encoding"]
+  assert result["score"] == of_policy[0]["accuracy"]
+  assert result["scores"]["policy"]["best"] == max(
+      line["accuracy"] for line in of_policy
+  )
 
 
 @pytest.mark.parametrize("diverging", ["random_1", "derived"])
 def test_a_retraining_that_diverges_is_a_row(diverging, tmp_path, monkeypatch):
   config = digits_micro.get_config("smoke")
-  config.retrain.random = 5
+  config.derive.random = config.retrain.random = 5
   encoding = [0, 0, 1, 0, 0, 1, 1, 1] * 2
   shared = [0.5, 0.4, 0.9, 0.3, 0.1, 0.2]
-  found = {"metric": "accuracy", "encoding": encoding}
-  found["scores"] = {"policy": {"best": shared[0]}}
+  found = {"metric": "accuracy", "encoding": encoding, "score": shared[0]}
   drawn = [{"encoding": encoding, "accuracy": s} for s in shared[1:]]
   names = ["derived", *(f"random_{n}" for n in range(5))]
   scores = dict(zip(names, shared, strict=True))
