@@ -395,7 +395,7 @@ def _check_objective(config: ConfigDict, space: SearchSpace) -> None:
 
 
 def _check_retraining(config: ConfigDict) -> None:
-  """What would only die after the search dies now."""
+  """What would only die or fall short after the search dies now."""
   drawn, wanted = config.derive.random, config.retrain.random
   if wanted > drawn:
     raise ConfigError(

@@ -193,8 +193,8 @@ def test_fixed_cell_builds_the_chosen_branches_only(tensors):
   )
 
 
-# One cheap operation: without jit every primitive compiles by itself.
-_TOY = ((lambda x, w: x * w["one"]["scale"],),)
+# Two cheap stages: without jit every primitive compiles by itself.
+_TOY = ((lambda x, w: x * w["one"]["scale"],) * 2,)
 
 
 def _toy(tensors, inputs, sources):

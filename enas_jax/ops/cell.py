@@ -163,9 +163,9 @@ def _run(branches, states, sides, keep):
   def step(carry, row):
     side, (target, source, op, w) = row
 
-    def run(branch, shift, carry):
+    def run(branch, turn, carry):
       states, kept = carry
-      x = states[source + shift]
+      x = states[source + turn]
       for n, stage in enumerate(branch):
         if n and keep:
           # Else XLA computes x once more, for the buffer alone.
@@ -174,7 +174,7 @@ def _run(branches, states, sides, keep):
         x = stage(x, w)
       return states.at[target].add(x), kept
 
-    return _one(branches, op, run, carry), None
+    return _chosen(branches, op, run, carry), None
 
   rows = jnp.arange(len(targets)), sides
   return lax.scan(step, (states, kept), rows)[0]
@@ -187,25 +187,25 @@ def _pull(branches, states, kept, dstates, sides):
   def step(carry, row):
     side, (target, source, op, w) = row
 
-    def pull(branch, shift, carry):
+    def pull(branch, turn, carry):
       dstates, dweights = carry
-      g = dstates[target + shift]
+      g = dstates[target + turn]
       for n, stage in reversed(list(enumerate(branch))):
-        x = kept[side + shift, n - 1] if n else states[source + shift]
+        x = kept[side + turn, n - 1] if n else states[source + turn]
         g, dw = jax.vjp(stage, x, w)[1](g)
         dweights = jax.tree.map(
             lambda whole, d: whole.at[side].add(d), dweights, dw
         )
       return dstates.at[source].add(g), dweights
 
-    return _one(branches, op, pull, carry), None
+    return _chosen(branches, op, pull, carry), None
 
   carry = dstates, jax.tree.map(jnp.zeros_like, weights)
   rows = jnp.arange(len(targets)), sides
   return lax.scan(step, carry, rows, reverse=True)[0]
 
 
-def _one(branches, op, run, carry):
+def _chosen(branches, op, run, carry):
   """run(branches[op], 0, carry), or carry where that branch is None.
 
   A loop for each branch, of one turn or none. XLA updates what a loop carries
@@ -215,8 +215,8 @@ def _one(branches, op, run, carry):
   """
   for n, branch in enumerate(branches):
     if branch is not None:
-      turn = functools.partial(run, branch)
-      carry = lax.fori_loop(0, (op == n).astype(jnp.int32), turn, carry)
+      body = functools.partial(run, branch)
+      carry = lax.fori_loop(0, (op == n).astype(jnp.int32), body, carry)
   return carry
 
 

@@ -380,7 +380,8 @@ def _separable(name: str, x: jax.Array, weights) -> jax.Array:
   return x
 
 
-# In the order of OPERATIONS; see `ops.cell`.
+# In the order of OPERATIONS; see `ops.cell`. The way back runs the separable
+# convolutions again: on the CPU to keep them took longer, and twice the memory.
 _BRANCHES = (
     (functools.partial(_separable, "conv3"),),
     (functools.partial(_separable, "conv5"),),

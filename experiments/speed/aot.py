@@ -41,8 +41,8 @@ def compiled(topology: str, space: str, size: str, dtype: str) -> dict:
   split, held = parts.train, parts.held.arrays
   row = jax.tree.map(lambda leaf: leaf[0], split.rows(None))
   state = children.start(parts)
-  # The compiler counts the costliest branch of every choice: beside it stands
-  # the child that comes nearest to that.
+  # The compiler counts the costliest branch of every choice, and what is in a
+  # loop once: beside it stands the child that comes nearest to that.
   costs = children.operations(parts)
   fixed = STRATEGIES["fixed"](
       parts.space, arch=parts.archs[int(np.argmax(costs))]
