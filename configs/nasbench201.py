@@ -9,7 +9,8 @@ on random children; in the last ten also 10 controller steps of 5 architectures
 an epoch: 500 rewards in all, as many as the search on the benchmark alone takes
 (experiments/search_vs_random.py), from which the values of `reinforce` are.
 Then 100 architectures of the policy and 100 random ones on all 25,000
-validation images.
+validation images; the policy's likeliest one is derived, whatever it scores
+(`--config.derive.by=score` takes the best by score).
 
 In the paper's loop the policy's own children train the shared weights, from the
 first epoch on. So ENAS ends in skip connections here, 54.30 % in the

@@ -8,8 +8,9 @@ filters; 5,000 training images are held out. 20 epochs of 704 child steps on
 random children; in the last two also 100 controller steps of 5 architectures
 an epoch, each rewarded by its likelihood of 500 validation images. Then 100
 architectures of the policy and 100 random ones are ranked by their likelihood
-of all 5,000. What each of these choices is worth, and what the search finds,
-stands in experiments/README.md; T as in nasbench201.py.
+of all 5,000, and the policy's likeliest one is derived. What each of these
+choices is worth, and what the search finds, stands in experiments/README.md; T
+as in nasbench201.py.
 
 Variants as in cifar_micro.py.
 """
