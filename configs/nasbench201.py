@@ -18,7 +18,8 @@ benchmark's paper, and so it does in this package on smaller networks
 (experiments/README.md):
 
       --config.strategy.children=policy --config.strategy.warmup=0 \
-      --config.strategy.steps=2
+      --config.strategy.steps=2 --config.network.affine=True \
+      --config.derive.by=score
 
 T is the benchmark's table (enas_jax/benchmark.py tells its form), or the file
 of its authors where their package is installed. With it the search ends with

@@ -67,9 +67,10 @@ def derive(
       for source in (POLICY, RANDOM)
   }
   _show(config, ranked, metric, display)
-  best = ranked[POLICY][0]
+  best, how = ranked[POLICY][0], "the best by score"
   if config.derive.by == build.BY_POLICY and parts.strategy.finalists:
     best = next(line for line in lines if line["source"] == POLICY)
+    how = f"the strategy's own choice, which scores {best[metric]:.4f}"
   scores = {
       source: {
           "best": found[0][metric],
@@ -97,7 +98,7 @@ def derive(
   )
   folder.write_json(path / "arch.json", content)
   display.say(
-      f"Derived architecture, written to {path / 'arch.json'}:\n  "
+      f"Derived architecture, {how}, written to {path / 'arch.json'}:\n  "
       + "\n  ".join(content["readable"])
   )
   if parts.size:

@@ -338,6 +338,7 @@ def test_choose_saves_no_branch_residuals():
         lambda x: conv.pointwise(x, jnp.ones((4, 4))),
         lambda x: conv.depthwise(x, jnp.ones((3, 3, 4))),
         lambda x: conv.dense(x, jnp.ones((3, 3, 4, 4))),
+        lambda x: conv.dense(x[..., :1], jnp.ones((3, 3, 1, 4))),  # patches
         lambda x: norm.batch_norm(x, jnp.ones(4), jnp.zeros(4))[0],
         pool.avg_pool,
         pool.max_pool,
