@@ -8,13 +8,13 @@ Times a whole child step (forward, backward, optimiser; of images with
 augmentation) of a space on noise of the size of CIFAR-10 or Penn Treebank: the
 architecture as a traced array, against the same architecture compiled
 statically and, with --against=torch (`pip install torch`), against the same
-child in eager PyTorch, as users write it and in its best tuning; and the reward
-of a batch. All of one architecture take turns. The steps go on from each
-other's weights, in place. The last line is one JSON object; --all runs every
-space and size, each in a process of its own, the paper's on fewer architectures
-unless told otherwise, and writes the table of experiments/README.md; --table
-writes it of lines that --json printed before. --aot compiles for TPUs that need
-not be there, see aot.py.
+child in eager PyTorch (in a process of its own), as users write it and in its
+best tuning; and the reward of a batch. All of one architecture take turns. The
+steps go on from each other's weights, in place. The last line is one JSON
+object; --all runs every space and size, each in a process of its own, the
+paper's less often unless told otherwise, and writes the table of
+experiments/README.md; --table writes it of lines that --json printed before.
+--aot compiles for TPUs that need not be there, see aot.py.
 """
 
 from enas_jax import process
@@ -38,7 +38,7 @@ import numpy as np
 
 from enas_jax import controller
 from enas_jax.strategies import STRATEGIES
-from experiments.speed import children
+from experiments.speed import apart, children
 
 _DTYPE = flags.DEFINE_enum(
     "dtype", "float32", ["float32", "bfloat16"], "Of the computation."
@@ -62,7 +62,7 @@ _PAUSE = 0.05  # seconds before everything that is timed
 _TABLE = pathlib.Path(__file__).parents[1] / "README.md"
 _BEGIN, _END = "<!-- speed -->", "<!-- /speed -->"
 # Of --all, where the flags are not given: a step of these takes a second.
-_FEWER = {"archs": 8, "static": 4, "repeat": 1}
+_FEWER = {"repeat": 1}
 _ROWS = (  # of the table: what, and its numbers
     ("architectures", "archs"),
     ("step, median, ms", "step_ms"),
@@ -210,12 +210,8 @@ def _others() -> dict:
   """PyTorch's programs, where they are asked for."""
   if not _AGAINST.value:
     return {}
-  from experiments.speed import eager
-
-  if _SPACE.value not in eager.SPACES:
-    return {}
   rows, arguments, sizes = children.SIZES[_SPACE.value][_SIZE.value]
-  return eager.programs(
+  return apart.programs(
       _SPACE.value,
       arguments,
       sizes,

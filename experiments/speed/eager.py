@@ -331,6 +331,8 @@ def programs(
 ):
   """{name: arch -> (train step, reward)} of both tunings, on noise.
 
+  Nothing of a space that is not here.
+
   Args:
     space: its name.
     arguments: of the space.
@@ -341,6 +343,8 @@ def programs(
   """
   torch.manual_seed(0)
   made = {}
+  if space not in SPACES:
+    return made
   for tuned in (False, True):
     if space == "recurrent":
       model = Recurrent(arguments["nodes"], vocabulary=words, **sizes)
