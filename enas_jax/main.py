@@ -55,6 +55,22 @@ def cli(main: Callable = main, others: tuple[str, ...] = ()) -> None:
     sys.exit(130)
 
 
+def refuse(instead: dict[str, str]) -> None:
+  """Dies of flags that were given to a program that would not read them.
+
+  Args:
+    instead: by the flag's name, or config.KEY, what the user should know.
+
+  Raises:
+    ConfigError: one of them was given.
+  """
+  given = config_flags.get_override_values(flags.FLAGS["config"])
+  for name, words in instead.items():
+    key = name.removeprefix("config.")
+    if key in given or (key == name and flags.FLAGS[name].present):
+      raise ConfigError(f"--{name}", f"does nothing here; {words}.")
+
+
 def _parse(argv: list[str], others: tuple[str, ...]) -> list[str]:
   """absl's parser, with every mistake a ConfigError."""
   try:

@@ -293,6 +293,10 @@ def _on_config(values, seeds: list[int]) -> None:
       values.strategies
   ):
     raise ConfigError("--strategies", "at least one, and each once at most.")
+  command.refuse({
+      "config.seed": "give --seeds",
+      "config.strategy.name": "give --strategies",
+  })
   if "arch" in values.config:
     raise ConfigError("--config", "it trains one architecture; none searches.")
   path = values.workdir or "runs/search_vs_random"

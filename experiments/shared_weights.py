@@ -168,6 +168,10 @@ def main(argv: list[str]) -> None:
     raise ConfigError(argv[1], "is not a flag.")
   if config is None or "arch" in config:
     raise ConfigError("--config", "give one that searches.")
+  command.refuse({
+      "config.seed": "give --seed",
+      "workdir": "nothing is written",
+  })
   if not config.get("benchmark", ConfigDict({"path": ""})).path:
     raise ConfigError(
         "config.benchmark.path", "give the table; see enas_jax/benchmark.py."

@@ -215,6 +215,7 @@ def test_a_mistake_is_one_line_and_nothing_is_written(tmp_path):
       ([config, "--seeds=1,1"], "--seeds: must be different whole numbers"),
       ([config, "--strategies=fixed"], "--strategies: unknown strategy"),
       ([config, "--strategies="], "--strategies: at least one"),
+      ([config, "--config.seed=1"], "--config.seed: does nothing here; give"),
       ([config, "--strategy=random"], "--strategy: does not go with --config."),
       (["--table=T", "--strategies=random"], "--strategies: does not go with"),
       ([config, "--sedes=1"], "--sedes: no such flag. Did you mean '--seeds'"),

@@ -73,6 +73,8 @@ def test_a_mistake_is_one_line(tmp_path):
       (["--config=configs/cifar_micro_final.py:smoke"], "--config: give one"),
       ([smoke, "--seed=x"], "--seed: "),
       ([smoke, "--children=0"], "--children: "),
+      ([smoke, "--config.seed=1"], "--config.seed: does nothing here; give"),
+      ([smoke, "--workdir=W"], "--workdir: does nothing here; nothing is"),
   ]
   found = answers(cases, str(tmp_path), "experiments.shared_weights")
   for (_, expected), (code, text, files) in zip(cases, found, strict=True):
