@@ -97,6 +97,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
       "baseline_decay": 0.99,
       "zero_baseline": faithful,  # baseline_init of the profile table
   }
+  config.evolution = {"population": 20, "tournament": 5}
   # reward = accuracy - weight * max(0, cost / target - 1), the cost that of the
   # child's final network with the sizes above.
   config.objective = {

@@ -70,7 +70,6 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
   config.strategy.update(steps=10, archs=5, warmup=40, children="random")
   config.reinforce.update(lr=0.03, baseline_decay=0.9)
   config.derive.by = "policy"
-  config.evolution = {"population": 20, "tournament": 5}
   config.benchmark = {"path": ""}  # "": the truth is not known
   config.retrain.command = config.retrain.command.replace(
       "cifar_micro", "nasbench201"

@@ -87,6 +87,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
       "zero_baseline": faithful,
       "single_entropy": faithful,  # C4
   }
+  config.evolution = {"population": 20, "tournament": 5}
   config.derive = {"archs": 100, "random": 100, "top": 5, "by": "score"}
   config.retrain = {
       "command": f"configs/ptb_recurrent_final.py:{variant}".rstrip(":"),

@@ -69,7 +69,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
       "clip": 0.25,
       "l2": 8e-7,
       "average_after": 0 if gpu else 2000,  # steps
-      "patience": 10 if gpu else 0,  # epochs without a better one
+      "patience": 10 if gpu else 0,  # looks without a better one
   }
   config.strategy = {"name": "fixed"}
   if variants.smoke:

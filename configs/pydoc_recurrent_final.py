@@ -19,7 +19,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
   config.data.name = "pydoc"
   if not parse(variant, ptb_recurrent_final.GPU).smoke:
     config.epochs = 20
-    config.eval_every = 5
+    config.eval_every = 1 if config.child.patience else 5
     config.data.eval_batch = 8
     config.space.nodes = 6
     config.arch = "0 0 1 0 2 1 0 1 4 0 2 0"  # any one

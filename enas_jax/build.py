@@ -68,7 +68,9 @@ _DECAY = (
     "reinforce.b2",
     "reinforce.baseline_decay",
 )
-# What a retraining takes over from its search: the data, and what they bear.
+# What a retraining takes over from its search: these; the data, and what they
+# bear.
+ALIKE = ("seed", "dtype", "devices")
 SAME = (
     ("data", "name"),
     ("data", "path"),
@@ -147,7 +149,7 @@ def experiment(config: ConfigDict) -> Experiment:
   """
   space, strategy_fn, task_fn = _checked(config)
   _check_devices(config)
-  if config.get("retrain", {}).get("config"):
+  if "retrain" in config:
     _check_retraining(config)
   arguments = config.get(config.strategy.name, ConfigDict()).to_dict()
   arch = None
@@ -263,7 +265,7 @@ def settled(config: ConfigDict) -> ConfigDict:
 def retraining(config: ConfigDict, encoding: list[int] | None) -> ConfigDict:
   """The final config of a search that retrains, for one architecture."""
   final = ConfigDict(config.retrain.config)
-  for key in ("seed", "dtype", "devices"):
+  for key in ALIKE:
     final[key] = config[key]
   final.space = config.space
   for block, key in SAME:
@@ -344,7 +346,15 @@ def _checked(config: ConfigDict):
     lookup("config.derive.by", config.derive.by, _DERIVE_BY, "way to derive")
   if "warmup" in config.strategy:
     key, value = "config.strategy.warmup", config.strategy.warmup
-    check_whole(key, value, low=0, high=config.epochs - 1)
+    check_whole(key, value, low=0)
+    if value >= config.epochs:
+      raise ConfigError(
+          key, f"{value} leaves none of the {config.epochs} config.epochs."
+      )
+  name = config.strategy.name
+  chosen = config.get(name, {})
+  ours = ("space", "arch")
+  check_arguments(f"config.{name}", name, strategy_fn, chosen, ours)
   space = _space(config)
   _check_objective(config, space)
   name = config.child.optimiser
@@ -402,10 +412,19 @@ def _check_retraining(config: ConfigDict) -> None:
         "config.retrain.random",
         f"{wanted} is more than the {drawn} drawn (config.derive.random).",
     )
+  if not config.retrain.config:
+    if wanted:
+      raise ConfigError(
+          "config.retrain.random",
+          "nothing is retrained without a recipe in config.retrain.config,"
+          f" got {wanted}.",
+      )
+    return
   try:
     final = retraining(config, None)
-    _checked(final)
+    space, *_ = _checked(final)
     _check_devices(final)
+    _data(final, space, True)
   except ConfigError as error:
     raise error.inside("config.retrain") from None
 

@@ -23,7 +23,14 @@ class Checkpoints:
     options = ocp.CheckpointManagerOptions(
         max_to_keep=_KEEP, enable_async_checkpointing=False
     )
-    self._manager = ocp.CheckpointManager(folder.resolve(), options=options)
+    self._manager = ocp.CheckpointManager(
+        folder.resolve(),
+        options=options,
+        item_handlers={
+            "state": ocp.StandardCheckpointHandler(),
+            "facts": ocp.JsonCheckpointHandler(),
+        },
+    )
 
   def save(self, state: SearchState, facts: dict[str, Any]) -> None:
     """Saves under the state's step, once."""
@@ -78,9 +85,7 @@ class Checkpoints:
   def _read(self, step: int, like: SearchState):
     # Orbax leaves its readers running when one of them fails, so a checkpoint
     # of other shapes has to be known before anything is read.
-    state = self._manager.directory / str(step) / "state"
-    with ocp.StandardCheckpointer() as reader:
-      stored = reader.metadata(state).item_metadata.tree
+    stored = self._manager.item_metadata(step).state.tree
     if _shapes(stored) != _shapes(like):
       raise ValueError("other shapes")
     return self._manager.restore(

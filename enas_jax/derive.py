@@ -1,8 +1,8 @@
 """Derive: the best of many architectures by their shared weights (§2.2).
 
-The reference leaves this to the reader of its log. Here M architectures of the
-trained policy, and as many random ones, are scored alike on the
-whole validation split. The best of the policy's by score is derived, or, with
+The reference leaves this to the reader of its log. Here architectures of the
+trained policy, and random ones, are scored alike on the whole validation split.
+The best of the policy's by score is derived, or, with
 `config.derive.by = "policy"`, the one that the strategy itself holds for the
 best: of a controller the likeliest choices, of evolution the fittest of its
 population, of random search nothing but the score. Where a benchmark is given,
@@ -11,6 +11,7 @@ what it knows of them stands beside the scores.
 
 import functools
 import json
+import math
 import pathlib
 import time
 from typing import Any
@@ -205,8 +206,9 @@ def _sized(parts, arch) -> dict[str, Any]:
 
 
 def _value(parts, line) -> float:
-  """By which candidates are ranked, more is better."""
-  return parts.task.worth(line[parts.task.score]) - line.get("penalty", 0.0)
+  """By which candidates are ranked, more is better; NaN comes last."""
+  worth = parts.task.worth(line[parts.task.score]) - line.get("penalty", 0.0)
+  return worth if math.isfinite(worth) else -math.inf
 
 
 def _known(file: pathlib.Path) -> list[dict]:
@@ -226,7 +228,7 @@ def _show(config, ranked, metric, display) -> None:
 
   rows = [
       (str(n + 1), cells(POLICY, n), cells(RANDOM, n))
-      for n in range(config.derive.top)
+      for n in range(min(config.derive.top, max(map(len, ranked.values()))))
   ]
   for name, summary in (("mean", np.mean), ("std", np.std)):
     values = [

@@ -25,16 +25,11 @@ _CONFIG = config_flags.DEFINE_config_file(
 _WORKDIR = flags.DEFINE_string("workdir", None, "The folder of the run.")
 
 
-def main(argv: list[str]) -> None:
+def main() -> None:
   """Runs the experiment that the flags name."""
-  if len(argv) > 1:
-    raise ConfigError(argv[1], "is not a flag.")
   for name in ("config", "workdir"):
     if flags.FLAGS[name].value is None:
       raise ConfigError(f"--{name}", "is required.")
-  # Orbax tells every file it opens.
-  logging.set_verbosity(logging.WARNING)
-  process.keep_programs()
   train.run(_CONFIG.value, _WORKDIR.value)
 
 
@@ -42,11 +37,17 @@ def cli(main: Callable = main, others: tuple[str, ...] = ()) -> None:
   """Maps every way to end to a line and an exit code.
 
   Args:
-    main: of a program with these flags; gets what is no flag.
+    main: of a program with these flags.
     others: the names of further flags that it has.
   """
+
+  def begin(_):
+    logging.set_verbosity(logging.WARNING)  # Orbax tells every file it opens
+    process.keep_programs()
+    main()
+
   try:
-    app.run(main, flags_parser=functools.partial(_parse, others=others))
+    app.run(begin, flags_parser=functools.partial(_parse, others=others))
   except ConfigError as error:
     sys.exit(_complain(error, 2))
   except train.Diverged as error:
@@ -77,6 +78,8 @@ def _parse(argv: list[str], others: tuple[str, ...]) -> list[str]:
     rest = flags.FLAGS(argv)
     # A missing file fails only where its value is looked at.
     getattr(_CONFIG.value, "seed", None)
+    if len(rest) > 1:
+      raise ConfigError(rest[1], "is not a flag.")
     return rest
   except SystemExit as end:  # after --help absl ends as if it had failed
     sys.exit(0 if end.code == 1 else end.code)

@@ -152,6 +152,8 @@ def strategy_step(
 ) -> SearchState:
   """M architectures, each rewarded on a validation batch of its own.
 
+  Where there are fewer batches than architectures, some share one.
+
   Args:
     state: is given up.
     arrays: `valid.arrays`.

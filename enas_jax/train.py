@@ -101,9 +101,7 @@ def _search(config, parts, path, display, signals) -> dict[str, Any]:
   command = ["python", "-m", "enas_jax.main"]
   command.append(f"--config={config.retrain.command}")
   command.append(f"--config.arch={path / 'arch.json'}")
-  command.append(f"--config.dtype={config.dtype}")
-  if config.devices > 1:
-    command.append(f"--config.devices={config.devices}")
+  command += [f"--config.{key}={config[key]}" for key in build.ALIKE]
   command += [
       f"--config.{block}.{key}={config[block][key]}"
       for block, key in build.SAME
@@ -382,8 +380,7 @@ class _Loop:
     return (
         f"a number of the {kind} is not finite at step {step} (epoch"
         f" {epoch + 1}), also after going back to the last checkpoint. A"
-        " smaller --config.child.lr or --config.child.clip=5 may help, in a new"
-        " --workdir."
+        " smaller config.child.lr may help, in a new --workdir."
     )
 
 

@@ -51,11 +51,9 @@ def _recipe(text: str) -> ConfigDict:
   return module.get_config(variant)
 
 
-def main(argv: list[str]) -> None:
+def main() -> None:
   """Prints one JSON object."""
   config = flags.FLAGS.config
-  if len(argv) > 1:
-    raise ConfigError(argv[1], "is not a flag.")
   if config is None or "arch" in config:
     raise ConfigError("--config", "give one that searches.")
   print(json.dumps(counted(config), indent=2))

@@ -35,7 +35,7 @@ if __name__ == "__main__":
 import json
 import pathlib
 
-from absl import flags, logging
+from absl import flags
 import jax
 from ml_collections import ConfigDict
 import numpy as np
@@ -116,7 +116,7 @@ def compared(
   found = {key: _ended(*run) for key, run in runs.items()}
   whole = [result for result in found.values() if result]
   if not whole:
-    raise train.Diverged("all searches did.")
+    raise train.Diverged("every search diverged.")
   rows = {
       name: [{"seed": seed, **_measures(found[name, seed])} for seed in seeds]
       for name in strategies
@@ -256,11 +256,9 @@ def outcome(
   }
 
 
-def main(argv: list[str]) -> None:
+def main() -> None:
   """Either of the two experiments."""
   values = flags.FLAGS
-  if len(argv) > 1:
-    raise ConfigError(argv[1], "is not a flag.")
   if (values.table is None) == (values.config is None):
     raise ConfigError("--config", "give either it or --table.")
   mine, other = ("--config", _OF_TABLE) if values.config else (
@@ -273,13 +271,14 @@ def main(argv: list[str]) -> None:
     seeds = [int(seed) for seed in values.seeds]
   except ValueError:
     seeds = []
-  if not seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0:
+  known = all(0 <= seed < 2**32 for seed in seeds)
+  if not seeds or len(set(seeds)) < len(seeds) or not known:
     given = ",".join(values.seeds)
     raise ConfigError(
-        "--seeds", f"must be different whole numbers >= 0, got {given!r}."
+        "--seeds",
+        "must be different whole numbers >= 0 and below 2 to the 32,"
+        f" got {given!r}.",
     )
-  logging.set_verbosity(logging.WARNING)  # Orbax tells every file it opens
-  process.keep_programs()
   if values.table is None:
     _on_config(values, seeds)
   else:
@@ -332,6 +331,10 @@ def _on_table(values, seeds: list[int]) -> None:
         f" {one['best_test_accuracy']:.2f}% on the test images, last {_LAST}"
         f" {one['policy_test_accuracy']:.2f}%"
     )
+  print(
+      f"Mean: {found['best_test_accuracy']:.2f}%, last {_LAST}"
+      f" {found['policy_test_accuracy']:.2f}%"
+  )
   settings = {"strategy": name, "samples": values.samples, "archs": archs}
   if values.json:
     print(json.dumps({**found, **settings}))

@@ -29,7 +29,7 @@ import functools
 import json
 import time
 
-from absl import flags, logging
+from absl import flags
 import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
@@ -160,12 +160,10 @@ def measured(parts: build.Experiment, state, archs: int) -> dict[str, float]:
   }
 
 
-def main(argv: list[str]) -> None:
+def main() -> None:
   """Prints a line for each measure."""
   values = flags.FLAGS
   config = values.config
-  if len(argv) > 1:
-    raise ConfigError(argv[1], "is not a flag.")
   if config is None or "arch" in config:
     raise ConfigError("--config", "give one that searches.")
   command.refuse({
@@ -176,8 +174,6 @@ def main(argv: list[str]) -> None:
     raise ConfigError(
         "config.benchmark.path", "give the table; see enas_jax/benchmark.py."
     )
-  logging.set_verbosity(logging.WARNING)
-  process.keep_programs()
   change = {"children": values.children, "average": values.average}
   parts, rows = build.experiment(config), []
   for seed in dict.fromkeys(values.seed):

@@ -12,7 +12,7 @@ as means over the folders:
 2. what a search finds on these weights, by 200 controller steps of 5
    architectures: the mean true test accuracy of 100 candidates of its policy,
    and that of the one of them which scores best on all validation images. The
-   first row is the config as it is, each other changes what its name says.
+   first row is REINFORCE as configured, each other changes what its name says.
 
 With --json the last line is one object.
 """
@@ -25,7 +25,7 @@ if __name__ == "__main__":
 import json
 import pathlib
 
-from absl import flags, logging
+from absl import flags
 import jax
 from ml_collections import ConfigDict
 import numpy as np
@@ -109,7 +109,7 @@ def rankings(weights: Weights, count: int) -> dict[str, float]:
   for size in (_SMALL, whole):
     scores = np.array([_by_batch(weights, arch, size) for arch in archs])
     for images in _IMAGES:
-      if images < whole:
+      if not whole <= images <= whole * parts.held.steps:
         continue
       # The first batches hold that many images, or what small ones fill.
       part = scores[:, : images // whole].mean(1)
@@ -204,15 +204,11 @@ def searched(weights: Weights, change: dict, steps: int) -> dict[str, float]:
   }
 
 
-def main(argv: list[str]) -> None:
+def main() -> None:
   """Prints a line for each measure."""
   values = flags.FLAGS
-  if len(argv) > 1:
-    raise ConfigError(argv[1], "is not a flag.")
   if not values.workdirs:
     raise ConfigError("--workdirs", "give the folders of finished searches.")
-  logging.set_verbosity(logging.WARNING)  # Orbax tells every file it opens
-  process.keep_programs()
   rows = []
   for path in values.workdirs:
     weights = Weights(pathlib.Path(path))

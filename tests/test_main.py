@@ -36,6 +36,19 @@ CASES = [
         " (config.derive.random).",
     ),
     (
+        [SEARCH, W, "--config.retrain.random=1"],
+        "config.retrain.random: nothing is retrained without a recipe in"
+        " config.retrain.config, got 1.",
+    ),
+    (
+        [
+            "--config=configs/digits_micro.py",
+            W,
+            "--config.retrain.config.data.eval_batch=1000",
+        ],
+        "config.retrain.config.data.eval_batch: ...",
+    ),
+    (
         [SEARCH, "--wrkdir=W"],
         "--wrkdir: no such flag. Did you mean '--workdir'? Choices: --config,"
         " --workdir.",
@@ -171,7 +184,7 @@ CASES = [
     ),
     (
         [SEARCH, W, "--config.strategy.warmup=2"],
-        "config.strategy.warmup: must be >= 0 and <= 1, got 2.",
+        "config.strategy.warmup: 2 leaves none of the 2 config.epochs.",
     ),
     (
         [SEARCH, W, "--config.strategy.name=reinforced"],

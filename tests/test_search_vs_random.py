@@ -194,7 +194,8 @@ def test_a_folder_of_another_config_is_found_before_any_search(
 
 def test_finished_searches_are_compared_without_running_again(tmp_path):
   config = pydoc_recurrent.get_config("smoke")
-  config.epochs, config.retrain.config = 1, {}
+  config.epochs = 1
+  config.retrain.random, config.retrain.config = 0, {}
   args = [config, ["random"], [0], str(tmp_path)]
   first = experiment.compared(*args)
   log = (tmp_path / "random_0" / "log.txt").read_text()

@@ -325,6 +325,23 @@ def test_derive_goes_on_after_its_last_whole_line(whole, tmp_path):
   assert lines(run / "derive.jsonl") == lines(path / "derive.jsonl")
 
 
+def test_a_candidate_without_a_number_is_not_derived(whole, tmp_path):
+  path, result = whole
+  run = tmp_path / "run"
+  shutil.copytree(path, run)
+  (run / "result.json").unlink()
+  text = (run / "derive.jsonl").read_text()
+  found = [json.loads(line) for line in text.splitlines()]
+  for line in found:
+    if line["encoding"] == result["encoding"]:
+      line["accuracy"] = float("nan")
+  text = "".join(json.dumps(line) + "\n" for line in found)
+  (run / "derive.jsonl").write_text(text)
+  again = train.run(search_config(), str(run))
+  assert again["score"] <= result["score"]
+  assert again["encoding"] != result["encoding"]
+
+
 def test_a_search_that_retrains_sets_the_derived_beside_random(tmp_path):
   config = digits_micro.get_config("smoke")
   for block in (config, config.retrain.config):

@@ -156,7 +156,8 @@ def _run(branches, states, sides, keep):
   Returns:
     The states, and what stages but the last returned, [sides, stages, ...].
   """
-  stages = max(1, *map(len, filter(None, branches))) - 1 if keep else 0
+  longest = max(map(len, filter(None, branches)), default=0)
+  stages = max(longest - 1, 0) if keep else 0
   targets, *_ = sides
   kept = jnp.zeros((len(targets), stages, *states.shape[1:]), states.dtype)
 
