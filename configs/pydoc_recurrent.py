@@ -35,8 +35,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
         hidden=64, input_keep=0.75, state_keep=0.9, output_keep=0.75
     )
     config.child.update(batch=32, clip=0.1)
-    # Random children train the shared weights, and the controller starts when
-    # they rank: what the paper's loop derives is worse than random cells here
+    # Not as the paper: what its loop derives is worse than random cells here
     # (experiments/README.md).
     config.strategy.update(steps=60, warmup=10, children="random")
     config.reinforce.update(lr=0.02, baseline_decay=0.9)
