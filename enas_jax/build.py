@@ -424,6 +424,7 @@ def _check_retraining(config: ConfigDict) -> None:
     final = retraining(config, None)
     space, *_ = _checked(final)
     _check_devices(final)
+    # Reads the test split for its size alone; nothing of it is kept.
     _data(final, space, True)
   except ConfigError as error:
     raise error.inside("config.retrain") from None

@@ -214,6 +214,8 @@ def test_a_mistake_is_one_line_and_nothing_is_written(tmp_path):
       ([], "--config: give either it or --table."),
       ([config, "--table=T"], "--config: give either it or --table."),
       ([config, "--seeds=1,1"], "--seeds: must be different whole numbers"),
+      ([config, "--seeds=4294967296"], "--seeds: must be different whole"),
+      ([config, "--config.strategy.name=random"], "--config.strategy.name: "),
       ([config, "--strategies=fixed"], "--strategies: unknown strategy"),
       ([config, "--strategies="], "--strategies: at least one"),
       ([config, "--config.seed=1"], "--config.seed: does nothing here; give"),

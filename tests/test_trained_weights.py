@@ -30,7 +30,7 @@ def test_scores_are_those_of_the_search_and_rows_have_their_names(
   for line in map(json.loads, lines[:2]):
     arch = weights.parts.space.unflatten(line["encoding"])
     assert weights.score(arch) == pytest.approx(line["likelihood"])
-  monkeypatch.setattr(experiment, "_IMAGES", (32, 64))
+  monkeypatch.setattr(experiment, "_IMAGES", (16, 32, 64, 128))
   monkeypatch.setattr(experiment, "_SMALL", 15)
   found = experiment.rankings(weights, 4)
   assert list(found) == [
