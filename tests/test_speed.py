@@ -27,6 +27,19 @@ def test_eager_children_have_as_many_weights(space):
   assert ours == sum(weight.numel() for weight in other.parameters())
 
 
+def test_pytorch_runs_in_a_process_of_its_own():
+  pytest.importorskip("torch")
+  from experiments.speed import apart
+
+  rows, *sizes = children.SIZES["nasbench201"]["small"]
+  made = apart.programs("nasbench201", *sizes, rows, 0, 0)
+  assert list(made) == ["torch", "torch_tuned"]
+  arch = children.build("nasbench201", "small", "float32", 1).archs[0]
+  for prepare in made.values():
+    for run in prepare(arch):
+      run()
+
+
 @pytest.mark.skipif(
     importlib.util.find_spec("libtpu") is None, reason="needs libtpu"
 )
