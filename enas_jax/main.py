@@ -43,6 +43,7 @@ def cli(main: Callable = main, others: tuple[str, ...] = ()) -> None:
 
   def begin(_):
     logging.set_verbosity(logging.WARNING)  # Orbax tells every file it opens
+    process.run_in_place()
     process.keep_programs()
     main()
 

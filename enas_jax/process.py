@@ -38,6 +38,19 @@ def keep_memory() -> None:
   os.execv(sys.executable, sys.orig_argv)
 
 
+def run_in_place() -> None:
+  """Lets the CPU run a program on the thread that asks for it.
+
+  By default JAX runs a larger one on a thread of its own. glibc holds at most
+  64 MB for such a thread, and fetches whatever a step needs above that anew
+  each time; for the first thread `keep_memory` holds all of it. On other
+  devices nothing changes.
+  """
+  import jax  # here, as `keep_memory` comes first
+
+  jax.config.update("jax_cpu_enable_async_dispatch", False)
+
+
 def keep_programs() -> None:
   """Keeps compiled programs, so that a second start compiles nothing.
 
@@ -45,7 +58,7 @@ def keep_programs() -> None:
   for its processor; JAX_COMPILATION_CACHE_DIR names another one. Nothing in
   it is lost when it is deleted.
   """
-  import jax  # here, as `keep_memory` comes first
+  import jax  # here too
 
   if jax.config.jax_compilation_cache_dir is not None:
     return

@@ -43,6 +43,34 @@ def test_a_process_starts_anew_once_and_a_users_choice_stays(given):
   assert before.startswith("glibc.malloc.") and (not given or before == given)
 
 
+_FAULTS = """
+import resource
+from enas_jax import process
+process.keep_memory()
+process.run_in_place()
+import jax, jax.numpy as jnp
+
+@jax.jit
+def step(x):  # 200 MB for a moment
+  return jnp.sum(jnp.flip(jnp.cumsum(jnp.broadcast_to(x, (50, 1_000_000)), 1)))
+
+x = jnp.ones(1_000_000)
+for _ in range(3):
+  before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+  step(x).block_until_ready()
+  print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc is Linux's.")
+def test_the_memory_of_a_step_is_fetched_once():
+  environment = {**os.environ}
+  environment.pop("GLIBC_TUNABLES", None)
+  environment.pop("ENAS_JAX_STARTED", None)
+  first, *later = map(int, run(_FAULTS, environment))
+  assert first > 10 * max(later)
+
+
 _PROGRAMS = """
 import jax
 from enas_jax import process

@@ -84,6 +84,7 @@ _ROWS = (  # of the table: what, and its numbers
 
 
 def main(_) -> None:
+  process.run_in_place()  # as a run does
   if _ALL.value or _FROM.value:
     if _ALL.value:
       lines = _everything()
