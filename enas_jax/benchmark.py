@@ -72,7 +72,8 @@ def read(key: str, path: str, space: SearchSpace) -> Benchmark:
   if names.dtype.kind != "U":
     raise refuse("'arch' is not of text")
   for column in (test, valid):
-    if not np.all((column >= 0) & (column <= 100)):
+    fractions = column.max(initial=0) <= 1
+    if fractions or not np.all((column >= 0) & (column <= 100)):
       raise refuse("an accuracy is no percentage")
   encodings = ops.tolist()
   rows = {tuple(values): n for n, values in enumerate(encodings)}

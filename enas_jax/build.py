@@ -80,7 +80,22 @@ SAME = (
     ("data", "length"),
 )
 _DTYPES = dict.fromkeys(("bfloat16", "float32"))
-_OBJECTIVE = ("cost", "target", "weight")
+# The keys of a config, and of those of its blocks that are read here and there;
+# what a block is passed to knows its own.
+_KEYS = {
+    "config": (
+        *("seed", "dtype", "epochs", "eval_every", "checkpoint_seconds"),
+        *("steps_per_call", "devices", "arch", "data", "augment", "task"),
+        *("space", "network", "child", "strategy", *STRATEGIES, "objective"),
+        *("derive", "retrain", "benchmark"),
+    ),
+    "config.augment": data.Augment._fields,
+    "config.strategy": ("name", "steps", "archs", "warmup", "children"),
+    "config.objective": ("cost", "target", "weight"),
+    "config.derive": ("archs", "random", "top", "by"),
+    "config.retrain": ("command", "random", "config"),
+    "config.benchmark": ("path",),
+}
 # Of the strategy: as the paper, or as random search.
 _CHILDREN = dict.fromkeys(("policy", "random"))
 # Who has the last word on what is derived; see derive.py.
@@ -333,6 +348,7 @@ def _arguments(block: ConfigDict, *others: str) -> dict[str, Any]:
 
 def _checked(config: ConfigDict):
   """The space, and the makers of the strategy and the task, if all is well."""
+  _check_keys(config)
   _check_numbers(config)
   strategy_fn, task_fn = (
       lookup(f"config.{block}.name", config[block].name, choices, block)
@@ -351,10 +367,10 @@ def _checked(config: ConfigDict):
       raise ConfigError(
           key, f"{value} leaves none of the {config.epochs} config.epochs."
       )
-  name = config.strategy.name
-  chosen = config.get(name, {})
-  ours = ("space", "arch")
-  check_arguments(f"config.{name}", name, strategy_fn, chosen, ours)
+  for name, function in STRATEGIES.items():
+    if name in config or name == config.strategy.name:
+      chosen, ours = config.get(name, {}), ("space", "arch")
+      check_arguments(f"config.{name}", name, function, chosen, ours)
   space = _space(config)
   _check_objective(config, space)
   name = config.child.optimiser
@@ -380,11 +396,6 @@ def _checked(config: ConfigDict):
 
 def _check_objective(config: ConfigDict, space: SearchSpace) -> None:
   block = config.get("objective", {})
-  for key in block:
-    if key not in _OBJECTIVE:
-      raise ConfigError(
-          f"config.objective.{key}", f"no such key. {suggest(key, _OBJECTIVE)}"
-      )
   choices = dict.fromkeys(Size._fields)
   if not block.get("cost"):
     if block.get("target") or block.get("weight"):
@@ -486,6 +497,16 @@ def _check_devices(config: ConfigDict) -> None:
         f"{batch} cannot be shared out among {count} devices"
         " (config.devices).",
     )
+
+
+def _check_keys(config: ConfigDict) -> None:
+  for block, known in _KEYS.items():
+    _, _, name = block.partition(".")
+    for key in config.get(name, {}) if name else config:
+      if key not in known:
+        raise ConfigError(
+            f"{block}.{key}", f"no such key. {suggest(key, known)}"
+        )
 
 
 def _check_numbers(config: ConfigDict) -> None:

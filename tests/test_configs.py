@@ -13,6 +13,7 @@ from configs import (
   cifar_macro,
   cifar_macro_final,
   digits_macro,
+  digits_micro,
   ptb_recurrent_final,
   pydoc_recurrent_final,
 )
@@ -162,6 +163,25 @@ def test_a_preset_brings_its_space():
   config = build.settled(config)
   assert config.space.layers == 12
   assert len(config.arch.split()) == 78
+
+
+@pytest.mark.parametrize(
+    "key, near",
+    [
+        ("epoch", "epochs"),
+        ("augment.flipp", "flip"),
+        ("strategy.arch", "archs"),
+        ("evolution.populations", "population"),  # not the chosen strategy
+        ("objective.targets", "target"),
+        ("derive.randoms", "random"),
+        ("retrain.configs", "config"),
+    ],
+)
+def test_a_key_that_nothing_reads_is_refused(key, near):
+  config = digits_micro.get_config("smoke").unlock()
+  config.update_from_flattened_dict({key: 1})
+  with pytest.raises(ConfigError, match=f"config.{key}: .*mean '{near}'"):
+    build.experiment(config)
 
 
 @pytest.mark.parametrize(

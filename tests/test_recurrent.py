@@ -104,6 +104,12 @@ def test_an_unknown_dialect_is_refused():
     Recurrent(dialect="2017")
 
 
+def test_a_cell_has_a_node_after_the_first():
+  Recurrent(nodes=1, dialect="lm")
+  with pytest.raises(ConfigError, match="nodes: must be >= 2 where the first"):
+    Recurrent(nodes=1, dialect="2018")
+
+
 @pytest.mark.parametrize("space, size, exact, single", [
     (Recurrent(nodes=9), 41_344, 21.03, 5.75),
     (Recurrent(nodes=12, dialect="2018", scale=2.5), None, None, 7.44),

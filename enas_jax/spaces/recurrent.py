@@ -85,6 +85,12 @@ class Recurrent:
           "dialect",
           f"unknown dialect {self.dialect!r}. Choices: {', '.join(_NUMBERS)}.",
       )
+    if self._later < 1:
+      raise ConfigError(
+          "nodes",
+          f"must be >= 2 where the first counts (dialect {self.dialect!r}), got"
+          f" {self.nodes}.",
+      )
 
   @property
   def module(self) -> type:
