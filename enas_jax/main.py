@@ -66,7 +66,8 @@ def refuse(instead: dict[str, str]) -> None:
   Raises:
     ConfigError: one of them was given.
   """
-  given = config_flags.get_override_values(flags.FLAGS["config"])
+  config = flags.FLAGS["config"]
+  given = config_flags.get_override_values(config) if config.present else {}
   for name, words in instead.items():
     key = name.removeprefix("config.")
     if key in given or (key == name and flags.FLAGS[name].present):

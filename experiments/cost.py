@@ -56,6 +56,7 @@ def main() -> None:
   config = flags.FLAGS.config
   if config is None or "arch" in config:
     raise ConfigError("--config", "give one that searches.")
+  command.refuse({"workdir": "nothing is written"})
   print(json.dumps(counted(config), indent=2))
 
 

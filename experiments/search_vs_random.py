@@ -64,7 +64,8 @@ _MEASURES = {
     "flops": "FLOPs",
 }
 _JUDGES = ("test_accuracy", "retrained", "best")
-_OF_CONFIG, _OF_TABLE = ("strategies",), ("strategy", "samples", "archs")
+_OF_CONFIG = ("strategies", "workdir")
+_OF_TABLE = ("strategy", "samples", "archs")
 
 _FLAGS = (
     flags.DEFINE_list(

@@ -209,6 +209,10 @@ def main() -> None:
   values = flags.FLAGS
   if not values.workdirs:
     raise ConfigError("--workdirs", "give the folders of finished searches.")
+  command.refuse({
+      "config": "each of --workdirs has its own",
+      "workdir": "nothing is written",
+  })
   rows = []
   for path in values.workdirs:
     weights = Weights(pathlib.Path(path))

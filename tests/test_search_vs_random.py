@@ -226,9 +226,9 @@ def test_a_mistake_is_one_line_and_nothing_is_written(tmp_path):
       ([config, "--config.epochs=0"], "config.epochs: must be >= 1, got 0."),
       (["--config=configs/nasbench201_final.py:smoke"], "--config: it trains"),
       (["--table=T", "--samples=0"], "--samples: 0 is not a positive integer"),
+      (["--table=T", workdir], "--workdir: does not go with --table."),
       (["--table=none.npz"], "--table: there is no file 'none.npz'."),
   ]
-  cases = [([*args, workdir], message) for args, message in cases]
   program = "experiments.search_vs_random"
   for (_, message), (code, text, files) in zip(
       cases, answers(cases, str(tmp_path), program), strict=True
