@@ -135,9 +135,8 @@ def _score(config, parts, state, path, display, signals) -> list[dict]:
     draw = functools.partial(
         search.finalists, strategy, archs=counts[source]
     )
-    drawn = jax.device_get(jax.jit(draw)(asked, key))
-    for n in range(counts[source]):
-      candidates.append((source, jax.tree.map(lambda leaf: leaf[n], drawn)))  # noqa: B023
+    drawn = search.listed(jax.jit(draw)(asked, key))
+    candidates += [(source, arch) for arch in drawn]
 
   file = path / "derive.jsonl"
   lines = _known(file)

@@ -7,6 +7,7 @@ the same loop under a strategy that never changes its mind.
 
 from collections.abc import Callable
 import functools
+import operator
 
 import jax
 import jax.numpy as jnp
@@ -198,6 +199,13 @@ def finalists(strategy: Strategy, asked, key: Key, archs: int) -> Arch:
   """M architectures to derive from. The key is consumed."""
   draw = strategy.finalists or functools.partial(propose, strategy)
   return draw(asked, key, archs)
+
+
+def listed(archs: Arch) -> list[Arch]:
+  """The architectures of a batch, leaves [M, ...], one by one; numpy."""
+  archs = jax.device_get(archs)
+  count = len(jax.tree.leaves(archs)[0])
+  return [jax.tree.map(operator.itemgetter(n), archs) for n in range(count)]
 
 
 def merge(left: Record, right: Record) -> Record:

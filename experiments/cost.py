@@ -27,10 +27,9 @@ def counted(config: ConfigDict) -> dict[str, object]:
     config.retrain.config = _recipe(config.retrain.command)
   parts = build.experiment(config)
   count = config.derive.archs + config.derive.random
-  drawn = jax.device_get(
+  archs = search.listed(
       search.propose(parts.uniform, (), jax.random.key(config.seed), count)
   )
-  archs = [jax.tree.map(lambda leaf: leaf[n], drawn) for n in range(count)]  # noqa: B023
   policy, random = archs[: config.derive.archs], archs[config.derive.archs :]
   found = cost.report(config, parts, policy, random, float("nan"))
   del found["seconds"], found["alone"]["seconds_estimated"]

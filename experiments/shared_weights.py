@@ -135,13 +135,12 @@ def _epoch(parts, children: int, average: float):
 
 def measured(parts: build.Experiment, state, archs: int) -> dict[str, float]:
   """What the scores by these weights say of the truth."""
-  drawn = jax.device_get(
+  drawn = search.listed(
       search.propose(parts.uniform, (), jax.random.key(_DRAW), archs)
   )
   score = evaluate.evaluator(parts.task, parts.held)
   scores, encodings = [], []
-  for n in range(archs):
-    arch = jax.tree.map(lambda leaf: leaf[n], drawn)  # noqa: B023
+  for arch in drawn:
     encodings.append(parts.space.flatten(arch))
     record = score(state, jax.tree.map(jnp.asarray, arch))
     scores.append(float(record[parts.task.score].value()))

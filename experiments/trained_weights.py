@@ -95,8 +95,7 @@ class Weights:
   def drawn(self, strategy, asked, count: int):
     """What a search would derive from: a list of numpy architectures."""
     key = jax.random.key(_SEED + 1)
-    archs = jax.device_get(search.finalists(strategy, asked, key, count))
-    return [jax.tree.map(lambda leaf: leaf[n], archs) for n in range(count)]  # noqa: B023
+    return search.listed(search.finalists(strategy, asked, key, count))
 
 
 def rankings(weights: Weights, count: int) -> dict[str, float]:

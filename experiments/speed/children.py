@@ -56,10 +56,9 @@ def build(name: str, size: str, dtype: str, count: int) -> Parts:
   task, (train, held), facts, tx = make(rows)
   network = space.network(**facts, **sizes, dtype=dtype)
   uniform = STRATEGIES["random"](space)
-  drawn = jax.device_get(
+  archs = search.listed(
       search.propose(uniform, (), jax.random.key(0), count)
   )
-  archs = [jax.tree.map(lambda leaf: leaf[i], drawn) for i in range(count)]  # noqa: B023
   given = Strategy(
       init=lambda key: jax.tree.map(jnp.asarray, archs[0]),
       ask=lambda state, key: state,
