@@ -112,7 +112,7 @@ class Experiment(NamedTuple):
   task: Task
   strategy: Strategy
   children: Strategy  # proposes those that train the shared weights
-  uniform: Strategy  # random search, for the baseline in every report
+  uniform: Strategy  # random search, which every report has
   tx: optax.GradientTransformation
   train: Split
   watched: Split | None  # validation in a final training that has one

@@ -2,7 +2,7 @@
 
 The best of a random part of the population has one mutant, which differs in
 one decision and takes the place of the oldest. Nothing is learned beside the
-population, so it is a baseline for a policy that learns. Once the search is
+population, so it is what a policy that learns should beat. Once the search is
 done the population itself is derived from, the fittest first, and where more
 are wanted mutants of the fittest.
 """

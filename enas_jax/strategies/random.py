@@ -1,4 +1,4 @@
-"""Random search: the baseline that a search has to beat."""
+"""Random search: what a search has to beat."""
 
 import jax
 import jax.numpy as jnp
