@@ -72,9 +72,10 @@ def read(key: str, path: str, space: SearchSpace) -> Benchmark:
   if names.dtype.kind != "U":
     raise refuse("'arch' is not of text")
   for column in (test, valid):
-    fractions = column.max(initial=0) <= 1
-    if fractions or not np.all((column >= 0) & (column <= 100)):
+    if not np.all((column >= 0) & (column <= 100)):
       raise refuse("an accuracy is no percentage")
+    if column.size and column.max() <= 1:
+      raise refuse("its accuracies are fractions, not percent")
   encodings = ops.tolist()
   rows = {tuple(values): n for n, values in enumerate(encodings)}
   if len(rows) != len(ops):

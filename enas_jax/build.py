@@ -82,13 +82,14 @@ SAME = (
 _DTYPES = dict.fromkeys(("bfloat16", "float32"))
 # The keys of a config, and of those of its blocks that are read here and there;
 # what a block is passed to knows its own.
+_ALWAYS = (
+    *("seed", "dtype", "epochs", "checkpoint_seconds", "steps_per_call"),
+    *("devices", "data", "augment", "task", "space", "network", "child"),
+    "strategy",
+)
+_OF_FINAL = ("arch", "eval_every")
+_OF_SEARCH = (*STRATEGIES, "objective", "derive", "retrain", "benchmark")
 _KEYS = {
-    "config": (
-        *("seed", "dtype", "epochs", "eval_every", "checkpoint_seconds"),
-        *("steps_per_call", "devices", "arch", "data", "augment", "task"),
-        *("space", "network", "child", "strategy", *STRATEGIES, "objective"),
-        *("derive", "retrain", "benchmark"),
-    ),
     "config.augment": data.Augment._fields,
     "config.strategy": ("name", "steps", "archs", "warmup", "children"),
     "config.objective": ("cost", "target", "weight"),
@@ -330,14 +331,18 @@ def _data(config: ConfigDict, space: SearchSpace, final: bool):
           f"{config.data.name!r} gives {fact!r}, which no network of the space"
           f" {config.space.name!r} takes.",
       )
-  splits = {
-      "batch": config.child.batch,
-      **{key: config.data[key] for key in _OF_SPLITS if key in config.data},
-      **config.get("augment", {}),
-  }
+  split = source.final if final else source.search
+  chosen = {key: config.data[key] for key in _OF_SPLITS if key in config.data}
+  name, ours = config.data.name, ("batch", "augment")
+  check_arguments("config.data", name, split, chosen, ours)
+  if "augment" in config and source.task != "classification":
+    raise ConfigError("config.augment", f"{name!r} is no set of images.")
+  splits = split(
+      batch=config.child.batch, **chosen, **config.get("augment", {})
+  )
   if final:
-    return source, *source.final(**splits)
-  train, held = source.search(**splits)
+    return source, *splits
+  train, held = splits
   return source, train, None, held
 
 
@@ -500,7 +505,8 @@ def _check_devices(config: ConfigDict) -> None:
 
 
 def _check_keys(config: ConfigDict) -> None:
-  for block, known in _KEYS.items():
+  own = _OF_FINAL if "arch" in config else _OF_SEARCH
+  for block, known in {"config": (*_ALWAYS, *own), **_KEYS}.items():
     _, _, name = block.partition(".")
     for key in config.get(name, {}) if name else config:
       if key not in known:

@@ -135,7 +135,7 @@ def _score(config, parts, state, path, display, signals) -> list[dict]:
     draw = functools.partial(
         search.finalists, strategy, archs=counts[source]
     )
-    drawn = search.listed(jax.jit(draw)(asked, key))
+    drawn = search.listed(jax.jit(draw)(asked, key), counts[source])
     candidates += [(source, arch) for arch in drawn]
 
   file = path / "derive.jsonl"

@@ -24,7 +24,8 @@ def keep_memory() -> None:
   default glibc gives so much back to the system, and the next step waits for
   fresh pages: a quarter of the time of a micro step on the CPU. These settings
   are read when a process starts, so call this before anything costly. A user's
-  own GLIBC_TUNABLES are left alone; on other systems nothing happens.
+  own GLIBC_TUNABLES are left alone; on other systems nothing happens. They hold
+  for the thread that `run_in_place` keeps to.
   """
   given = "GLIBC_TUNABLES" in os.environ or _STARTED in os.environ
   if sys.platform != "linux" or given or not sys.executable:
@@ -41,10 +42,11 @@ def keep_memory() -> None:
 def run_in_place() -> None:
   """Lets the CPU run a program on the thread that asks for it.
 
-  By default JAX runs a larger one on a thread of its own. glibc holds at most
-  64 MB for such a thread, and fetches whatever a step needs above that anew
-  each time; for the first thread `keep_memory` holds all of it. On other
-  devices nothing changes.
+  By default JAX runs a larger one on a thread of its own. XLA asks for all
+  temporaries of a step as one piece, and of a piece above 64 MB glibc keeps
+  nothing for such a thread: it is fetched anew at each step. For the first
+  thread of a process `keep_memory` does keep it. Nothing changes on other
+  devices, or where several CPU devices share a program.
   """
   import jax  # here, as `keep_memory` comes first
 

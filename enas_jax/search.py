@@ -201,10 +201,9 @@ def finalists(strategy: Strategy, asked, key: Key, archs: int) -> Arch:
   return draw(asked, key, archs)
 
 
-def listed(archs: Arch) -> list[Arch]:
-  """The architectures of a batch, leaves [M, ...], one by one; numpy."""
+def listed(archs: Arch, count: int) -> list[Arch]:
+  """The `count` architectures of a batch one by one; numpy."""
   archs = jax.device_get(archs)
-  count = len(jax.tree.leaves(archs)[0])
   return [jax.tree.map(operator.itemgetter(n), archs) for n in range(count)]
 
 

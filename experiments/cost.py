@@ -28,7 +28,8 @@ def counted(config: ConfigDict) -> dict[str, object]:
   parts = build.experiment(config)
   count = config.derive.archs + config.derive.random
   archs = search.listed(
-      search.propose(parts.uniform, (), jax.random.key(config.seed), count)
+      search.propose(parts.uniform, (), jax.random.key(config.seed), count),
+      count,
   )
   policy, random = archs[: config.derive.archs], archs[config.derive.archs :]
   found = cost.report(config, parts, policy, random, float("nan"))

@@ -136,7 +136,7 @@ def _epoch(parts, children: int, average: float):
 def measured(parts: build.Experiment, state, archs: int) -> dict[str, float]:
   """What the scores by these weights say of the truth."""
   drawn = search.listed(
-      search.propose(parts.uniform, (), jax.random.key(_DRAW), archs)
+      search.propose(parts.uniform, (), jax.random.key(_DRAW), archs), archs
   )
   score = evaluate.evaluator(parts.task, parts.held)
   scores, encodings = [], []

@@ -95,7 +95,8 @@ class Weights:
   def drawn(self, strategy, asked, count: int):
     """What a search would derive from: a list of numpy architectures."""
     key = jax.random.key(_SEED + 1)
-    return search.listed(search.finalists(strategy, asked, key, count))
+    archs = search.finalists(strategy, asked, key, count)
+    return search.listed(archs, count)
 
 
 def rankings(weights: Weights, count: int) -> dict[str, float]:

@@ -88,7 +88,7 @@ def other_order():
     (arrays(1000), "it has 1,000 of the 15,625 architectures"),
     (broken(cifar10_test=np.full(15_625, 101.0)), "is no percentage"),
     (broken(cifar10_valid=np.full(15_625, np.nan)), "is no percentage"),
-    (broken(cifar10_test=arrays()["cifar10_test"] / 100), "is no percentage"),
+    (broken(cifar10_test=arrays()["cifar10_test"] / 100), "are fractions, not"),
     (other_order(), "is of another space than config.space.name"),
     (
         {k: np.concatenate([v, v[:1]]) for k, v in arrays().items()},

@@ -185,6 +185,26 @@ def test_a_key_that_nothing_reads_is_refused(key, near):
 
 
 @pytest.mark.parametrize(
+    "config, block, value, message",
+    [
+        (cifar_macro, "eval_every", 1, "config.eval_every: "),
+        (cifar_macro, "data", {"length": 9}, "config.data.length: "),
+        (pydoc_recurrent_final, "data", {"valid": 9}, "config.data.valid: "),
+        (pydoc_recurrent_final, "augment", {"pad": 1}, "config.augment: "),
+        (pydoc_recurrent_final, "derive", {"top": 1}, "config.derive: "),
+    ],
+)
+def test_a_key_of_other_runs_is_refused(config, block, value, message):
+  config = config.get_config("smoke").unlock()
+  config.update({block: value})
+  if "arch" in config:
+    config = build.settled(config)
+  with pytest.raises(ConfigError) as caught:
+    build.experiment(config)
+  assert str(caught.value).startswith(message)
+
+
+@pytest.mark.parametrize(
     "key, value, message",
     [
         ("layers", 0, "config.space.layers: must be >= 1, got 0."),

@@ -5,6 +5,7 @@ import pathlib
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -55,7 +56,7 @@ def step(x):  # 200 MB for a moment
   return jnp.sum(jnp.flip(jnp.cumsum(jnp.broadcast_to(x, (50, 1_000_000)), 1)))
 
 x = jnp.ones(1_000_000)
-for _ in range(3):
+for _ in range(7):
   before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
   step(x).block_until_ready()
   print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
@@ -67,8 +68,12 @@ def test_the_memory_of_a_step_is_fetched_once():
   environment = {**os.environ}
   environment.pop("GLIBC_TUNABLES", None)
   environment.pop("ENAS_JAX_STARTED", None)
+  environment["JAX_PLATFORMS"] = "cpu"
   first, *later = map(int, run(_FAULTS, environment))
-  assert first > 10 * max(later)
+  if not first:
+    pytest.skip("This system does not count the pages that it fetches.")
+  # One of the first steps may still come before the last one's memory is back.
+  assert first > 10 * np.median(later)
 
 
 _PROGRAMS = """

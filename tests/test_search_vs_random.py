@@ -229,6 +229,10 @@ def test_a_mistake_is_one_line_and_nothing_is_written(tmp_path):
       (["--table=T", workdir], "--workdir: does not go with --table."),
       (["--table=none.npz"], "--table: there is no file 'none.npz'."),
   ]
+  cases = [
+      ([*args, workdir] if config in args else args, message)
+      for args, message in cases
+  ]
   program = "experiments.search_vs_random"
   for (_, message), (code, text, files) in zip(
       cases, answers(cases, str(tmp_path), program), strict=True

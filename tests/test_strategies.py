@@ -72,7 +72,7 @@ def test_ask_stays_inside_the_mask(rounds):
     np.testing.assert_array_equal(
         np.sum(choices, -1), np.tile(head != Head.NONE, (ARCHS, 1))
     )
-    for arch in search.listed(archs):
+    for arch in search.listed(archs, ARCHS):
       SPACE.unflatten(SPACE.flatten(arch))  # refuses what does not exist
 
 

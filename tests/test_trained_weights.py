@@ -4,6 +4,7 @@ import json
 
 import pytest
 from test_benchmark import arrays, write
+from test_main import answers
 
 from configs import nasbench201_small
 from enas_jax import train
@@ -48,3 +49,17 @@ def test_scores_are_those_of_the_search_and_rows_have_their_names(
 def test_what_has_no_finished_search_is_refused(tmp_path):
   with pytest.raises(ConfigError, match=r"--workdirs: .* is no finished"):
     experiment.Weights(tmp_path)
+
+
+def test_a_mistake_is_one_line(tmp_path):
+  finished, config = "--workdirs=W", "--config=configs/digits_micro.py"
+  cases = [
+      ([], "--workdirs: give the folders"),
+      ([finished, "--workdir=W"], "--workdir: does nothing here; nothing is"),
+      ([finished, config], "--config: does nothing here; each of"),
+      ([finished], "--workdirs: W is no finished search."),
+  ]
+  found = answers(cases, str(tmp_path), "experiments.trained_weights")
+  for (_, expected), (code, text, files) in zip(cases, found, strict=True):
+    assert (code, files) == (2, [])
+    assert text.startswith(f"error: {expected}")

@@ -64,7 +64,8 @@ class Recurrent:
   """The space of cells.
 
   Attributes:
-    nodes: as the dialect counts them: lm, those after the first; 2018, all.
+    nodes: as the dialect counts them: lm, those after the first; 2018, all, so
+      two at least.
     dialect: of the integers, and whether the first activation is chosen.
     scale: the tanh constant of all choices; 2.5 in 2018.
   """
@@ -85,7 +86,7 @@ class Recurrent:
           "dialect",
           f"unknown dialect {self.dialect!r}. Choices: {', '.join(_NUMBERS)}.",
       )
-    if self._later < 1:
+    if self._later == 0:
       raise ConfigError(
           "nodes",
           f"must be >= 2 where the first counts (dialect {self.dialect!r}), got"

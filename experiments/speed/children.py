@@ -57,7 +57,7 @@ def build(name: str, size: str, dtype: str, count: int) -> Parts:
   network = space.network(**facts, **sizes, dtype=dtype)
   uniform = STRATEGIES["random"](space)
   archs = search.listed(
-      search.propose(uniform, (), jax.random.key(0), count)
+      search.propose(uniform, (), jax.random.key(0), count), count
   )
   given = Strategy(
       init=lambda key: jax.tree.map(jnp.asarray, archs[0]),
