@@ -96,5 +96,6 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
   }
   if variants.smoke:
     variants.shrink(config)
+    config.child.lr = 1.0  # at 20 so small a network explodes
     config.data.name = "pydoc"
   return config

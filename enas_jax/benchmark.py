@@ -57,7 +57,7 @@ def read(key: str, path: str, space: SearchSpace) -> Benchmark:
     ConfigError: there is no such file, it is no such table, or of another
       space; or the package that reads it is not installed.
   """
-  if not pathlib.Path(path).exists():
+  if not pathlib.Path(path).is_file():
     raise ConfigError(key, f"there is no file {path!r}.")
   arrays = _npz if path.endswith(".npz") else _official
   ops, names, test, valid = arrays(key, path, space)

@@ -353,8 +353,8 @@ def _arguments(block: ConfigDict, *others: str) -> dict[str, Any]:
 
 def _checked(config: ConfigDict):
   """The space, and the makers of the strategy and the task, if all is well."""
-  _check_keys(config)
   _check_numbers(config)
+  _check_keys(config)
   strategy_fn, task_fn = (
       lookup(f"config.{block}.name", config[block].name, choices, block)
       for block, choices in (("strategy", STRATEGIES), ("task", TASKS))
@@ -517,10 +517,12 @@ def _check_keys(config: ConfigDict) -> None:
 
 def _check_numbers(config: ConfigDict) -> None:
   for name, value in flat(config).items():
+    if value is None:
+      raise ConfigError(f"config.{name}", "must have a value, got None.")
     # The fields of a space and its network are checked by their types.
     if name.startswith(("space.", "network.")):
       continue
-    if isinstance(value, (bool, str)) or value is None:
+    if isinstance(value, (bool, str)):
       continue
     key = f"config.{name}"
     if name in _WHOLE:

@@ -71,7 +71,8 @@ def derive(
   best, how = ranked[POLICY][0], "the best by score"
   if config.derive.by == build.BY_POLICY and parts.strategy.finalists:
     best = next(line for line in lines if line["source"] == POLICY)
-    how = f"the strategy's own choice, which scores {best[metric]:.4f}"
+    how = "the strategy's own choice (config.derive.by), which scores"
+    how += f" {best[metric]:.4f}"
   scores = {
       source: {
           "best": found[0][metric],

@@ -94,14 +94,19 @@ def _agree(path: pathlib.Path, config: ConfigDict) -> None:
   ]
   if keys:
     shown = ", ".join(
-        f"{key} ({there.get(key, 'absent')} there, {here.get(key, 'absent')}"
-        " here)"
+        f"{key} ({_word(there, key)} there, {_word(here, key)} here)"
         for key in keys[:_SHOWN]
     )
     more = f" and {len(keys) - _SHOWN} more" if len(keys) > _SHOWN else ""
     raise ConfigError(
-        "--workdir", f"{path} is a run of another config: {shown}{more}."
+        "--workdir",
+        f"{path} is a run of another config: {shown}{more}. Name another"
+        " folder, or give the run its own values.",
     )
+
+
+def _word(values, key: str) -> str:
+  return repr(values[key]) if key in values else "absent"
 
 
 def _plain(value):
@@ -154,5 +159,5 @@ class Signals:
     if self.caught and number == signal.SIGINT:
       raise KeyboardInterrupt
     if not self.caught:
-      self._say("Stopping after this step. A second Ctrl-C ends at once.")
+      self._say("Stopping after this step; Ctrl-C now ends at once.")
     self.caught = True

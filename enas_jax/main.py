@@ -1,7 +1,14 @@
-"""The command: `python -m enas_jax.main --config=configs/X.py --workdir=W`.
+"""Searches for an architecture, or trains one from scratch.
 
-A door, not a room: flags, then `train.run`. A value that cannot work ends in
-one line and exit code 2; a run that was interrupted, in 130.
+  python -m enas_jax.main --config=configs/X.py --workdir=W
+  python -m enas_jax.main --config=configs/X.py:smoke --workdir=W \\
+      --config.seed=1 --config.child.lr=0.1
+
+Each file of configs/ says at its top what it does; a word after its colon is
+one of its variants (smoke: every stage in seconds), and --config.KEY changes
+one of its values. The same command goes on from where a run was stopped. A
+value that cannot work ends in one line and exit code 2, an interrupted run in
+130.
 """
 
 from enas_jax import process
@@ -80,6 +87,8 @@ def _parse(argv: list[str], others: tuple[str, ...]) -> list[str]:
     rest = flags.FLAGS(argv)
     # A missing file fails only where its value is looked at.
     getattr(_CONFIG.value, "seed", None)
+    if flags.FLAGS["config"].present and _CONFIG.value is None:
+      raise ConfigError("--config", "its get_config() returns nothing.")
     if len(rest) > 1:
       raise ConfigError(rest[1], "is not a flag.")
     return rest

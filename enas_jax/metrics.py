@@ -1,6 +1,7 @@
 """Records as plain numbers, and where they go: JSON lines and events."""
 
 import json
+import math
 import os
 import pathlib
 from typing import Any
@@ -46,7 +47,8 @@ class Writer:
     self._lines.write(line.encode() + b"\n")
     self._lines.flush()
     for name, value in values.items():
-      self._events.add_scalar(name, value, epoch)
+      if math.isfinite(value):  # a plot has no place for another
+        self._events.add_scalar(name, value, epoch)
 
   def close(self) -> None:
     self._lines.close()

@@ -92,7 +92,8 @@ def _search(config, parts, path, display, signals) -> dict[str, Any]:
       "Searching. A reward is what sampled children score on validation data"
       " with shared weights: far below what each would reach when trained on"
       " its own, and meant for comparing them. The entropy (in nats) is how"
-      " undecided the controller is."
+      " undecided the controller is. First the steps are compiled, which may"
+      " take a minute."
   )
   state = fit(config, parts, path, display, signals)
   found, drawn = derive.derive(config, parts, state, path, display, signals)
@@ -447,10 +448,10 @@ def _retrain(
   random = [score for score in test["random"] if score is not None]
   if random:
     of_derived = f"{trained['derived']:.4f}" if "derived" in trained else "none"
+    spread = f", std {np.std(random):.4f}" if len(random) > 1 else ""
     display.say(
         f"Derived {of_derived}; {len(random)} random: mean"
-        f" {np.mean(random):.4f}, std {np.std(random):.4f}, best"
-        f" {max(random, key=worth):.4f}."
+        f" {np.mean(random):.4f}{spread}, best {max(random, key=worth):.4f}."
     )
   if len(trained) >= ranking.LEAST:
     test["ranking"] = ranking.report(

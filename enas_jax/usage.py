@@ -55,7 +55,7 @@ def explain(
   try:
     values([argv[0], files[-1]])
   except Exception as own:
-    return ConfigError("--config", f"{path} fails: {_line(own)}")
+    return ConfigError("--config", f"{path} fails: {_fault(path, own)}")
   for arg in argv:
     override = re.fullmatch(r"--?(no)?config\.([\w.]+)(=.*)?", arg)
     found = override and _absent(config.value, override[2].split("."))
@@ -69,6 +69,16 @@ def explain(
         f"config.{wrong[1]}", f"must be {wanted}, got {wrong[2]!r}."
     )
   return ConfigError("--config", _line(error))
+
+
+def _fault(path: str, error: Exception) -> str:
+  """The last line of a failure inside a file, and where in it."""
+  _, traceback, lines = str(error).partition("Traceback (most recent")
+  if not traceback:
+    return _line(error)
+  places = re.findall(rf'File "[^"]*{re.escape(path)}", line (\d+)', lines)
+  where = f"in line {places[-1]}, " if places else ""
+  return where + lines.strip().splitlines()[-1].strip()
 
 
 def _absent(config, names: list[str]) -> ConfigError | None:

@@ -261,7 +261,7 @@ def main() -> None:
   """Either of the two experiments."""
   values = flags.FLAGS
   if (values.table is None) == (values.config is None):
-    raise ConfigError("--config", "give either it or --table.")
+    raise ConfigError("--config", "give it or --table, and not both.")
   mine, other = ("--config", _OF_TABLE) if values.config else (
       "--table", _OF_CONFIG
   )

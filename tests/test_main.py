@@ -401,6 +401,35 @@ def _in(home, text):
   return text.replace("{}", str(home))
 
 
+_OWN = """
+from configs import cifar_micro
+
+def get_config():
+  config = cifar_micro.get_config("smoke")
+  {line}
+  {end}
+"""
+
+
+def test_a_slip_in_a_users_own_file_is_one_line(tmp_path):
+  cases = []
+  for line, end, message in [
+      ("config.child.lr = '0.1'", "return config", "in line 6, TypeError: Cou"),
+      ("config.child.lr = None", "return config", "config.child.lr: must have"),
+      ("config.augment = None", "return config", "config.augment: must have"),
+      ("", "", "--config: its get_config() returns nothing."),
+  ]:
+    file = tmp_path / f"own_{len(cases)}.py"
+    file.write_text(_OWN.format(line=line, end=end))
+    cases.append(([f"--config={file}", W], message))
+  (tmp_path / "runs").mkdir()
+  found = answers(cases, str(tmp_path / "runs"))
+  for (_, message), (code, text, files) in zip(cases, found, strict=True):
+    assert (code, files) == (2, [])
+    *_, last = text.splitlines()
+    assert last.startswith("error: ") and message in last
+
+
 def test_help_is_no_failure(tmp_path):
   [[code, text, files]] = answers([(["--help"], "")], str(tmp_path))
   assert (code, files) == (0, [])

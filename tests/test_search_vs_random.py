@@ -211,8 +211,8 @@ def test_finished_searches_are_compared_without_running_again(tmp_path):
 def test_a_mistake_is_one_line_and_nothing_is_written(tmp_path):
   config, workdir = "--config=configs/nasbench201.py:smoke", "--workdir=W"
   cases = [
-      ([], "--config: give either it or --table."),
-      ([config, "--table=T"], "--config: give either it or --table."),
+      ([], "--config: give it or --table, and not both."),
+      ([config, "--table=T"], "--config: give it or --table, and not both."),
       ([config, "--seeds=1,1"], "--seeds: must be different whole numbers"),
       ([config, "--seeds=4294967296"], "--seeds: must be different whole"),
       ([config, "--config.strategy.name=random"], "--config.strategy.name: "),

@@ -49,9 +49,15 @@ _SPACE = flags.DEFINE_enum(
 _SIZE = flags.DEFINE_enum(
     "size", "small", ["small", "paper"], "The paper's size, or one of seconds."
 )
-_ARCHS = flags.DEFINE_integer("archs", 20, "Random architectures.")
-_STATIC = flags.DEFINE_integer("static", 20, "How many of them compiled alone.")
-_REPEAT = flags.DEFINE_integer("repeat", 3, "Timed steps of each, the median.")
+_ARCHS = flags.DEFINE_integer(
+    "archs", 20, "Random architectures.", lower_bound=1
+)
+_STATIC = flags.DEFINE_integer(
+    "static", 20, "How many of them compiled alone.", lower_bound=0
+)
+_REPEAT = flags.DEFINE_integer(
+    "repeat", 3, "Timed steps of each, the median.", lower_bound=1
+)
 _AGAINST = flags.DEFINE_enum("against", None, ["torch"], "What to set beside.")
 _ALL = flags.DEFINE_bool("all", False, "Every space and size, and the table.")
 _FROM = flags.DEFINE_string("table", None, "JSON lines to write the table of.")
