@@ -68,6 +68,11 @@ def derive(
       for source in (POLICY, RANDOM)
   }
   _show(config, ranked, metric, display)
+  if parts.penalty and not any(line["penalty"] for line in lines):
+    display.say(
+        "config.objective took nothing off: no candidate costs more than its"
+        " target."
+    )
   best, how = ranked[POLICY][0], "the best by score"
   if config.derive.by == build.BY_POLICY and parts.strategy.finalists:
     best = next(line for line in lines if line["source"] == POLICY)

@@ -202,6 +202,7 @@ def test_a_search_ends_with_the_truth(tmp_path, path, table):
   assert found["ranking"]["kendall"] == pytest.approx(tau)
   assert found["ranking"]["candidates"] == 8
   log = (tmp_path / "run" / "log.txt").read_text()
+  assert "took nothing off" not in log
   for line in benchmark.lines(found):
     assert line in log
   kept = json.loads((tmp_path / "run" / "arch.json").read_text())

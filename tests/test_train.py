@@ -30,6 +30,7 @@ def search_config():
   config = small(cifar_micro.get_config("smoke"))
   config.strategy.warmup = 1  # of two epochs
   config.checkpoint_seconds = 0.0  # after every step
+  config.objective.update(cost="params", target=1e9, weight=1.0)
   return config
 
 
@@ -130,6 +131,7 @@ def test_a_search_leaves_a_folder_that_explains_itself(whole):
   assert "shared weights" in log
   assert f"--config.arch={path / 'arch.json'}" in log
   assert f"--config.seed={search_config().seed}" in log
+  assert "config.objective took nothing off" in log
 
 
 def test_strategy_steps_begin_after_the_warmup(whole):
