@@ -1,7 +1,7 @@
 """Config -> Experiment: the only place where names become objects.
 
-Every value that cannot work dies here, before anything is written, with a
-`ConfigError` that names the key and the valid choices.
+Every value that cannot work dies here or in `check`, before anything is
+written, with a `ConfigError` that names the key and the valid choices.
 """
 
 from collections.abc import Callable
@@ -9,7 +9,6 @@ import dataclasses
 import functools
 import hashlib
 import json
-import math
 from typing import Any, NamedTuple
 
 import jax
@@ -19,55 +18,20 @@ import optax
 
 from enas_jax import arch as archs
 from enas_jax import benchmark as benchmarks
-from enas_jax import data, optim
+from enas_jax import check, data, optim
 from enas_jax.benchmark import Benchmark
-from enas_jax.data.check import check_whole
-from enas_jax.spaces import SPACES
 from enas_jax.strategies import STRATEGIES
 from enas_jax.tasks import TASKS
 from enas_jax.types import (
   Arch,
   check_arguments,
-  check_number,
   ConfigError,
-  lookup,
   SearchSpace,
-  Size,
   Split,
   Strategy,
-  suggest,
   Task,
 )
 
-# Keys whose value has a bound of its own; every other number is finite, >= 0.
-_WHOLE = (
-    "epochs",
-    "eval_every",
-    "steps_per_call",
-    "devices",
-    "child.batch",
-    "child.lr_first",
-    "child.lr_factor",
-    "strategy.archs",
-    "derive.archs",
-    "derive.random",
-    "derive.top",
-    "evolution.population",
-    "evolution.tournament",
-    "reinforce.hidden",
-)
-_POSITIVE = (
-    "child.lr",
-    "reinforce.lr",
-    "reinforce.eps",
-    "reinforce.temperature",
-)
-_DECAY = (
-    "child.momentum",
-    "reinforce.b1",
-    "reinforce.b2",
-    "reinforce.baseline_decay",
-)
 # What a retraining takes over from its search: these; the data, and what they
 # bear.
 ALIKE = ("seed", "dtype", "devices")
@@ -79,29 +43,6 @@ SAME = (
     ("augment", "flip"),
     ("data", "length"),
 )
-_DTYPES = dict.fromkeys(("bfloat16", "float32"))
-# The keys of a config, and of those of its blocks that are read here and there;
-# what a block is passed to knows its own.
-_ALWAYS = (
-    *("seed", "dtype", "epochs", "checkpoint_seconds", "steps_per_call"),
-    *("devices", "data", "augment", "task", "space", "network", "child"),
-    "strategy",
-)
-_OF_FINAL = ("arch", "eval_every")
-_OF_SEARCH = (*STRATEGIES, "objective", "derive", "retrain", "benchmark")
-_KEYS = {
-    "config.augment": data.Augment._fields,
-    "config.strategy": ("name", "steps", "archs", "warmup", "children"),
-    "config.objective": ("cost", "target", "weight"),
-    "config.derive": ("archs", "random", "top", "by"),
-    "config.retrain": ("command", "random", "config"),
-    "config.benchmark": ("path",),
-}
-# Of the strategy: as the paper, or as random search.
-_CHILDREN = dict.fromkeys(("policy", "random"))
-# Who has the last word on what is derived; see derive.py.
-BY_POLICY = "policy"
-_DERIVE_BY = dict.fromkeys((BY_POLICY, "score"))
 # Values of `data` that say how the set is split; the loader gets the others.
 _OF_SPLITS = ("valid", "eval_batch", "length", "vary")
 
@@ -163,8 +104,7 @@ def experiment(config: ConfigDict) -> Experiment:
   Raises:
     ConfigError: a value that cannot work.
   """
-  space, strategy_fn, task_fn = _checked(config)
-  _check_devices(config)
+  space = check.check(config)
   if "retrain" in config:
     _check_retraining(config)
   arguments = config.get(config.strategy.name, ConfigDict()).to_dict()
@@ -191,14 +131,14 @@ def experiment(config: ConfigDict) -> Experiment:
   tx, rates = chain(
       epochs=config.epochs,
       steps=child_steps,
-      **_arguments(config.child, "optimiser", "batch"),
+      **check.arguments(config.child, "optimiser", "batch"),
   )
 
-  strategy = strategy_fn(space, **arguments)
+  strategy = STRATEGIES[config.strategy.name](space, **arguments)
   uniform = STRATEGIES["random"](space)
   children = config.strategy.get("children", "policy")
 
-  task = task_fn(network, **_arguments(config.task))
+  task = TASKS[config.task.name](network, **check.arguments(config.task))
   size = penalty = None
   if arch is None and hasattr(space, "size"):
     final = network.clone(final=True)
@@ -269,10 +209,10 @@ def settled(config: ConfigDict) -> ConfigDict:
           f" config of {config.space.name!r}.",
       )
     config.space = found["space"]
-  preset = _space_type(config).presets.get(config.arch)
+  preset = check.space_type(config).presets.get(config.arch)
   if preset:
     config.space.update(preset.space)
-  space = _space(config)
+  space = check.space(config)
   arch = archs.parse("config.arch", config.arch, space)
   config.arch = " ".join(map(str, space.flatten(arch))) or "[]"
   return config
@@ -296,17 +236,6 @@ def config_hash(config: ConfigDict) -> str:
   """Twelve hexadecimal digits that change with any value."""
   text = json.dumps(config.to_dict(), sort_keys=True)
   return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-
-def flat(config: ConfigDict) -> dict[str, Any]:
-  """Every value under its dotted key."""
-  out = {}
-  for name, value in config.items():
-    if isinstance(value, ConfigDict):
-      out.update({f"{name}.{k}": v for k, v in flat(value).items()})
-    else:
-      out[name] = value
-  return out
 
 
 def _data(config: ConfigDict, space: SearchSpace, final: bool):
@@ -346,80 +275,6 @@ def _data(config: ConfigDict, space: SearchSpace, final: bool):
   return source, train, None, held
 
 
-def _arguments(block: ConfigDict, *others: str) -> dict[str, Any]:
-  """The block as arguments, without its name and other keys."""
-  return {k: v for k, v in block.items() if k not in ("name", *others)}
-
-
-def _checked(config: ConfigDict):
-  """The space, and the makers of the strategy and the task, if all is well."""
-  _check_numbers(config)
-  _check_keys(config)
-  strategy_fn, task_fn = (
-      lookup(f"config.{block}.name", config[block].name, choices, block)
-      for block, choices in (("strategy", STRATEGIES), ("task", TASKS))
-  )
-  lookup("config.dtype", config.dtype, _DTYPES, "type")
-  if "children" in config.strategy:
-    key, value = "config.strategy.children", config.strategy.children
-    lookup(key, value, _CHILDREN, "source of children")
-  if "derive" in config:
-    lookup("config.derive.by", config.derive.by, _DERIVE_BY, "way to derive")
-  if "warmup" in config.strategy:
-    key, value = "config.strategy.warmup", config.strategy.warmup
-    check_whole(key, value, low=0)
-    if value >= config.epochs:
-      raise ConfigError(
-          key, f"{value} leaves none of the {config.epochs} config.epochs."
-      )
-  for name, function in STRATEGIES.items():
-    if name in config or name == config.strategy.name:
-      chosen, ours = config.get(name, {}), ("space", "arch")
-      check_arguments(f"config.{name}", name, function, chosen, ours)
-  space = _space(config)
-  _check_objective(config, space)
-  name = config.child.optimiser
-  chain = lookup(
-      "config.child.optimiser", name, optim.OPTIMISERS, "optimiser"
-  )
-  chosen = _arguments(config.child, "optimiser", "batch")
-  check_arguments("config.child", name, chain, chosen, ("epochs", "steps"))
-  chosen = _arguments(config.task)
-  check_arguments(
-      "config.task", config.task.name, task_fn, chosen, ("network",)
-  )
-  if (config.strategy.name == "fixed") != ("arch" in config):
-    raise ConfigError(
-        "config.strategy.name",
-        "only 'fixed' goes with a config that has an arch, and with no other,"
-        f" got {config.strategy.name!r}.",
-    )
-  # The type is that of the whole config.
-  _check_fields("config.network", space.module, config.network, ("dtype",))
-  return space, strategy_fn, task_fn
-
-
-def _check_objective(config: ConfigDict, space: SearchSpace) -> None:
-  block = config.get("objective", {})
-  choices = dict.fromkeys(Size._fields)
-  if not block.get("cost"):
-    if block.get("target") or block.get("weight"):
-      raise ConfigError(
-          "config.objective.cost",
-          "a target and a weight need one."
-          f" Choices: {', '.join(choices)}.",
-      )
-    return
-  lookup("config.objective.cost", block.cost, choices, "cost")
-  if not hasattr(space, "size"):
-    raise ConfigError(
-        "config.objective.cost",
-        f"all architectures of the space {config.space.name!r} cost the same.",
-    )
-  for key in ("target", "weight"):
-    check_number(f"config.objective.{key}", block.get(key), open_low=True)
-
-
 def _check_retraining(config: ConfigDict) -> None:
   """What would only die or fall short after the search dies now."""
   drawn, wanted = config.derive.random, config.retrain.random
@@ -438,100 +293,8 @@ def _check_retraining(config: ConfigDict) -> None:
     return
   try:
     final = retraining(config, None)
-    space, *_ = _checked(final)
-    _check_devices(final)
+    space = check.check(final)
     # Reads the test split for its size alone; nothing of it is kept.
     _data(final, space, True)
   except ConfigError as error:
     raise error.inside("config.retrain") from None
-
-
-def _space_type(config: ConfigDict) -> type[SearchSpace]:
-  name = config.space.name
-  return lookup("config.space.name", name, SPACES, "search space")
-
-
-def _space(config: ConfigDict) -> SearchSpace:
-  space = _space_type(config)
-  arguments = _arguments(config.space)
-  _check_fields("config.space", space, arguments)
-  try:
-    return space(**arguments)
-  except ConfigError as error:
-    raise error.inside("config.space") from None
-
-
-def _check_fields(block: str, of: type, values, ours=()) -> None:
-  """Checks a block of the config by the types of a dataclass's fields.
-
-  An int counts parts, at least one; a float whose name ends in `keep` is a
-  probability, any other is not negative. `ours` do not come from the block.
-  """
-  known = {
-      field.name: field.type
-      for field in dataclasses.fields(of)
-      if field.name not in ours
-  }
-  for name, value in values.items():
-    key = f"{block}.{name}"
-    if name not in known:
-      raise ConfigError(key, f"no such key. {suggest(name, known)}")
-    if known[name] is float:
-      keep = name.endswith("keep")
-      high = 1.0 if keep else math.inf
-      check_number(key, value, high=high, open_low=keep)
-    elif type(value) is not known[name]:
-      wanted = known[name].__name__
-      raise ConfigError(key, f"must be of type {wanted}, got {value!r}.")
-    elif known[name] is int:
-      check_number(key, value, low=1)
-
-
-def _check_devices(config: ConfigDict) -> None:
-  count, batch = config.devices, config.child.batch
-  if count == 1:  # the usual case asks no device anything
-    return
-  if count > jax.device_count():
-    raise ConfigError(
-        "config.devices",
-        f"{count} is more than the {jax.device_count()} that JAX finds.",
-    )
-  if batch % count:
-    raise ConfigError(
-        "config.child.batch",
-        f"{batch} cannot be shared out among {count} devices"
-        " (config.devices).",
-    )
-
-
-def _check_keys(config: ConfigDict) -> None:
-  own = _OF_FINAL if "arch" in config else _OF_SEARCH
-  for block, known in {"config": (*_ALWAYS, *own), **_KEYS}.items():
-    _, _, name = block.partition(".")
-    for key in config.get(name, {}) if name else config:
-      if key not in known:
-        raise ConfigError(
-            f"{block}.{key}", f"no such key. {suggest(key, known)}"
-        )
-
-
-def _check_numbers(config: ConfigDict) -> None:
-  for name, value in flat(config).items():
-    if value is None:
-      raise ConfigError(f"config.{name}", "must have a value, got None.")
-    # The fields of a space and its network are checked by their types.
-    if name.startswith(("space.", "network.")):
-      continue
-    if isinstance(value, (bool, str)):
-      continue
-    key = f"config.{name}"
-    if name in _WHOLE:
-      check_whole(key, value, low=1)
-    elif name in _POSITIVE:
-      check_number(key, value, open_low=True)
-    elif name in _DECAY:
-      check_number(key, value, high=1.0, open_high=True)
-    elif name == "seed":
-      check_number(key, value, high=2**32 - 1)
-    else:
-      check_number(key, value)

@@ -25,6 +25,7 @@ from enas_jax import arch as archs
 from enas_jax import (
   benchmark,
   build,
+  check,
   cost,
   evaluate,
   folder,
@@ -74,7 +75,7 @@ def derive(
         " target."
     )
   best, how = ranked[POLICY][0], "the best by score"
-  if config.derive.by == build.BY_POLICY and parts.strategy.finalists:
+  if config.derive.by == check.BY_POLICY and parts.strategy.finalists:
     best = next(line for line in lines if line["source"] == POLICY)
     how = "the strategy's own choice (config.derive.by), which scores"
     how += f" {best[metric]:.4f}"

@@ -11,7 +11,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from enas_jax import build
+from enas_jax import check
 from enas_jax.types import ConfigError
 
 _SHOWN = 6  # differing keys in a refusal
@@ -78,10 +78,10 @@ def finished(workdir: str, config: ConfigDict) -> dict[str, Any] | None:
 
 def _agree(path: pathlib.Path, config: ConfigDict) -> None:
   """Raises ConfigError unless the folder was made by this very config."""
-  here = build.flat(config)
+  here = check.flat(config)
   try:
     there = json.loads((path / "config.json").read_text())
-    there = build.flat(ConfigDict(there))
+    there = check.flat(ConfigDict(there))
   except ValueError:
     raise ConfigError(
         "--workdir", f"{path / 'config.json'} cannot be read."
