@@ -105,7 +105,14 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
       "target": 0.0,
       "weight": 0.0,
   }
-  config.derive = {"archs": 100, "random": 100, "top": 5, "by": "score"}
+  config.derive = {
+      "archs": 100,
+      "random": 100,
+      "top": 5,
+      "by": "score",
+      "finalists": 0,  # of the policy's are trained alone, the best is derived
+      "config": {},  # by this final config
+  }
   config.retrain = {
       # What is printed at the end.
       "command": f"configs/cifar_micro_final.py:{variant}".rstrip(":"),

@@ -35,6 +35,8 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
       "eval_batch": 100,
       "path": "",
       "size": 0,
+      "measure": "test",  # or "valid": images held out, for choices
+      "valid": 5000,  # of these so many; read with "valid" alone
   }
   config.augment = {
       "pad": 4,

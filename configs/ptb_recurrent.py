@@ -88,7 +88,14 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
       "single_entropy": faithful,  # C4
   }
   config.evolution = {"population": 20, "tournament": 5}
-  config.derive = {"archs": 100, "random": 100, "top": 5, "by": "score"}
+  config.derive = {
+      "archs": 100,
+      "random": 100,
+      "top": 5,
+      "by": "score",
+      "finalists": 0,  # of the policy's are trained alone, the best is derived
+      "config": {},  # by this final config
+  }
   config.retrain = {
       "command": f"configs/ptb_recurrent_final.py:{variant}".rstrip(":"),
       "random": 0,

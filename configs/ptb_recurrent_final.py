@@ -43,6 +43,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
       "length": 35,
       "vary": gpu,
       "eval_batch": 1,  # rows of the test text
+      "measure": "test",  # or "valid", for choices
   }
   config.task = {
       "name": "language_model",

@@ -44,7 +44,7 @@ SAME = (
     ("data", "length"),
 )
 # Values of `data` that say how the set is split; the loader gets the others.
-_OF_SPLITS = ("valid", "eval_batch", "length", "vary")
+_OF_SPLITS = ("valid", "eval_batch", "length", "vary", "measure")
 
 
 class Experiment(NamedTuple):
@@ -58,7 +58,8 @@ class Experiment(NamedTuple):
   tx: optax.GradientTransformation
   train: Split
   watched: Split | None  # validation in a final training that has one
-  held: Split  # validation in a search, test in a final training
+  held: Split  # validation in a search, `config.data.measure` in a training
+  part: str  # "valid" or "test", what `held` is of
   arch: Arch | None  # of a final training, numpy; None in a search
   epochs: int
   warmup: int  # of these, the first that have no strategy steps
@@ -106,7 +107,8 @@ def experiment(config: ConfigDict) -> Experiment:
   """
   space = check.check(config)
   if "retrain" in config:
-    _check_retraining(config)
+    _check_trained(config, "derive", "finalists", "archs", finalist)
+    _check_trained(config, "retrain", "random", "random", retraining)
   arguments = config.get(config.strategy.name, ConfigDict()).to_dict()
   arch = None
   if config.strategy.name == "fixed":
@@ -157,6 +159,7 @@ def experiment(config: ConfigDict) -> Experiment:
       train=train,
       watched=watched,
       held=held,
+      part="valid" if arch is None else config.data.get("measure", "test"),
       arch=arch,
       epochs=config.epochs,
       warmup=config.strategy.get("warmup", 0),
@@ -218,9 +221,29 @@ def settled(config: ConfigDict) -> ConfigDict:
   return config
 
 
-def retraining(config: ConfigDict, encoding: list[int] | None) -> ConfigDict:
-  """The final config of a search that retrains, for one architecture."""
-  final = ConfigDict(config.retrain.config)
+def finalist(config: ConfigDict, encoding: list[int] | None) -> ConfigDict:
+  """The final config that tries one finalist, on validation data alone."""
+  final = retraining(config, encoding, config.derive.config)
+  final.data.measure = "valid"
+  if "valid" in config.data:
+    final.data.valid = config.data.valid
+  return final
+
+
+def retraining(
+    config: ConfigDict,
+    encoding: list[int] | None,
+    recipe: ConfigDict | None = None,
+) -> ConfigDict:
+  """The final config of a search that retrains, for one architecture.
+
+  Args:
+    config: of the search.
+    encoding: of the architecture; None: whatever the recipe has.
+    recipe: None: `config.retrain.config`.
+  """
+  # A ConfigDict of a ConfigDict shares its blocks.
+  final = ConfigDict((recipe or config.retrain.config).to_dict())
   for key in ALIKE:
     final[key] = config[key]
   final.space = config.space
@@ -275,26 +298,35 @@ def _data(config: ConfigDict, space: SearchSpace, final: bool):
   return source, train, None, held
 
 
-def _check_retraining(config: ConfigDict) -> None:
-  """What would only die or fall short after the search dies now."""
-  drawn, wanted = config.derive.random, config.retrain.random
+def _check_trained(
+    config: ConfigDict, block: str, key: str, of: str, final: Callable
+) -> None:
+  """What would only die or fall short after the search dies now.
+
+  Args:
+    config: of the search.
+    block: that holds the recipe of what is trained.
+    key: of this block, how many.
+    of: of `config.derive`, how many there are to choose from.
+    final: `finalist` or `retraining`.
+  """
+  wanted, drawn = config[block][key], config.derive[of]
   if wanted > drawn:
     raise ConfigError(
-        "config.retrain.random",
-        f"{wanted} is more than the {drawn} drawn (config.derive.random).",
+        f"config.{block}.{key}",
+        f"{wanted} is more than the {drawn} drawn (config.derive.{of}).",
     )
-  if not config.retrain.config:
+  if not config[block].config:
     if wanted:
       raise ConfigError(
-          "config.retrain.random",
-          "nothing is retrained without a recipe in config.retrain.config,"
+          f"config.{block}.{key}",
+          f"nothing is trained without a recipe in config.{block}.config,"
           f" got {wanted}.",
       )
     return
   try:
-    final = retraining(config, None)
-    space = check.check(final)
-    # Reads the test split for its size alone; nothing of it is kept.
-    _data(final, space, True)
+    made = final(config, None)
+    # Reads the data for their size alone; nothing of them is kept.
+    _data(made, check.check(made), True)
   except ConfigError as error:
-    raise error.inside("config.retrain") from None
+    raise error.inside(f"config.{block}") from None

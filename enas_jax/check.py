@@ -69,7 +69,7 @@ _KEYS = {
     "config.augment": data.Augment._fields,
     "config.strategy": ("name", "steps", "archs", "warmup", "children"),
     "config.objective": ("cost", "target", "weight"),
-    "config.derive": ("archs", "random", "top", "by"),
+    "config.derive": ("archs", "random", "top", "by", "finalists", "config"),
     "config.retrain": ("command", "random", "config"),
     "config.benchmark": ("path",),
 }

@@ -2,10 +2,10 @@
 
 Counted are the operations of products and convolutions (`flops.py`): three
 passes a child step, one a reward, one a validation batch when a candidate is
-scored. They are those of a few architectures, brought to the mean size of all
-candidates; children that a policy proposes are taken for a mixture of its last
-candidates and random ones, in the proportion in which both are scored. The
-controller's are left out.
+scored or a finalist measured. They are those of a few architectures, brought to
+the mean size of all candidates; children that a policy proposes are taken for a
+mixture of its last candidates and random ones, in the proportion in which both
+are scored. The controller's are left out.
 
 ENAS (§1) puts the saving against standard NAS, which trains every candidate
 from scratch, at a factor of about 1000. Here that side is an estimate: its
@@ -13,6 +13,7 @@ operations are counted but not run, and its seconds are taken in proportion.
 """
 
 from collections.abc import Sequence
+import functools
 from typing import Any
 
 import jax
@@ -31,6 +32,7 @@ def report(
     parts: Experiment,
     policy: Sequence[Arch],
     random: Sequence[Arch],
+    finalists: Sequence[Arch],
     seconds: float,
 ) -> dict[str, Any]:
   """The cost of a search, beside that of training all of its candidates.
@@ -40,6 +42,7 @@ def report(
     parts: what `build` made of it.
     policy: numpy, the strategy's candidates that were scored at the end.
     random: the random ones.
+    finalists: those that were trained alone before one was derived.
     seconds: of wall time that all of it took, in however many processes; work
       that was lost and done again counts once.
   """
@@ -74,6 +77,13 @@ def report(
   children = parts.epochs * parts.child_steps
   rewards = (parts.steps - children) * parts.archs
   total = children * child + rewards * reward + len(archs) * scoring
+  if finalists:
+    encoding = parts.space.flatten(finalists[0])  # its task is that of all
+    final = build.experiment(build.finalist(config, encoding))
+    total += len(finalists) * mean(
+        functools.partial(_training, final, config.derive.config.eval_every),
+        finalists,
+    )
   each = {"child_step": child, "reward": reward, "scoring": scoring}
   alone = _alone(config, parts, sample[0], mean(step), mean)
   count = rewards + len(archs)
@@ -82,6 +92,7 @@ def report(
       "child_steps": children,
       "rewards": rewards,
       "scored": len(archs),
+      "finalists": len(finalists),
       "seconds": seconds,
       "flops": float(total),
       "flops_each": {name: float(value) for name, value in each.items()},
@@ -116,13 +127,29 @@ def lines(found: dict[str, Any]) -> list[str]:
       f"The search took {progress.clock(found['seconds'])} and"
       f" {found['flops']:.2e} FLOPs of products and convolutions:"
       f" {found['child_steps']:,} child steps, {found['rewards']:,} rewards,"
-      f" {found['scored']:,} candidates scored.",
+      f" {found['scored']:,} candidates scored{_and_trained(found)}.",
       f"Training each of these {alone['candidates']:,} candidates on its own"
       f" (recipe: {alone['recipe']}, {alone['steps']:,} steps) would take"
       f" {alone['times']:,.1f} times as many FLOPs, and"
       f" {progress.clock(alone['seconds_estimated'])} at the same pace: an"
       " estimate, it was not run.",
   ]
+
+
+def _and_trained(found: dict[str, Any]) -> str:
+  count = found["finalists"]
+  return f", {count:,} finalists trained" if count else ""
+
+
+def _training(final: Experiment, every: int, arch: Arch) -> float:
+  """FLOPs of a training of `arch` that is measured every so many epochs."""
+  task = final.task
+  params, model_state, batch = shapes(task, final.train, arch)
+  step = child_step(task, arch, params, model_state, batch)
+  batch = _batch(final.held)
+  measured = _reward(task, arch, params, model_state, batch) * final.held.steps
+  times = -(-final.epochs // every)
+  return final.epochs * final.child_steps * step + times * measured
 
 
 def shapes(task: Task, split: Split, arch: Arch):

@@ -7,8 +7,16 @@ The best of the policy's by score is derived, or, with
 best: of a controller the likeliest choices, of evolution the fittest of its
 population, of random search nothing but the score. Where a benchmark is given,
 what it knows of them stands beside the scores.
+
+With `config.derive.finalists`, so many of the policy's, in the order of their
+scores or as the strategy gave them, are trained alone for a short time, by
+`config.derive.config`, and the best of them on the validation split is derived:
+shared weights tell bad architectures from good ones, not good ones from the
+best (experiments/README.md). DARTS (Liu et al. 2019) chooses among its searches
+that way.
 """
 
+from collections.abc import Callable
 import functools
 import json
 import math
@@ -47,8 +55,18 @@ def derive(
     path: pathlib.Path,
     display: progress.Display,
     signals: Signals,
+    train: Callable[[ConfigDict, pathlib.Path], dict[str, Any]],
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
   """Scores the candidates, writes `derive.jsonl` and `arch.json`.
+
+  Args:
+    config: of the search.
+    parts: what `build` made of it.
+    state: at the end of the search.
+    path: the run folder.
+    display: where to show it.
+    signals: asked after every candidate.
+    train: (final config, folder) -> what its `result.json` holds.
 
   Returns:
     The content of `arch.json`, and the lines of the random architectures in
@@ -63,7 +81,7 @@ def derive(
   ranked = {
       source: sorted(
           (line for line in lines if line["source"] == source),
-          key=functools.partial(_value, parts),
+          key=lambda line: _value(parts, line[metric], line),
           reverse=True,
       )
       for source in (POLICY, RANDOM)
@@ -74,11 +92,14 @@ def derive(
         "config.objective took nothing off: no candidate costs more than its"
         " target."
     )
-  best, how = ranked[POLICY][0], "the best by score"
-  if config.derive.by == check.BY_POLICY and parts.strategy.finalists:
-    best = next(line for line in lines if line["source"] == POLICY)
-    how = "the strategy's own choice (config.derive.by), which scores"
-    how += f" {best[metric]:.4f}"
+  order, how = ranked[POLICY], "the best by score"
+  if config.derive.by == check.BY_POLICY and parts.strategy.candidates:
+    order = [line for line in lines if line["source"] == POLICY]
+    how = "the strategy's own choice (config.derive.by)"
+  best = order[0]
+  finalists = _finalists(config, parts, order, path, display, train)
+  if finalists and finalists[0]["trained"] is not None:
+    best, how = finalists[0], "the best finalist"
   scores = {
       source: {
           "best": found[0][metric],
@@ -97,6 +118,7 @@ def derive(
           "metric": metric,  # of the validation split, by shared weights
           "score": best[metric],
           "scores": scores,
+          **({"finalists": finalists} if finalists else {}),
           **truth,
           **_sized(parts, arch),
           "seed": config.seed,
@@ -106,7 +128,8 @@ def derive(
   )
   folder.write_json(path / "arch.json", content)
   display.say(
-      f"Derived architecture, {how}, written to {path / 'arch.json'}:\n  "
+      f"Derived architecture, {how}, which scores {best[metric]:.4f} by shared"
+      f" weights, written to {path / 'arch.json'}:\n  "
       + "\n  ".join(content["readable"])
   )
   if parts.size:
@@ -123,7 +146,7 @@ def derive(
   if truth:
     display.say("\n".join(benchmark.lines(truth["benchmark"])))
   # Last, as it may read what only a retraining needs.
-  content["cost"] = _spent(config, parts, path, lines)
+  content["cost"] = _spent(config, parts, path, lines, finalists)
   folder.write_json(path / "arch.json", content)
   display.say("\n".join(cost.lines(content["cost"])))
   return content, [line for line in lines if line["source"] == RANDOM]
@@ -140,7 +163,7 @@ def _score(config, parts, state, path, display, signals) -> list[dict]:
   for i, (source, (strategy, asked)) in enumerate(sources.items()):
     key = jax.random.fold_in(jax.random.fold_in(state.key, state.step), i)
     draw = functools.partial(
-        search.finalists, strategy, archs=counts[source]
+        search.candidates, strategy, archs=counts[source]
     )
     drawn = search.listed(jax.jit(draw)(asked, key), counts[source])
     candidates += [(source, arch) for arch in drawn]
@@ -171,6 +194,57 @@ def _score(config, parts, state, path, display, signals) -> list[dict]:
   return lines
 
 
+def _finalists(config, parts, order, path, display, train) -> list[dict]:
+  """The first of `order`, each once, trained alone: their lines, best first.
+
+  `trained` is what one then has on the validation split; None: it diverged.
+  """
+  distinct = {tuple(line["encoding"]): line for line in order}
+  wanted = [*distinct.values()][: config.derive.finalists]
+  if not wanted:
+    return []
+  display.say(
+      f"Training {len(wanted)} finalists alone, config.derive.config.epochs ="
+      f" {config.derive.config.epochs}, and measuring them on the validation"
+      " split. The best of them is derived."
+  )
+  found = []
+  for n, line in enumerate(wanted):
+    place = path / "finalists" / str(n)
+    display.say(f"Finalist {n + 1} of {len(wanted)}, in {place}.")
+    result = train(build.finalist(config, line["encoding"]), place)
+    trained = result.get(f"valid/{parts.task.metric}")
+    seconds = sum(line["seconds"] for line in _known(place / "metrics.jsonl"))
+    found.append({**line, "trained": trained, "seconds": seconds})
+  found.sort(
+      key=lambda line: _value(parts, line["trained"], line), reverse=True
+  )
+  _show_finalists(parts, found, display)
+  return found
+
+
+def _show_finalists(parts, found, display) -> None:
+  score = parts.task.score
+  columns = {
+      "rank": [str(n + 1) for n in range(len(found))],
+      f"{score} by shared weights": [f"{line[score]:.4f}" for line in found],
+      f"{parts.task.metric}, trained alone": [
+          "diverged" if line["trained"] is None else f"{line['trained']:.4f}"
+          for line in found
+      ],
+  }
+  if parts.benchmark:
+    true = benchmark.accuracies(
+        parts.benchmark, [line["encoding"] for line in found]
+    )
+    columns["true test accuracy"] = [f"{value:.2f}%" for value in true]
+  display.table(
+      "Finalists on the validation split",
+      tuple(columns),
+      list(zip(*columns.values(), strict=True)),
+  )
+
+
 def _truth(config, parts, ranked, derived) -> dict[str, Any]:
   """What the benchmark, if there is one, says of the candidates."""
   if not parts.benchmark:
@@ -185,7 +259,7 @@ def _truth(config, parts, ranked, derived) -> dict[str, Any]:
   }
 
 
-def _spent(config, parts, path, lines) -> dict[str, Any]:
+def _spent(config, parts, path, lines, finalists) -> dict[str, Any]:
   """The cost of the whole search, whichever processes it took."""
   policy, random = (
       [
@@ -195,9 +269,10 @@ def _spent(config, parts, path, lines) -> dict[str, Any]:
       ]
       for source in (POLICY, RANDOM)
   )
-  timed = [*_known(path / "metrics.jsonl"), *lines]
+  timed = [*_known(path / "metrics.jsonl"), *lines, *finalists]
   seconds = sum(line["seconds"] for line in timed)
-  return cost.report(config, parts, policy, random, seconds)
+  trained = [parts.space.unflatten(line["encoding"]) for line in finalists]
+  return cost.report(config, parts, policy, random, trained, seconds)
 
 
 def _sized(parts, arch) -> dict[str, Any]:
@@ -211,9 +286,11 @@ def _sized(parts, arch) -> dict[str, Any]:
   return {"params": int(params), "flops": float(flops), **penalty}
 
 
-def _value(parts, line) -> float:
-  """By which candidates are ranked, more is better; NaN comes last."""
-  worth = parts.task.worth(line[parts.task.score]) - line.get("penalty", 0.0)
+def _value(parts, measured: float | None, line) -> float:
+  """By which candidates are ranked, more is better; NaN and None come last."""
+  if measured is None:
+    return -math.inf
+  worth = parts.task.worth(measured) - line.get("penalty", 0.0)
   return worth if math.isfinite(worth) else -math.inf
 
 

@@ -195,9 +195,9 @@ def propose(strategy: Strategy, asked, key: Key, archs: int) -> Arch:
   return jax.vmap(strategy.ask, in_axes=(None, 0))(asked, keys)
 
 
-def finalists(strategy: Strategy, asked, key: Key, archs: int) -> Arch:
+def candidates(strategy: Strategy, asked, key: Key, archs: int) -> Arch:
   """M architectures to derive from. The key is consumed."""
-  draw = strategy.finalists or functools.partial(propose, strategy)
+  draw = strategy.candidates or functools.partial(propose, strategy)
   return draw(asked, key, archs)
 
 

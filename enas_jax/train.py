@@ -38,6 +38,7 @@ from enas_jax import (
   search,
 )
 from enas_jax.build import Experiment
+from enas_jax.data.check import MEASURES
 from enas_jax.folder import Signals
 from enas_jax.types import NEVER, Record, SearchState
 
@@ -96,7 +97,10 @@ def _search(config, parts, path, display, signals) -> dict[str, Any]:
       " take a minute."
   )
   state = fit(config, parts, path, display, signals)
-  found, drawn = derive.derive(config, parts, state, path, display, signals)
+  alone = functools.partial(_alike, display=display, signals=signals)
+  found, drawn = derive.derive(
+      config, parts, state, path, display, signals, alone
+  )
   if config.retrain.config:
     return _retrain(config, parts, found, drawn, path, display, signals)
   command = ["python", "-m", "enas_jax.main"]
@@ -323,7 +327,7 @@ class _Loop:
     }
     last = epoch + 1 == parts.epochs
     if self.test and (last or (epoch + 1) % self.config.eval_every == 0):
-      part = "valid" if parts.watched else "test"
+      part = "valid" if parts.watched else parts.part
       seen = metrics.summarize(self.test(state), f"{part}/")
       values.update(seen)
       if parts.watched:
@@ -403,6 +407,7 @@ def _line(values: dict[str, float]) -> str:
       "controller/entropy": "entropy {:.2f}",
       "controller/skip_rate": "skips {:.0%}",
       "test/accuracy": "test {:.2%}",
+      "valid/accuracy": "valid {:.2%}",
       "valid/perplexity": "valid ppl {:,.2f}",
       "images_per_second": "{:,.0f} images/s",
       "words_per_second": "{:,.0f} words/s",
@@ -486,15 +491,16 @@ def _final(config, parts, path, display, signals) -> dict[str, Any]:
   state = fit(config, parts, path, display, signals, watch)
   size = sum(leaf.size for leaf in jax.tree.leaves(state.params))
   result = {
-      **metrics.summarize(test(state), "test/"),
       **(metrics.summarize(watch(state), "valid/") if parts.watched else {}),
+      **metrics.summarize(test(state), f"{parts.part}/"),
       "parameters": size,
       "epochs": parts.epochs,
       "encoding": parts.space.flatten(parts.arch),
   }
   metric = parts.task.metric
   display.say(
-      f"Test {metric} after the last epoch: {result[f'test/{metric}']:.4f}"
+      f"{MEASURES[parts.part].capitalize()} {metric} after the last epoch:"
+      f" {result[f'{parts.part}/{metric}']:.4f}"
       f" ({size:,} parameters). Written to {path / 'result.json'}."
   )
   return result

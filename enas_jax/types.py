@@ -126,10 +126,10 @@ class Strategy(NamedTuple):
   ask: Callable[[Any, Key], Arch]  # (state, key) -> one arch
   # (state, archs with a leading M, rewards f32[M]) -> (state, metrics)
   tell: Callable[[Any, Arch, jax.Array], tuple[Any, dict[str, jax.Array]]]
-  # (state, key, M) -> M archs with a leading axis to derive from, where these
+  # (state, key, M) -> M archs with a leading axis to derive from, where they
   # are not simply what the strategy would be asked for next; the first is the
   # one that it holds for the best
-  finalists: Callable[[Any, Key, int], Arch] | None = None
+  candidates: Callable[[Any, Key, int], Arch] | None = None
 
 
 class Mean(NamedTuple):

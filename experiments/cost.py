@@ -32,7 +32,8 @@ def counted(config: ConfigDict) -> dict[str, object]:
       count,
   )
   policy, random = archs[: config.derive.archs], archs[config.derive.archs :]
-  found = cost.report(config, parts, policy, random, float("nan"))
+  finalists = policy[: config.derive.finalists]
+  found = cost.report(config, parts, policy, random, finalists, float("nan"))
   del found["seconds"], found["alone"]["seconds_estimated"]
   return found
 

@@ -95,7 +95,7 @@ class Weights:
   def drawn(self, strategy, asked, count: int):
     """What a search would derive from: a list of numpy architectures."""
     key = jax.random.key(_SEED + 1)
-    archs = search.finalists(strategy, asked, key, count)
+    archs = search.candidates(strategy, asked, key, count)
     return search.listed(archs, count)
 
 

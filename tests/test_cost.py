@@ -62,7 +62,7 @@ def test_a_recipe_counts_the_network_that_it_trains():
   parts = build.experiment(config)
   space = parts.space
   arch = space.unflatten([0, 4, 1, 0] * 4)
-  found = cost.report(config, parts, [arch], [arch] * 2, seconds=2.0)
+  found = cost.report(config, parts, [arch], [arch] * 2, [], seconds=2.0)
   alone = found["alone"]
   assert alone["recipe"] == "config.retrain.config"
   final = build.experiment(build.retraining(config, space.flatten(arch)))
@@ -84,8 +84,8 @@ def test_what_is_counted_on_a_few_is_of_the_mean_size_of_all():
   parts = build.experiment(config)
   conv, pool = (parts.space.unflatten([op] * 6) for op in (3, 4))
   few, many = [conv] * cost.SAMPLES, [conv] * cost.SAMPLES + [pool] * 12
-  small = cost.report(config, parts, few, [pool] * cost.SAMPLES, 1.0)
-  large = cost.report(config, parts, few, many, 1.0)
+  small = cost.report(config, parts, few, [pool] * cost.SAMPLES, [], 1.0)
+  large = cost.report(config, parts, few, many, [], 1.0)
   sizes = parts.size(conv).flops, parts.size(pool).flops
   ratio = small["flops_each"]["child_step"] / large["flops_each"]["child_step"]
   of_many = (cost.SAMPLES * sizes[0] + 12 * sizes[1]) / len(many)

@@ -95,6 +95,20 @@ class TestSource:
     expected = (make_images(6).images[:2] / 255 - mean) / std
     np.testing.assert_allclose(batch.images, expected, atol=1e-5)
 
+  def test_a_final_training_may_leave_the_test_split_alone(self):
+    def test():
+      raise AssertionError("the test split was read")
+
+    source = make_source(test=test)
+    train, _, held = source.final(
+        batch=3, eval_batch=2, measure="valid", valid=4, pad=1
+    )
+    search = source.search(batch=3, valid=4, pad=1)
+    for split, other in zip((train, held), search, strict=True):
+      np.testing.assert_array_equal(split.arrays.images, other.arrays.images)
+    with pytest.raises(ConfigError, match=r"config\.data\.measure: .*'tset'"):
+      source.final(batch=3, eval_batch=2, measure="tset")
+
   def test_only_what_is_trained_on_is_augmented(self):
     for train, *_, held in (
         make_source().search(batch=3, valid=4, pad=2),

@@ -179,3 +179,9 @@ def test_a_search_does_not_read_the_test_text():
   train, held = source.search(batch=2, length=10, vary=True)
   assert (train.steps, held.steps) == (5, 5)
   assert jnp.asarray(train.arrays).shape == (2, 51 + 20)
+  _, watched, held = source.final(
+      batch=2, length=10, vary=True, eval_batch=1, measure="valid"
+  )
+  assert (watched.steps, held.steps) == (5, 11)
+  with pytest.raises(ConfigError, match=r"config\.data\.measure: .*'dev'"):
+    source.final(batch=2, length=10, vary=True, eval_batch=1, measure="dev")

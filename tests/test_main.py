@@ -37,8 +37,18 @@ CASES = [
     ),
     (
         [SEARCH, W, "--config.retrain.random=1"],
-        "config.retrain.random: nothing is retrained without a recipe in"
+        "config.retrain.random: nothing is trained without a recipe in"
         " config.retrain.config, got 1.",
+    ),
+    (
+        [SEARCH, W, "--config.derive.finalists=1"],
+        "config.derive.finalists: nothing is trained without a recipe in"
+        " config.derive.config, got 1.",
+    ),
+    (
+        [SEARCH, W, "--config.derive.finalists=99"],
+        "config.derive.finalists: 99 is more than the 3 drawn"
+        " (config.derive.archs).",
     ),
     (
         [

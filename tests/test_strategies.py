@@ -358,8 +358,8 @@ def test_evolution_is_random_until_there_is_a_population():
 
 def test_the_population_is_derived_from_the_fittest_first():
   strategy, state, _, _ = evolved(0.1, 0.6, 0.2, population=4, tournament=1)
-  finalists = jax.jit(strategy.finalists, static_argnums=2)
-  found = np.asarray(finalists(state, jax.random.key(0), 50))
+  candidates = jax.jit(strategy.candidates, static_argnums=2)
+  found = np.asarray(candidates(state, jax.random.key(0), 50))
   np.testing.assert_array_equal(found[:3], GIVEN[[1, 2, 0]])
   assert found.shape == (50, *GIVEN.shape[1:])
   assert not np.any(found & ~Choices.schedule.mask)

@@ -4,6 +4,9 @@ import math
 
 from enas_jax.types import check_number, ConfigError
 
+# What a final training may be measured on -> the name of that split.
+MEASURES = {"test": "test", "valid": "validation"}
+
 
 def check_whole(key: str, value, *, low: int = 0, high=math.inf) -> None:
   """Raises ConfigError unless `value` is an int with low <= value <= high."""

@@ -13,8 +13,8 @@ import numpy as np
 
 from enas_jax.data import augment as augments
 from enas_jax.data.augment import Augment
-from enas_jax.data.check import check_whole
-from enas_jax.types import ConfigError, Split
+from enas_jax.data.check import check_whole, MEASURES
+from enas_jax.types import ConfigError, lookup, Split
 
 _CHUNK = 1024  # images that are looked at together on the host
 _BATCH = "config.child.batch"
@@ -76,22 +76,42 @@ class Source(NamedTuple):
     )
 
   def final(
-      self, *, batch: int, eval_batch: int, **augment
+      self,
+      *,
+      batch: int,
+      eval_batch: int,
+      measure: str = "test",
+      valid: int = 0,
+      **augment,
   ) -> tuple[Split, None, Split]:
-    """The whole training split, none to watch, and the test split."""
+    """What to train on, none to watch, and what to measure on.
+
+    Args:
+      batch: of the steps.
+      eval_batch: of a pass over what is measured on.
+      measure: "test": all training images, and the test split. "valid": the
+        images of `search`; the test split is not read.
+      valid: how many of the last training images "valid" holds out.
+      **augment: the fields of `Augment`.
+    """
+    part = lookup("config.data.measure", measure, MEASURES, "split")
     train = self.train()
+    if measure == "valid":
+      train, held = hold_out(train, valid)
+    else:
+      held = self.test()
     mean, std = statistics(train)
     augment = self._augment(**augment)
     return (
         image_split(train, mean=mean, std=std, batch=batch, augment=augment),
         None,
         image_split(
-            self.test(),
+            held,
             mean=mean,
             std=std,
             batch=eval_batch,
             batch_key="config.data.eval_batch",
-            part="test",
+            part=part,
         ),
     )
 

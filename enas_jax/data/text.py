@@ -13,8 +13,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from enas_jax.data.check import check_whole
-from enas_jax.types import ConfigError, Split
+from enas_jax.data.check import check_whole, MEASURES
+from enas_jax.types import ConfigError, lookup, Split
 
 EOS, UNKNOWN = "<eos>", "<unk>"
 
@@ -61,16 +61,27 @@ class TextSource(NamedTuple):
     )
 
   def final(
-      self, *, batch: int, length: int, vary: bool, eval_batch: int
+      self,
+      *,
+      batch: int,
+      length: int,
+      vary: bool,
+      eval_batch: int,
+      measure: str = "test",
   ) -> tuple[Split, Split, Split]:
-    """The training text, the validation text to watch, and the test text."""
+    """The training text, the validation text to watch, what to measure on.
+
+    That is the test text. Where `measure` is "valid" it is the validation text
+    once more, and the test text is not read.
+    """
+    part = lookup("config.data.measure", measure, MEASURES, "split")
     return (
         *self.search(batch=batch, length=length, vary=vary),
         held(
-            self.test(),
+            self.valid() if measure == "valid" else self.test(),
             batch=eval_batch,
             length=length,
-            part="test",
+            part=part,
             key="config.data.eval_batch",
         ),
     )

@@ -105,7 +105,7 @@ def evolution(
         "reward_population": mean,
     }
 
-  def finalists(state, key, count):
+  def candidates(state, key, count):
     new = jax.vmap(proposed, (None, 0))(state, jax.random.split(key, count))
     alive = jnp.arange(population) < state.born
     fitness = jnp.where(alive, state.rewards, -jnp.inf)
@@ -114,4 +114,4 @@ def evolution(
     first = jnp.where(taken, state.choices[order], new[: len(order)])
     return jax.vmap(space.decode)(new.at[: len(order)].set(first))
 
-  return Strategy(init, ask, tell, finalists)
+  return Strategy(init, ask, tell, candidates)

@@ -124,11 +124,11 @@ def reinforce(
       metrics["skip_kl"] = kl
     return ReinforceState(params, opt_state, *baseline), metrics
 
-  def finalists(state, key, count):
+  def candidates(state, key, count):
     drawn = jax.vmap(ask, (None, 0))(state, jax.random.split(key, count))
     first = space.decode(
         controller.likeliest(state.params, schedule, temperature=temperature)
     )
     return jax.tree.map(lambda many, one: many.at[0].set(one), drawn, first)
 
-  return Strategy(init, ask, tell, finalists)
+  return Strategy(init, ask, tell, candidates)
