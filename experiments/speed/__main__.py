@@ -31,12 +31,13 @@ import subprocess
 import sys
 import time
 
-from absl import app, flags
+from absl import flags
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from enas_jax import controller
+from enas_jax import main as command
 from enas_jax.strategies import STRATEGIES
 from experiments.speed import apart, children
 
@@ -64,6 +65,10 @@ _FROM = flags.DEFINE_string("table", None, "JSON lines to write the table of.")
 _AOT = flags.DEFINE_string("aot", None, "A TPU topology, such as v5e:2x2.")
 _JSON = flags.DEFINE_bool("json", False, "Nothing but the JSON object.")
 
+_FLAGS = (
+    *(_DTYPE, _SPACE, _SIZE, _ARCHS, _STATIC, _REPEAT, _AGAINST),
+    *(_ALL, _FROM, _AOT, _JSON),
+)
 _PAUSE = 0.05  # seconds before everything that is timed
 _TABLE = pathlib.Path(__file__).parents[1] / "README.md"
 _BEGIN, _END = "<!-- speed -->", "<!-- /speed -->"
@@ -89,8 +94,13 @@ _ROWS = (  # of the table: what, and its numbers
 )
 
 
-def main(_) -> None:
-  process.run_in_place()  # as a run does
+def main() -> None:
+  command.refuse({
+      "config": "the sizes are the experiment's own, see --space and --size",
+      "workdir": "nothing is written but the table of --all",
+  })
+  # What is timed here is a first compilation, too.
+  jax.config.update("jax_enable_compilation_cache", False)
   if _ALL.value or _FROM.value:
     if _ALL.value:
       lines = _everything()
@@ -280,12 +290,12 @@ def _everything():
   for space, sizes in children.SIZES.items():
     for size in sizes:
       passed = {**(_FEWER if size == "paper" else {}), **given}
-      command = [sys.executable, "-m", "experiments.speed", "--json"]
-      command += [f"--space={space}", f"--size={size}"]
-      command += [f"--{name}={value}" for name, value in passed.items()]
-      done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
+      words = [sys.executable, "-m", "experiments.speed", "--json"]
+      words += [f"--space={space}", f"--size={size}"]
+      words += [f"--{name}={value}" for name, value in passed.items()]
+      done = subprocess.run(words, stdout=subprocess.PIPE, text=True)
       if done.returncode:
-        raise SystemExit(f"{' '.join(command)} failed.")
+        raise SystemExit(f"{' '.join(words)} failed.")
       line = done.stdout.splitlines()[-1]
       print(line, flush=True)
       yield line
@@ -317,4 +327,4 @@ def _short(value) -> str:
 
 
 if __name__ == "__main__":
-  app.run(main)
+  command.cli(main, tuple(flag.name for flag in _FLAGS))
