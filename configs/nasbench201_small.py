@@ -8,11 +8,11 @@ filters; 5,000 training images are held out. 20 epochs of 704 child steps on
 random children; in the last two also 100 controller steps of 5 architectures
 an epoch, each rewarded by its likelihood of 500 validation images. Then 100
 architectures of the policy and 100 random ones are ranked by their likelihood
-of all 5,000. The policy's likeliest one and 15 others that it draws are then
-trained alone for an epoch, in three cells a stage, and the best of them is
-derived (`--config.derive.finalists=0`: the likeliest one). What each of these
-choices is worth, and what the search finds, stands in experiments/README.md; T
-as in nasbench201.py.
+of all 5,000. The policy's likeliest one and its 24 neighbours, which differ in
+one operation, are then trained alone for an epoch, in three cells a stage, and
+the best of them is derived (`--config.derive.finalists=0`: the likeliest one).
+What each of these choices is worth, and what the search finds, stands in
+experiments/README.md; T as in nasbench201.py.
 
 Variants as in cifar_micro.py.
 """
@@ -39,5 +39,5 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
   # Depth is what shared weights of one cell a stage know nothing of.
   alone.network.update(cells=3, filters=8)
   alone.child.update(batch=64, lr_first=1)
-  config.derive.update(finalists=16, config=alone)
+  config.derive.update(finalists=25, config=alone)
   return config

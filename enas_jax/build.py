@@ -106,9 +106,6 @@ def experiment(config: ConfigDict) -> Experiment:
     ConfigError: a value that cannot work.
   """
   space = check.check(config)
-  if "retrain" in config:
-    _check_trained(config, "derive", "finalists", "archs", finalist)
-    _check_trained(config, "retrain", "random", "random", retraining)
   arguments = config.get(config.strategy.name, ConfigDict()).to_dict()
   arch = None
   if config.strategy.name == "fixed":
@@ -122,6 +119,8 @@ def experiment(config: ConfigDict) -> Experiment:
     )
 
   source, train, watched, held = _data(config, space, arch is not None)
+  if "retrain" in config:
+    _check_recipes(config)
   child_steps = train.steps
   # A strategy that is told nothing has no steps.
   strategy_steps = config.strategy.get("steps", 0)
@@ -222,31 +221,32 @@ def settled(config: ConfigDict) -> ConfigDict:
 
 
 def finalist(config: ConfigDict, encoding: list[int] | None) -> ConfigDict:
-  """The final config that tries one finalist, on validation data alone."""
-  final = retraining(config, encoding, config.derive.config)
+  """The final config that tries one finalist, on validation data alone.
+
+  Args:
+    config: of the search.
+    encoding: of the architecture; None: whatever the recipe has.
+  """
+  final = _alone(config, config.derive.config, encoding)
   final.data.measure = "valid"
   if "valid" in config.data:
     final.data.valid = config.data.valid
   return final
 
 
-def retraining(
-    config: ConfigDict,
-    encoding: list[int] | None,
-    recipe: ConfigDict | None = None,
-) -> ConfigDict:
-  """The final config of a search that retrains, for one architecture.
+def retraining(config: ConfigDict, encoding: list[int] | None) -> ConfigDict:
+  """The final config of a search that retrains; arguments as `finalist`."""
+  final = _alone(config, config.retrain.config, encoding)
+  final.data.measure = "test"
+  return final
 
-  Args:
-    config: of the search.
-    encoding: of the architecture; None: whatever the recipe has.
-    recipe: None: `config.retrain.config`.
-  """
+
+def _alone(config, recipe, encoding) -> ConfigDict:
   # A ConfigDict of a ConfigDict shares its blocks.
-  final = ConfigDict((recipe or config.retrain.config).to_dict())
+  final = ConfigDict(recipe.to_dict())
   for key in ALIKE:
     final[key] = config[key]
-  final.space = config.space
+  final.space = ConfigDict(config.space.to_dict())
   for block, key in SAME:
     if key in config.get(block, {}):
       final[block][key] = config[block][key]
@@ -298,35 +298,31 @@ def _data(config: ConfigDict, space: SearchSpace, final: bool):
   return source, train, None, held
 
 
-def _check_trained(
-    config: ConfigDict, block: str, key: str, of: str, final: Callable
-) -> None:
-  """What would only die or fall short after the search dies now.
-
-  Args:
-    config: of the search.
-    block: that holds the recipe of what is trained.
-    key: of this block, how many.
-    of: of `config.derive`, how many there are to choose from.
-    final: `finalist` or `retraining`.
-  """
-  wanted, drawn = config[block][key], config.derive[of]
+def _check_recipes(config: ConfigDict) -> None:
+  """What would only die or fall short after the search dies now."""
+  drawn, wanted = config.derive.random, config.retrain.random
   if wanted > drawn:
     raise ConfigError(
-        f"config.{block}.{key}",
-        f"{wanted} is more than the {drawn} drawn (config.derive.{of}).",
+        "config.retrain.random",
+        f"{wanted} is more than the {drawn} drawn (config.derive.random).",
     )
-  if not config[block].config:
-    if wanted:
+  for block, key, final in (
+      ("derive", "finalists", finalist),
+      ("retrain", "random", retraining),
+  ):
+    wanted, recipe = (config[block].get(name) for name in (key, "config"))
+    if wanted and not recipe:
       raise ConfigError(
           f"config.{block}.{key}",
-          f"nothing is trained without a recipe in config.{block}.config,"
-          f" got {wanted}.",
+          f"nothing is trained without a recipe in config.{block}.config, got"
+          f" {wanted}.",
       )
-    return
-  try:
-    made = final(config, None)
-    # Reads the data for their size alone; nothing of them is kept.
-    _data(made, check.check(made), True)
-  except ConfigError as error:
-    raise error.inside(f"config.{block}") from None
+    if not recipe or (block == "derive" and not wanted):
+      continue
+    try:
+      made = final(config, None)
+      # Reads the data for their size alone, of a retraining the test split
+      # too; nothing of them is kept.
+      _data(made, check.check(made), True)
+    except ConfigError as error:
+      raise error.inside(f"config.{block}") from None

@@ -8,12 +8,12 @@ best: of a controller the likeliest choices, of evolution the fittest of its
 population, of random search nothing but the score. Where a benchmark is given,
 what it knows of them stands beside the scores.
 
-With `config.derive.finalists`, so many of the policy's, in the order of their
-scores or as the strategy gave them, are trained alone for a short time, by
-`config.derive.config`, and the best of them on the validation split is derived:
-shared weights tell bad architectures from good ones, not good ones from the
-best (experiments/README.md). DARTS (Liu et al. 2019) chooses among its searches
-that way.
+With `config.derive.finalists` that one and its neighbours, which differ in one
+choice, so many in all, are trained alone for a short time, by
+`config.derive.config`, and the best of them on the validation split is derived.
+Shared weights tell bad architectures from good ones, not the best from good
+ones, nor what a deeper network needs (experiments/README.md). It is one step of
+a local search (White, Nolen, Savani 2021, arXiv 2005.02960).
 """
 
 from collections.abc import Callable
@@ -43,9 +43,10 @@ from enas_jax import (
 )
 from enas_jax.build import Experiment
 from enas_jax.folder import Signals
+from enas_jax.strategies.evolution import mutants
 from enas_jax.types import SearchState, Size
 
-POLICY, RANDOM = "policy", "random"
+POLICY, RANDOM, NEIGHBOUR = "policy", "random", "neighbour"
 
 
 def derive(
@@ -92,13 +93,12 @@ def derive(
         "config.objective took nothing off: no candidate costs more than its"
         " target."
     )
-  order, how = ranked[POLICY], "the best by score"
+  best, how = ranked[POLICY][0], "the best by score"
   if config.derive.by == check.BY_POLICY and parts.strategy.candidates:
-    order = [line for line in lines if line["source"] == POLICY]
+    best = next(line for line in lines if line["source"] == POLICY)
     how = "the strategy's own choice (config.derive.by)"
-  best = order[0]
-  finalists = _finalists(config, parts, order, path, display, train)
-  if finalists and finalists[0]["trained"] is not None:
+  finalists = _finalists(config, parts, state, best, path, display, train)
+  if finalists and _value(parts, finalists[0]["trained"], best) > -math.inf:
     best, how = finalists[0], "the best finalist"
   scores = {
       source: {
@@ -176,15 +176,7 @@ def _score(config, parts, state, path, display, signals) -> list[dict]:
   with display.bar(len(candidates), len(lines)) as bar, file.open("a") as out:
     for n in range(len(lines), len(candidates)):
       source, arch = candidates[n]
-      begun = time.monotonic()
-      record = score(state, jax.tree.map(jax.numpy.asarray, arch))
-      line = {
-          "source": source,
-          **metrics.summarize(record),
-          **_sized(parts, arch),
-          "encoding": parts.space.flatten(arch),
-          "seconds": time.monotonic() - begun,
-      }
+      line = _line(parts, score, state, source, arch)
       print(json.dumps(line), file=out, flush=True)
       lines.append(line)
       pace.step("candidate")
@@ -194,19 +186,24 @@ def _score(config, parts, state, path, display, signals) -> list[dict]:
   return lines
 
 
-def _finalists(config, parts, order, path, display, train) -> list[dict]:
-  """The first of `order`, each once, trained alone: their lines, best first.
+def _finalists(config, parts, state, best, path, display, train) -> list[dict]:
+  """`best` and its neighbours, trained alone: their lines, best first.
 
   `trained` is what one then has on the validation split; None: it diverged.
   """
-  distinct = {tuple(line["encoding"]): line for line in order}
-  wanted = [*distinct.values()][: config.derive.finalists]
-  if not wanted:
+  count = config.derive.get("finalists", 0)
+  if not count:
     return []
+  near = mutants(parts.space, parts.space.unflatten(best["encoding"]))
+  order = np.random.default_rng(config.seed).permutation(len(near))
+  score = evaluate.evaluator(parts.task, parts.held)
+  wanted = [best]
+  for n in sorted(order[: count - 1]):
+    wanted.append(_line(parts, score, state, NEIGHBOUR, near[n]))
   display.say(
-      f"Training {len(wanted)} finalists alone, config.derive.config.epochs ="
-      f" {config.derive.config.epochs}, and measuring them on the validation"
-      " split. The best of them is derived."
+      f"Training the best by shared weights and {len(wanted) - 1} neighbours,"
+      " which differ in one choice, alone (config.derive.config), and measuring"
+      " them on the validation split. The best of these finalists is derived."
   )
   found = []
   for n, line in enumerate(wanted):
@@ -243,6 +240,19 @@ def _show_finalists(parts, found, display) -> None:
       tuple(columns),
       list(zip(*columns.values(), strict=True)),
   )
+
+
+def _line(parts, score, state, source, arch) -> dict[str, Any]:
+  """What is known of one numpy architecture, by shared weights."""
+  begun = time.monotonic()
+  record = score(state, jax.tree.map(jax.numpy.asarray, arch))
+  return {
+      "source": source,
+      **metrics.summarize(record),
+      **_sized(parts, arch),
+      "encoding": parts.space.flatten(arch),
+      "seconds": time.monotonic() - begun,
+  }
 
 
 def _truth(config, parts, ranked, derived) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Candidates that are trained alone before one is derived."""
 
 import functools
-import shutil
+import json
 
 import pytest
 from test_train import lines
@@ -12,11 +12,10 @@ from enas_jax import build, cost, data, derive, folder, progress, train
 
 def config_of(finalists):
   config = nasbench201.get_config("smoke")
-  config.derive.update(archs=6, random=2, finalists=finalists, by="score")
+  config.derive.update(finalists=finalists, by="score")
   config.derive.config = nasbench201_final.get_config("smoke")
   for each in (config, config.derive.config):
     each.epochs = 1
-  config.strategy.warmup = 0
   return config
 
 
@@ -33,104 +32,135 @@ def test_the_best_finalist_by_validation_is_derived(tmp_path, monkeypatch):
   functools.update_wrapper(blind, load)
   monkeypatch.setitem(data.DATASETS, "synthetic", blind)
   run = tmp_path / "run"
+  with monkeypatch.context() as patched:
+    _stop_after(patched, finalists=1)
+    with pytest.raises(folder.Interrupted):
+      train.run(config_of(2), str(run))
   result = train.run(config_of(2), str(run))
   found = result["finalists"]
   assert found[0]["trained"] >= found[1]["trained"]
   assert result["encoding"] == found[0]["encoding"]
-  policy = {
-      tuple(line["encoding"]): line["accuracy"]
+  assert result["score"] == found[0]["accuracy"]
+  trained = {tuple(one["encoding"]): one["trained"] for one in found}
+  for n in range(2):
+    own = json.loads((run / "finalists" / str(n) / "result.json").read_text())
+    assert own["valid/accuracy"] == trained[tuple(own["encoding"])]
+  # The best by shared weights, and one that differs from it in one choice.
+  policy = [
+      line
       for line in lines(run / "derive.jsonl")
       if line["source"] == "policy"
-  }
-  best = sorted(policy.values())[-2:]
-  assert sorted(line["accuracy"] for line in found) == best
-  for n in range(2):
-    (line,) = lines(run / "finalists" / str(n) / "metrics.jsonl")
-    assert line["valid/accuracy"] in [one["trained"] for one in found]
+  ]
+  best = max(policy, key=lambda line: line["accuracy"])["encoding"]
+  (near,) = set(trained) - {tuple(best)}
+  assert sum(a != b for a, b in zip(near, best, strict=True)) == 1
   assert result["cost"]["finalists"] == 2
   assert result["cost"]["seconds"] > sum(one["seconds"] for one in found) > 0
 
-  # Where all of them diverge the score derives.
-  (run / "result.json").unlink()
-  shutil.rmtree(run / "finalists")
 
-  def diverging(final, workdir, signals):
-    folder.claim(workdir, build.settled(final))
-    raise train.Diverged("at step 7")
+def _stop_after(patched, finalists):
+  """Interrupts a run after so many of its finalists."""
+  run, count = train.run, 0
 
-  again = train.run
-  monkeypatch.setattr(train, "run", diverging)
-  result = again(config_of(2), str(run))
-  assert [one["trained"] for one in result["finalists"]] == [None, None]
-  assert result["score"] == result["scores"]["policy"]["best"]
-  log = (run / "log.txt").read_text()
-  assert log.count("the best finalist") == log.count("the best by score") == 1
+  def stopped(config, workdir, signals=None):
+    nonlocal count
+    if "arch" in config:
+      if count == finalists:
+        raise folder.Interrupted
+      count += 1
+    return run(config, workdir, signals)
+
+  patched.setattr(train, "run", stopped)
 
 
 @pytest.fixture
-def tried(tmp_path):
-  """(measured, order, **of the config) -> lines of `_finalists`, best first.
+def tried(tmp_path, monkeypatch):
+  """(trained, **of the config) -> lines of `_finalists`, best first.
 
-  Nothing is trained; `measured` is by encoding, None: diverged.
+  Nothing is trained or scored: `trained`, of an encoding, says what comes of
+  it; None: it diverged.
   """
 
-  def run(measured, order, penalty=None, **derived):
+  def run(trained, best=(1, 1, 1, 1, 1, 1), penalty=None, **derived):
     config = config_of(3)
     config.derive.update(derived)
     parts = build.experiment(config)
-    if penalty:
-      order = [{**line, "penalty": penalty[line["encoding"][0]]}
-               for line in order]
 
-    def trained(final, path):
+    def line(parts, score, state, source, arch):
+      encoding = parts.space.flatten(arch)
+      taken = {"penalty": penalty(encoding)} if penalty else {}
+      return {"source": source, "encoding": encoding, "accuracy": 0.5, **taken}
+
+    monkeypatch.setattr(derive, "_line", line)
+
+    def train(final, path):
       assert final.data.measure == "valid"
       assert final.data.valid == config.data.valid
-      path.mkdir(parents=True)
-      folder.write_json(path / "result.json", {})
-      encoding = [int(value) for value in final.arch.split()]
-      value = measured[encoding[0]]
+      value = trained([int(value) for value in final.arch.split()])
       return {} if value is None else {"valid/accuracy": value}
 
     display = progress.Display(tmp_path / "log.txt")
     try:
-      return derive._finalists(config, parts, order, tmp_path, display, trained)
+      best = line(parts, None, None, "policy", parts.space.unflatten(best))
+      return derive._finalists(
+          config, parts, None, best, tmp_path, display, train
+      )
     finally:
       display.close()
 
   return run
 
 
-def order_of(*firsts):
-  return [
-      {"encoding": [first] * 6, "accuracy": 0.5, "source": "policy"}
-      for first in firsts
-  ]
+def test_all_neighbours_are_trained_where_there_is_room(tried):
+  found = tried(lambda encoding: sum(encoding) / 99, finalists=99)
+  encodings = {tuple(line["encoding"]) for line in found}
+  assert len(found) == len(encodings) == 1 + 6 * 4
+  changed = [sum(value != 1 for value in encoding) for encoding in encodings]
+  assert sorted(changed) == [0] + [1] * 24
+  values = [line["trained"] for line in found]
+  assert values == sorted(values, reverse=True)
 
 
-def firsts(found):
-  return [line["encoding"][0] for line in found]
+def test_some_neighbours_are_drawn_by_the_seed(tried):
+  one, other = (tried(lambda encoding: 0.1) for _ in range(2))
+  assert one == other
+  assert len(one) == 3
+  assert one[0]["encoding"] == [1] * 6  # a tie is that of shared weights
 
 
-def test_each_is_trained_once_in_the_order_given(tried):
-  measured = {0: 0.1, 1: 0.3, 2: 0.2}
-  found = tried(measured, order_of(2, 0, 2, 1, 3))
-  assert firsts(found) == [1, 2, 0]
-  assert [line["trained"] for line in found] == [0.3, 0.2, 0.1]
-
-
-def test_one_that_diverged_comes_last(tried):
-  found = tried({0: None, 1: 0.1, 2: float("nan")}, order_of(0, 1, 2))
-  assert firsts(found)[0] == 1
+def test_what_diverged_comes_last(tried):
+  ends = {0: None, 1: 0.1, 2: float("nan"), 3: 0.3, 4: 0.2}
+  found = tried(lambda encoding: ends[encoding[-1]], finalists=99)
+  assert found[0]["encoding"] == [1, 1, 1, 1, 1, 3]
+  last = {line["encoding"][-1] for line in found[-2:]}
+  assert last == {0, 2}
 
 
 def test_the_objective_counts_among_finalists(tried):
-  penalty = {0: 0.0, 1: 0.5, 2: 0.0}
-  measured = {0: 0.1, 1: 0.3, 2: 0.2}
-  assert firsts(tried(measured, order_of(0, 1, 2), penalty)) == [2, 0, 1]
+  found = tried(
+      lambda encoding: 0.1 * encoding[-1],
+      finalists=99,
+      penalty=lambda encoding: 0.5 * (encoding[-1] == 4),
+  )
+  assert found[0]["encoding"] == [1, 1, 1, 1, 1, 3]
+  assert found[-1]["encoding"] == [1, 1, 1, 1, 1, 4]
 
 
 def test_without_finalists_nothing_is_trained(tried):
-  assert tried({}, order_of(0, 1), finalists=0) == []
+  assert tried(None, finalists=0) == []
+
+
+def test_where_all_diverge_shared_weights_derive(tmp_path, monkeypatch):
+  monkeypatch.setattr(
+      derive,
+      "_finalists",
+      lambda config, parts, state, best, *_: [
+          {**best, "encoding": [0] * 6, "trained": float("nan"), "seconds": 0.0}
+      ],
+  )
+  result = train.run(config_of(2), str(tmp_path / "run"))
+  assert result["encoding"] != [0] * 6
+  assert result["score"] == result["scores"]["policy"]["best"]
 
 
 def test_the_cost_of_a_search_has_that_of_its_finalists():

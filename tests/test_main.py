@@ -46,11 +46,6 @@ CASES = [
         " config.derive.config, got 1.",
     ),
     (
-        [SEARCH, W, "--config.derive.finalists=99"],
-        "config.derive.finalists: 99 is more than the 3 drawn"
-        " (config.derive.archs).",
-    ),
-    (
         [
             "--config=configs/digits_micro.py",
             W,

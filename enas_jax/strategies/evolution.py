@@ -14,7 +14,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from enas_jax.strategies.random import random
-from enas_jax.types import ConfigError, Head, SearchSpace, Strategy
+from enas_jax.types import (
+  Arch,
+  ConfigError,
+  Head,
+  Schedule,
+  SearchSpace,
+  Strategy,
+)
 
 
 class EvolutionState(NamedTuple):
@@ -48,11 +55,7 @@ def evolution(
     )
   schedule = space.schedule
   uniform = random(space)
-  # A step with a single choice, not a bit, has no other to mutate to.
-  counts = schedule.mask.sum(1)
-  skip = schedule.head == Head.SKIP
-  one_of = (schedule.head != Head.NONE) & ~skip
-  steps = np.flatnonzero((one_of & (counts > 1)) | (skip & (counts > 0)))
+  skip, steps = _mutable(schedule)
 
   def init(key):
     del key
@@ -115,3 +118,27 @@ def evolution(
     return jax.vmap(space.decode)(new.at[: len(order)].set(first))
 
   return Strategy(init, ask, tell, candidates)
+
+
+def mutants(space: SearchSpace, arch: Arch) -> list[Arch]:
+  """All architectures that one mutation makes of `arch`, numpy as it is."""
+  schedule = space.schedule
+  skip, steps = _mutable(schedule)
+  choices = np.asarray(space.encode(arch))
+  found = []
+  for t in steps:
+    for k in np.flatnonzero(schedule.mask[t] & (skip[t] | ~choices[t])):
+      taken = np.arange(len(choices[t])) == k
+      new = choices.copy()
+      new[t] = choices[t] ^ taken if skip[t] else taken
+      found.append(jax.device_get(space.decode(new)))
+  return found
+
+
+def _mutable(schedule: Schedule):
+  """bool[T], which steps choose bits; and the steps that can be mutated."""
+  # A step with a single choice, not a bit, has no other to mutate to.
+  counts = schedule.mask.sum(1)
+  skip = schedule.head == Head.SKIP
+  one_of = (schedule.head != Head.NONE) & ~skip
+  return skip, np.flatnonzero((one_of & (counts > 1)) | (skip & (counts > 0)))
