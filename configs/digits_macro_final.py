@@ -19,7 +19,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
   if not parse(variant).smoke:
     config.epochs = 15
     config.eval_every = 5
-    config.data.update(name="digits")
+    config.data.update(name="digits", valid=287)
     config.augment.pad = 1
     config.space.layers = 6
     config.arch = "0 1 0 0 1 0 3 0 1 0 4 0 1 0 1 5 1 0 0 1 0"

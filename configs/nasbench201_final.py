@@ -21,6 +21,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
   variants = parse(variant)
   config = cifar_micro_final.get_config(variant)
   config.epochs = 200
+  config.data.valid = 25_000
   # A preset (nasbench201_best, nasbench201_resnet), the path of an arch.json,
   # the benchmark's notation, or the six integers themselves.
   config.arch = "nasbench201_best"

@@ -26,6 +26,8 @@ from enas_jax.variants import parse
 def get_config(variant: str = "") -> ml_collections.ConfigDict:
   config = nasbench201.get_config(variant)
   config.task.score = "likelihood"
+  config.derive.finalists = 2
+  config.derive.config = nasbench201_final.get_config(variant)
   if parse(variant).smoke:
     return config
   config.epochs = 20
@@ -34,10 +36,10 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
   config.network.update(cells=1, filters=8)
   config.child.update(lr=0.1, lr_first=20)
   config.strategy.update(steps=100, warmup=18)
-  alone = nasbench201_final.get_config(variant)
+  config.derive.finalists = 25
+  alone = config.derive.config
   alone.epochs = 1
   # Depth is what shared weights of one cell a stage know nothing of.
   alone.network.update(cells=3, filters=8)
   alone.child.update(batch=64, lr_first=1)
-  config.derive.update(finalists=25, config=alone)
   return config

@@ -1,7 +1,7 @@
 """The values of a config: one that cannot work dies here.
 
-With a `ConfigError` that names the key and the valid choices, before anything
-is made of them.
+With a `ConfigError` that names the key and the valid choices. What takes the
+data or another file to know dies in `build`.
 """
 
 import dataclasses
@@ -75,7 +75,7 @@ _KEYS = {
 }
 # Of the strategy: as the paper, or as random search.
 _CHILDREN = dict.fromkeys(("policy", "random"))
-# Who has the last word on what is derived; see derive.py.
+# Who chooses by shared weights what is derived; see derive.py.
 BY_POLICY = "policy"
 _DERIVE_BY = dict.fromkeys((BY_POLICY, "score"))
 

@@ -2,10 +2,10 @@
 
 Counted are the operations of products and convolutions (`flops.py`): three
 passes a child step, one a reward, one a validation batch when a candidate is
-scored or a finalist measured. They are those of a few architectures, brought to
-the mean size of all candidates; children that a policy proposes are taken for a
-mixture of its last candidates and random ones, in the proportion in which both
-are scored. The controller's are left out.
+scored or a finalist measured. But for finalists they are those of a few
+architectures, brought to the mean size of all candidates; children that a
+policy proposes are taken for a mixture of its last candidates and random ones,
+in the proportion in which both are scored. The controller's are left out.
 
 ENAS (§1) puts the saving against standard NAS, which trains every candidate
 from scratch, at a factor of about 1000. Here that side is an estimate: its
@@ -13,7 +13,6 @@ operations are counted but not run, and its seconds are taken in proportion.
 """
 
 from collections.abc import Sequence
-import functools
 from typing import Any
 
 import jax
@@ -80,10 +79,8 @@ def report(
   if finalists:
     encoding = parts.space.flatten(finalists[0])  # its task is that of all
     final = build.experiment(build.finalist(config, encoding))
-    total += len(finalists) * mean(
-        functools.partial(_training, final, config.derive.config.eval_every),
-        finalists,
-    )
+    every = config.derive.config.eval_every
+    total += sum(_training(final, every, arch) for arch in finalists)
   each = {"child_step": child, "reward": reward, "scoring": scoring}
   alone = _alone(config, parts, sample[0], mean(step), mean)
   count = rewards + len(archs)
@@ -142,14 +139,18 @@ def _and_trained(found: dict[str, Any]) -> str:
 
 
 def _training(final: Experiment, every: int, arch: Arch) -> float:
-  """FLOPs of a training of `arch` that is measured every so many epochs."""
+  """FLOPs of a training that is measured every so many epochs, and at last."""
   task = final.task
   params, model_state, batch = shapes(task, final.train, arch)
   step = child_step(task, arch, params, model_state, batch)
-  batch = _batch(final.held)
-  measured = _reward(task, arch, params, model_state, batch) * final.held.steps
-  times = -(-final.epochs // every)
-  return final.epochs * final.child_steps * step + times * measured
+
+  def whole(split):
+    batch = _batch(split)
+    return split.steps * _reward(task, arch, params, model_state, batch)
+
+  looks = -(-final.epochs // every)
+  measured = looks * whole(final.watched or final.held) + whole(final.held)
+  return final.epochs * final.child_steps * step + measured
 
 
 def shapes(task: Task, split: Split, arch: Arch):

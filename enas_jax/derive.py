@@ -1,4 +1,4 @@
-"""Derive: the best of many architectures by their shared weights (§2.2).
+"""Derive: one architecture of many, by their shared weights (§2.2).
 
 The reference leaves this to the reader of its log. Here architectures of the
 trained policy, and random ones, are scored alike on the whole validation split.
@@ -12,8 +12,9 @@ With `config.derive.finalists` that one and its neighbours, which differ in one
 choice, so many in all, are trained alone for a short time, by
 `config.derive.config`, and the best of them on the validation split is derived.
 Shared weights tell bad architectures from good ones, not the best from good
-ones, nor what a deeper network needs (experiments/README.md). It is one step of
-a local search (White, Nolen, Savani 2021, arXiv 2005.02960).
+ones, nor what a deeper network needs ("NAS-Bench-201 by shared weights" in
+experiments/README.md). It is one step of a local search (White, Nolen, Savani
+2021, arXiv 2005.02960).
 """
 
 from collections.abc import Callable
@@ -209,9 +210,12 @@ def _finalists(config, parts, state, best, path, display, train) -> list[dict]:
   for n, line in enumerate(wanted):
     place = path / "finalists" / str(n)
     display.say(f"Finalist {n + 1} of {len(wanted)}, in {place}.")
+    begun = time.monotonic()
     result = train(build.finalist(config, line["encoding"]), place)
     trained = result.get(f"valid/{parts.task.metric}")
+    # An earlier process may have done some of it, or all.
     seconds = sum(line["seconds"] for line in _known(place / "metrics.jsonl"))
+    seconds = max(seconds, time.monotonic() - begun)
     found.append({**line, "trained": trained, "seconds": seconds})
   found.sort(
       key=lambda line: _value(parts, line["trained"], line), reverse=True

@@ -8,6 +8,8 @@
   checkpoints/   by Orbax
   derive.jsonl   a search: every candidate and its score
   arch.json      a search: the derived architecture
+  finalists/     a search that trains some before it derives: a run each
+  retrain/       a search that retrains what it derived: a run each
   result.json    the outcome
 """
 
@@ -137,7 +139,7 @@ def fit(
     display: where to show it.
     signals: asked after every step.
     test: measures a final training every `config.eval_every` epochs, on the
-      validation split where it has one, else on the test split.
+      split it watches, else on `config.data.measure`.
   """
   loop = _Loop(config, parts, path, display, signals, test)
   try:

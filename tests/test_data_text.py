@@ -182,6 +182,6 @@ def test_a_search_does_not_read_the_test_text():
   _, watched, held = source.final(
       batch=2, length=10, vary=True, eval_batch=1, measure="valid"
   )
-  assert (watched.steps, held.steps) == (5, 11)
+  assert watched is held
   with pytest.raises(ConfigError, match=r"config\.data\.measure: .*'dev'"):
     source.final(batch=2, length=10, vary=True, eval_batch=1, measure="dev")

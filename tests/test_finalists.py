@@ -167,20 +167,23 @@ def test_the_cost_of_a_search_has_that_of_its_finalists():
   config = config_of(2)
   config.derive.config.update(epochs=3, eval_every=2)
   parts = build.experiment(config)
-  arch = parts.space.unflatten([0, 1, 2, 3, 4, 3])
-  report = functools.partial(cost.report, config, parts, [arch], [arch])
-  without, found = (report([arch] * n, 1.0) for n in (0, 2))
-  final = build.experiment(
-      build.finalist(config, parts.space.flatten(arch))
-  )
-  task = final.task
-  shapes = cost.shapes(task, final.train, arch)
-  steps = 3 * final.child_steps * cost.child_step(task, arch, *shapes)
-  batch = cost._batch(final.held)
-  passes = 2 * final.held.steps * cost._reward(task, arch, *shapes[:2], batch)
+  two = [parts.space.unflatten([op] * 6) for op in (2, 3)]
+  report = functools.partial(cost.report, config, parts, two[:1], two[:1])
+  without, found = (report(tried, 1.0) for tried in ([], two))
   more = found["flops"] - without["flops"]
-  assert more == pytest.approx(2 * (steps + passes))
-  assert passes > 0
+  expected = 0.0
+  for arch in two:
+    final = build.experiment(
+        build.finalist(config, parts.space.flatten(arch))
+    )
+    task = final.task
+    shapes = cost.shapes(task, final.train, arch)
+    batch = cost._batch(final.held)
+    once = cost._reward(task, arch, *shapes[:2], batch)
+    expected += 3 * final.child_steps * cost.child_step(task, arch, *shapes)
+    # After two and after three epochs, and at the end.
+    expected += 3 * final.held.steps * once
+  assert more == pytest.approx(expected)
   text = " ".join(cost.lines(found))
   assert "2 finalists trained" in text
   assert "finalists" not in " ".join(cost.lines(without))

@@ -71,20 +71,21 @@ class TextSource(NamedTuple):
   ) -> tuple[Split, Split, Split]:
     """The training text, the validation text to watch, what to measure on.
 
-    That is the test text. Where `measure` is "valid" it is the validation text
-    once more, and the test text is not read.
+    That is the test text, `eval_batch` rows at a time. Where `measure` is
+    "valid" it is what is watched, and the test text is not read.
     """
     part = lookup("config.data.measure", measure, MEASURES, "split")
-    return (
-        *self.search(batch=batch, length=length, vary=vary),
-        held(
-            self.valid() if measure == "valid" else self.test(),
-            batch=eval_batch,
-            length=length,
-            part=part,
-            key="config.data.eval_batch",
-        ),
+    train, watched = self.search(batch=batch, length=length, vary=vary)
+    if measure == "valid":
+      return train, watched, watched
+    test = held(
+        self.test(),
+        batch=eval_batch,
+        length=length,
+        part=part,
+        key="config.data.eval_batch",
     )
+    return train, watched, test
 
 
 def numbers(words: Sequence[str], vocabulary: dict[str, int], what: str):
