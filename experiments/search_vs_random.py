@@ -5,16 +5,18 @@
 
 runs the config, which may be any that searches and may be changed like any
 (--config.epochs=5), with each strategy and each seed in a folder W/S_N of its
-own: with the same number of child steps and of rewards, so that the strategies
-differ in what they propose alone. What is finished is not run again. Then
-W/comparison.json and a table tell, as means over the seeds: the best and the
-mean of each strategy's own candidates by shared weights (those of random search
-are random), with a benchmark's table what the derived architecture truly has,
-its rank and regret, the mean of the candidates and Kendall's tau of the shared
-weights; where the config retrains, the test metric of the derived and the
-random architectures; wall seconds and FLOPs. `minus_random` is the difference
-to random search of the same seed, in the best of these measures that there is;
-of a perplexity, less than nothing is better.
+own: with the same number of child steps, rewards and finalists (neighbours of
+what a strategy finds), so that the strategies differ in what they propose
+alone. What is finished is not run again. Then W/comparison.json and a table
+tell, as means over the seeds: the best and the mean of each strategy's own
+candidates by shared weights (those of random search are random), with a
+benchmark's table what the derived architecture truly has, its rank and regret,
+the mean of the candidates and Kendall's tau of the shared weights; where the
+config retrains, the test metric of the derived and the random architectures;
+where it has finalists, what the best of them has on the validation split when
+trained alone; wall seconds and FLOPs. `minus_random` is the difference to
+random search of the same seed, in the best of these measures that there is; of
+a perplexity, less than nothing is better.
 
   python -m experiments.search_vs_random --table=T --strategy=reinforce \
       --samples=500 --seeds=0,1,2 --json
@@ -54,6 +56,7 @@ _MEASURES = {
     "test_accuracy": "true test accuracy, %",
     "retrained": "retrained, derived",
     "retrained_random": "retrained, random",
+    "finalist": "best finalist, trained alone",
     "mean_of_policy": "mean of candidates, %",
     "rank": "true rank",
     "regret": "regret, %",
@@ -63,7 +66,7 @@ _MEASURES = {
     "seconds": "seconds",
     "flops": "FLOPs",
 }
-_JUDGES = ("test_accuracy", "retrained", "best")
+_JUDGES = ("test_accuracy", "retrained", "finalist", "best")
 _OF_CONFIG = ("strategies", "workdir")
 _OF_TABLE = ("strategy", "samples", "archs")
 
@@ -161,6 +164,8 @@ def _measures(result: dict | None) -> dict[str, object]:
   if retrained:
     out["retrained"] = retrained["derived"]
     out["retrained_random"] = _mean(retrained["random"])["mean"]
+  if result.get("finalists"):
+    out["finalist"] = result["finalists"][0]["trained"]
   return {**out, **{key: result["cost"][key] for key in ("seconds", "flops")}}
 
 

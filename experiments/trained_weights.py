@@ -11,8 +11,9 @@ as means over the folders:
    likelihood, of so many validation images, normalised in batches of so many;
 2. what a search finds on these weights, by 200 controller steps of 5
    architectures: the mean true test accuracy of 100 candidates of its policy,
-   and that of the one of them which scores best on all validation images. The
-   first row is REINFORCE as configured, each other changes what its name says.
+   and that of the one of them which scores best on all validation images, or
+   that the strategy holds for the best; no finalist is trained. The first row
+   is REINFORCE as configured, each other changes what its name says.
 
 With --json the last line is one object.
 """
