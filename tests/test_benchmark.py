@@ -11,6 +11,7 @@ from test_nasbench201 import TABLE
 
 from configs import cifar_micro, nasbench201
 from enas_jax import benchmark, build, ranking, train
+from enas_jax.spaces import SPACES
 from enas_jax.spaces.nasbench201 import NasBench201
 from enas_jax.types import ConfigError
 
@@ -147,7 +148,7 @@ def test_the_authors_own_file_is_read_by_their_package(
   np.testing.assert_allclose(found.valid, table.valid)
   assert found.rows == table.rows
   with pytest.raises(ConfigError, match="of another space"):
-    benchmark.read("key", str(file), build.SPACES["micro"]())
+    benchmark.read("key", str(file), SPACES["micro"]())
   monkeypatch.setattr(Api, "__len__", lambda self: 7 // 0)
   with pytest.raises(ConfigError, match=r"cannot read .*pth \(ZeroDivisionE"):
     benchmark.read("key", str(file), SPACE)

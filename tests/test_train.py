@@ -17,6 +17,7 @@ import pytest
 from configs import cifar_micro, digits_micro
 from enas_jax import arch, build, cost, data, folder, progress, search, train
 from enas_jax.data import images
+from enas_jax.spaces import SPACES
 from enas_jax.types import ConfigError
 
 
@@ -486,7 +487,7 @@ def test_splits_of_a_search_share_no_image():
 
 
 def test_the_integers_of_a_preset_read_like_its_name():
-  space = build.SPACES["micro"]()
+  space = SPACES["micro"]()
   text = " ".join(map(str, space.presets["enas_micro"].encoding))
   named = arch.parse("config.arch", "enas_micro", space)
   spelt = arch.parse("config.arch", text, space)
