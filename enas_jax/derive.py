@@ -202,9 +202,9 @@ def _finalists(config, parts, state, best, path, display, train) -> list[dict]:
   for n in sorted(order[: count - 1]):
     wanted.append(_line(parts, score, state, NEIGHBOUR, near[n]))
   display.say(
-      f"Training the best by shared weights and {len(wanted) - 1} neighbours,"
-      " which differ in one choice, alone (config.derive.config), and measuring"
-      " them on the validation split. The best of these finalists is derived."
+      f"Training {len(wanted)} finalists alone (config.derive.config): what"
+      " shared weights chose, and neighbours, which differ from it in one"
+      " choice. The best of them on the validation split is derived."
   )
   found = []
   for n, line in enumerate(wanted):
