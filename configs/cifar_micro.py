@@ -110,8 +110,10 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
       "random": 100,
       "top": 5,
       "by": "score",
-      "finalists": 0,  # of the policy's are trained alone, the best is derived
-      "config": {},  # by this final config
+      # What is chosen and neighbours, so many in all, are trained alone by this
+      # final config, and the best of them is derived.
+      "finalists": 0,
+      "config": {},
   }
   config.retrain = {
       # What is printed at the end.

@@ -20,6 +20,7 @@ from enas_jax import arch as archs
 from enas_jax import benchmark as benchmarks
 from enas_jax import check, data, optim
 from enas_jax.benchmark import Benchmark
+from enas_jax.data.check import check_whole
 from enas_jax.strategies import STRATEGIES
 from enas_jax.tasks import TASKS
 from enas_jax.types import (
@@ -310,7 +311,8 @@ def _check_recipes(config: ConfigDict) -> None:
       ("derive", "finalists", finalist),
       ("retrain", "random", retraining),
   ):
-    wanted, recipe = (config[block].get(name) for name in (key, "config"))
+    wanted, recipe = config[block].get(key, 0), config[block].get("config")
+    check_whole(f"config.{block}.{key}", wanted)
     if wanted and not recipe:
       raise ConfigError(
           f"config.{block}.{key}",

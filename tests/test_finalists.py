@@ -3,11 +3,18 @@
 import functools
 import json
 
+import jax
+import numpy as np
 import pytest
+from test_spaces import SMALL
 from test_train import lines
 
 from configs import nasbench201, nasbench201_final
 from enas_jax import build, cost, data, derive, folder, progress, train
+from enas_jax.spaces import SPACES
+from enas_jax.strategies import STRATEGIES
+from enas_jax.strategies.evolution import mutants
+from enas_jax.types import ConfigError
 
 
 def config_of(finalists):
@@ -119,6 +126,28 @@ def test_all_neighbours_are_trained_where_there_is_room(tried):
   assert sorted(changed) == [0] + [1] * 24
   values = [line["trained"] for line in found]
   assert values == sorted(values, reverse=True)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_a_neighbour_differs_in_one_choice_in_every_space(name):
+  space = SPACES[name](**SMALL[name].arguments)
+  drawn = STRATEGIES["random"](space).ask((), jax.random.key(0))
+  choices = np.asarray(space.encode(drawn))
+  near = mutants(space, jax.device_get(drawn))
+  found = {tuple(space.flatten(arch)) for arch in near}
+  assert len(found) == len(near) > 0
+  for arch in near:
+    changed = np.asarray(space.encode(arch)) != choices
+    assert changed.any(1).sum() == 1
+    space.unflatten(space.flatten(arch))  # refuses what is none
+
+
+def test_a_part_of_a_finalist_is_refused():
+  config = config_of(2).unlock()
+  with config.ignore_type():
+    config.derive.finalists = 1.5
+  with pytest.raises(ConfigError, match=r"config\.derive\.finalists: .*whole"):
+    build.experiment(config)
 
 
 def test_some_neighbours_are_drawn_by_the_seed(tried):
