@@ -125,6 +125,14 @@ def test_fixed_cell_is_the_searched_one(tensors, searched):
     _assert_close(fixed(tensors), searched(tensors, sources, ops))
 
 
+def test_what_a_gpu_chooses_by_is_the_same(tensors, searched, monkeypatch):
+  expected = [searched(tensors, *arch) for arch in _archs(6)]
+  monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+  switched = jax.jit(lambda *args: _value_and_grads(_cell, *args))
+  for arch, one in zip(_archs(6), expected, strict=True):
+    _assert_close(switched(tensors, *arch), one)
+
+
 def test_weights_not_chosen_have_exactly_zero_gradient(tensors, searched):
   for sources, ops in _archs(6):
     _, (weights, mix, _) = searched(tensors, sources, ops)

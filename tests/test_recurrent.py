@@ -181,8 +181,8 @@ CELLS = [
 ]
 
 
-@pytest.fixture(scope="module")
-def cell():
+@pytest.fixture(scope="module", params=["cpu", "elsewhere"])
+def cell(request):
   """(arguments, arch, mix) -> (outputs, gradients of a sum); one program."""
 
   @jax.jit
@@ -195,7 +195,14 @@ def cell():
     (_, out), grads = grad(x, state, first, nodes)
     return out, grads
 
-  return run
+  with pytest.MonkeyPatch.context() as patched:
+    if request.param == "elsewhere":
+
+      def default(*args, cpu, default):
+        return default(*args)
+
+      patched.setattr(jax.lax, "platform_dependent", default)
+    yield run
 
 
 @pytest.mark.parametrize("sources, ops, mix", CELLS)

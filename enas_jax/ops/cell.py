@@ -213,7 +213,19 @@ def _chosen(branches, op, run, carry):
   in place, where what goes through a `lax.switch` is copied as a whole (seen
   on the CPU, and in the memory that the TPU's compiler asks for). The turn's
   number, always 0, keeps what depends on it within the loop.
+
+  On a GPU, a switch: the card asks its host before each loop whether to run
+  it, and once before a switch, which costs more than the copies. Told apart
+  where the program is traced, since to trace a cell both ways takes twice as
+  long; each is right everywhere.
   """
+  if jax.default_backend() == "gpu":
+    return lax.switch(op, [
+        (lambda carry: carry)
+        if branch is None
+        else functools.partial(run, branch, 0)
+        for branch in branches
+    ], carry)
   for n, branch in enumerate(branches):
     if branch is not None:
       body = functools.partial(run, branch)

@@ -58,15 +58,27 @@ def run(x, state, mask, first, nodes, sources, ops, mix):
 
 
 def _activate(op, z):
-  if isinstance(op, jax.Array):
-    return lax.switch(op, [f for f, _ in ACTIVATIONS.values()], z)
-  return list(ACTIVATIONS.values())[op][0](z)
+  return _one(op, [f for f, _ in ACTIVATIONS.values()], z)
 
 
 def _slope(op, y):
-  if isinstance(op, jax.Array):
-    return lax.switch(op, [slope for _, slope in ACTIVATIONS.values()], y)
-  return list(ACTIVATIONS.values())[op][1](y)
+  return _one(op, [slope for _, slope in ACTIVATIONS.values()], y)
+
+
+def _one(op, functions, z):
+  """functions[op](z).
+
+  For an architecture that is data the CPU branches; elsewhere all are computed
+  and one is kept, since a GPU asks its host at every branch.
+  """
+  if not isinstance(op, jax.Array):
+    return functions[op](z)
+  return lax.platform_dependent(
+      op,
+      z,
+      cpu=lambda op, z: lax.switch(op, functions, z),
+      default=lambda op, z: lax.select_n(op, *[f(z) for f in functions]),
+  )
 
 
 def _forward(x, state, mask, first, nodes, sources, ops, mix):
