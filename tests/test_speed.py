@@ -32,7 +32,7 @@ def test_pytorch_runs_in_a_process_of_its_own():
   from experiments.speed import apart
 
   rows, *sizes = children.SIZES["nasbench201"]["small"]
-  made = apart.programs("nasbench201", *sizes, rows, 0, 0)
+  made = apart.programs("cpu", "nasbench201", *sizes, rows, 0, 0)
   assert list(made) == ["torch", "torch_tuned"]
   arch = children.build("nasbench201", "small", "float32", 1).archs[0]
   for prepare in made.values():

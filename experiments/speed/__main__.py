@@ -8,12 +8,13 @@ Times a whole child step (forward, backward, optimiser; of images with
 augmentation) of a space on noise of the size of CIFAR-10 or Penn Treebank: the
 architecture as a traced array, against the same architecture compiled
 statically and, with --against=torch (`pip install torch`), against the same
-child in eager PyTorch (in a process of its own), as users write it and in its
-best tuning; and the reward of a batch. All of one architecture take turns. The
-steps go on from each other's weights, in place. The last line is one JSON
-object; --all runs every space and size, each in a process of its own, the
-paper's on fewer architectures unless told otherwise, and writes the table of
-experiments/README.md; --table writes it of lines that --json printed before.
+child in eager PyTorch, as users write it and in its best tuning; and the reward
+of a batch. PyTorch has a process of its own and is on the GPU where JAX is. All
+of one architecture take turns. The steps go on from each other's weights, in
+place. The last line is one JSON object; --all runs every space and size, each
+in a process of its own, the paper's on fewer architectures unless told
+otherwise, and writes the table of experiments/README.md; --table writes it of
+lines that --json printed before.
 --aot compiles for TPUs that need not be there, see aot.py.
 """
 
@@ -229,6 +230,7 @@ def _others() -> dict:
     return {}
   rows, arguments, sizes = children.SIZES[_SPACE.value][_SIZE.value]
   return apart.programs(
+      "cuda" if jax.default_backend() == "gpu" else "cpu",
       _SPACE.value,
       arguments,
       sizes,

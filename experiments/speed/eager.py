@@ -327,11 +327,18 @@ SPACES = {
 
 
 def programs(
-    space: str, arguments: dict, sizes: dict, rows: int, length: int, words: int
+    device: str,
+    space: str,
+    arguments: dict,
+    sizes: dict,
+    rows: int,
+    length: int,
+    words: int,
 ):
   """{name: arch -> (train step, reward)} of both tunings, on noise.
 
   Args:
+    device: of PyTorch, "cpu" or "cuda"; what runs there has ended on return.
     space: its name.
     arguments: of the space.
     sizes: of its network.
@@ -339,6 +346,7 @@ def programs(
     length: S of a segment, for text.
     words: V of the vocabulary, for text.
   """
+  torch.set_default_device(device)
   torch.manual_seed(0)
   made = {}
   for tuned in (False, True):
@@ -371,6 +379,7 @@ def _images(model: nn.Module, rows: int, tuned: bool):
         loss = loss + 0.4 * F.cross_entropy(aux, labels)
       loss.backward()
       sgd.step()
+      _wait(images)
 
     @torch.no_grad()
     def reward():
@@ -382,11 +391,16 @@ def _images(model: nn.Module, rows: int, tuned: bool):
   return prepare
 
 
+def _wait(tensor: torch.Tensor) -> None:
+  if tensor.is_cuda:
+    torch.cuda.synchronize()
+
+
 def _text(model: Recurrent, rows: int, length: int, words: int, tuned: bool):
   text = torch.randint(words, (rows, length + 1))
   state = torch.zeros(rows, model.first.shape[1] // 2)
   sgd = torch.optim.SGD(model.parameters(), 20.0)
-  half = torch.autocast("cpu", torch.bfloat16, enabled=tuned)
+  half = torch.autocast(text.device.type, torch.bfloat16, enabled=tuned)
 
   def loss_of(arch):
     with half:
@@ -405,6 +419,7 @@ def _text(model: Recurrent, rows: int, length: int, words: int, tuned: bool):
       (loss + slow).backward()
       nn.utils.clip_grad_norm_(model.parameters(), 0.1)
       sgd.step()
+      _wait(text)
 
     @torch.no_grad()
     def reward():
