@@ -40,7 +40,8 @@ from enas_jax.types import ConfigError
 _IMAGES = (500, 1000, 2000, 5000)  # to rank by
 _SMALL = 64  # images, a reward or a batch
 _SEED = 0  # of the architectures and of the searches
-# What a row changes: of the strategy, of its arguments, of the reward.
+# What a row changes: of the strategy, of its arguments (a pair: from the first
+# value to the second, step by step), of the reward.
 _VARIANTS = {
     "as configured": {},
     "random": {"strategy": "random"},
@@ -51,6 +52,12 @@ _VARIANTS = {
     "entropy weight 1e-2": {"reinforce": {"entropy_weight": 1e-2}},
     "learning rate 3.5e-3": {"reinforce": {"lr": 3.5e-3}},
     "baseline's decay 0.99": {"reinforce": {"baseline_decay": 0.99}},
+    "temperature 2": {"reinforce": {"temperature": 2.0}},
+    "temperature 4 to 1": {"reinforce": {"temperature": (4.0, 1.0)}},
+    "temperature 1 to 0.5": {"reinforce": {"temperature": (1.0, 0.5)}},
+    "entropy weight 1e-2 to 0": {"reinforce": {"entropy_weight": (1e-2, 0.0)}},
+    "one batch a step": {"same": True},
+    "one batch a step, less its mean reward": {"same": True, "less": True},
 }
 
 
@@ -154,11 +161,21 @@ def _measure(parts, size: int):
 def searched(weights: Weights, change: dict, steps: int) -> dict[str, float]:
   """What a search finds on these weights."""
   config, parts, state = weights.config, weights.parts, weights.state
+  name = change.get("strategy", "reinforce")
   space_values = {**config.space.to_dict(), **change.get("space", {})}
   space = SPACES[space_values.pop("name")](**space_values)
-  name = change.get("strategy", "reinforce")
-  arguments = config.get(name, ConfigDict()).to_dict()
-  strategy = STRATEGIES[name](space, **arguments | change.get(name, {}))
+  arguments = config.get(name, ConfigDict()).to_dict() | change.get(name, {})
+  count = config.strategy.archs
+
+  def strategy(share):
+    """As it is after that share of the steps."""
+    return STRATEGIES[name](space, **{
+        key: value[0] + share * (value[1] - value[0])
+        if isinstance(value, tuple)
+        else value
+        for key, value in arguments.items()
+    })
+
   score = change.get("score", parts.task.score)
   held = parts.held
   if "images" in change:
@@ -172,12 +189,14 @@ def searched(weights: Weights, change: dict, steps: int) -> dict[str, float]:
   def run(params, model_state, arrays):
     rows = held.rows(None)
 
-    def step(asked, key):
+    def step(asked, now):
+      key, share = now
       ask_key, row_key = jax.random.split(key)
-      archs = search.propose(strategy, asked, ask_key, config.strategy.archs)
-      turns = jax.random.randint(
-          row_key, (config.strategy.archs,), 0, held.steps
-      )
+      current = strategy(share)
+      archs = search.propose(current, asked, ask_key, count)
+      turns = jax.random.randint(row_key, (count,), 0, held.steps)
+      if change.get("same"):
+        turns = jax.numpy.full_like(turns, turns[0])
 
       def reward(inputs):
         arch, turn = inputs
@@ -187,14 +206,16 @@ def searched(weights: Weights, change: dict, steps: int) -> dict[str, float]:
         return record[score].value()
 
       rewards = jax.lax.map(reward, (archs, turns))
-      return strategy.tell(asked, archs, rewards)[0], None
+      if change.get("less"):
+        rewards -= rewards.mean()
+      return current.tell(asked, archs, rewards)[0], None
 
     init_key, key = jax.random.split(jax.random.key(_SEED))
-    keys = jax.random.split(key, steps)
-    return jax.lax.scan(step, strategy.init(init_key), keys)[0]
+    now = jax.random.split(key, steps), jax.numpy.linspace(0.0, 1.0, steps)
+    return jax.lax.scan(step, strategy(0.0).init(init_key), now)[0]
 
   asked = run(state.params, state.model_state, held.arrays)
-  archs = weights.drawn(strategy, asked, 100)
+  archs = weights.drawn(strategy(1.0), asked, 100)
   true = weights.truth(archs)
   # Whatever was rewarded, candidates are scored as configured.
   scores = [weights.score(arch) for arch in archs]

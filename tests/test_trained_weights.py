@@ -41,9 +41,12 @@ def test_scores_are_those_of_the_search_and_rows_have_their_names(
       for score in ("accuracy", "likelihood")
   ]
   assert all(-1 <= tau <= 1 for tau in found.values())
-  change = {"score": "accuracy", "images": 8, "reinforce": {"lr": 0.1}}
-  found = experiment.searched(weights, change, steps=2)
-  assert all(45 <= accuracy <= 95 for accuracy in found.values())
+  for change in (
+      {"score": "accuracy", "images": 8, "reinforce": {"lr": 0.1}},
+      {"same": True, "less": True, "reinforce": {"temperature": (4.0, 1.0)}},
+  ):
+    found = experiment.searched(weights, change, steps=2)
+    assert all(45 <= accuracy <= 95 for accuracy in found.values())
 
 
 def test_what_has_no_finished_search_is_refused(tmp_path):
