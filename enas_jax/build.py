@@ -20,12 +20,12 @@ from enas_jax import arch as archs
 from enas_jax import benchmark as benchmarks
 from enas_jax import check, data, optim
 from enas_jax.benchmark import Benchmark
-from enas_jax.data.check import check_whole
 from enas_jax.strategies import STRATEGIES
 from enas_jax.tasks import TASKS
 from enas_jax.types import (
   Arch,
   check_arguments,
+  check_whole,
   ConfigError,
   SearchSpace,
   Split,

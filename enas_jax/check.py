@@ -12,13 +12,13 @@ import jax
 from ml_collections import ConfigDict
 
 from enas_jax import data, optim
-from enas_jax.data.check import check_whole
 from enas_jax.spaces import SPACES
 from enas_jax.strategies import STRATEGIES
 from enas_jax.tasks import TASKS
 from enas_jax.types import (
   check_arguments,
   check_number,
+  check_whole,
   ConfigError,
   lookup,
   SearchSpace,

@@ -40,9 +40,8 @@ from enas_jax import (
   search,
 )
 from enas_jax.build import Experiment
-from enas_jax.data.check import MEASURES
 from enas_jax.folder import Signals
-from enas_jax.types import NEVER, Record, SearchState
+from enas_jax.types import MEASURES, NEVER, Record, SearchState
 
 
 class Diverged(RuntimeError):

@@ -200,6 +200,10 @@ class Task(NamedTuple):
   )
 
 
+# What a final training may be measured on -> the name of that split.
+MEASURES = {"test": "test", "valid": "validation"}
+
+
 class Split(NamedTuple):
   """A part of a data set as batches. The arrays sit on the device."""
 
@@ -310,3 +314,10 @@ def check_number(
     if math.isfinite(high):
       wanted += f" and {'<' if open_high else '<='} {high:g}"
     raise ConfigError(key, f"must be {wanted}, got {value!r}.")
+
+
+def check_whole(key: str, value, *, low: int = 0, high=math.inf) -> None:
+  """Raises ConfigError unless `value` is an int with low <= value <= high."""
+  if not isinstance(value, int) or isinstance(value, bool):
+    raise ConfigError(key, f"must be a whole number, got {value!r}.")
+  check_number(key, value, low=low, high=high)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from enas_jax.data.check import check_whole
+from enas_jax.types import check_whole
 
 
 class Augment(NamedTuple):

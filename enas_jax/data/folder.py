@@ -5,10 +5,9 @@ import pathlib
 
 import numpy as np
 
-from enas_jax.data.check import check_whole
 from enas_jax.data.images import Images, Source
 from enas_jax.data.resize import square
-from enas_jax.types import ConfigError
+from enas_jax.types import check_whole, ConfigError
 
 _SUFFIXES = (
     *(".bmp", ".gif", ".jpeg", ".jpg", ".pgm"),

@@ -13,8 +13,7 @@ import numpy as np
 
 from enas_jax.data import augment as augments
 from enas_jax.data.augment import Augment
-from enas_jax.data.check import check_whole, MEASURES
-from enas_jax.types import ConfigError, lookup, Split
+from enas_jax.types import check_whole, ConfigError, lookup, MEASURES, Split
 
 _CHUNK = 1024  # images that are looked at together on the host
 _BATCH = "config.child.batch"

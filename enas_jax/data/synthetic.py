@@ -4,8 +4,8 @@ import functools
 
 import numpy as np
 
-from enas_jax.data.check import check_whole
 from enas_jax.data.images import Images, Source
+from enas_jax.types import check_whole
 
 _PERIOD = 6  # rows
 _WAVE = 3  # columns, the side of a pool: see below

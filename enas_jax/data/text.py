@@ -13,8 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from enas_jax.data.check import check_whole, MEASURES
-from enas_jax.types import ConfigError, lookup, Split
+from enas_jax.types import check_whole, ConfigError, lookup, MEASURES, Split
 
 EOS, UNKNOWN = "<eos>", "<unk>"
 
