@@ -21,6 +21,7 @@ from enas_jax import benchmark as benchmarks
 from enas_jax import check, data, optim
 from enas_jax.benchmark import Benchmark
 from enas_jax.strategies import STRATEGIES
+from enas_jax.strategies.evolution import neighbours
 from enas_jax.tasks import TASKS
 from enas_jax.types import (
   Arch,
@@ -121,7 +122,7 @@ def experiment(config: ConfigDict) -> Experiment:
 
   source, train, watched, held = _data(config, space, arch is not None)
   if "retrain" in config:
-    _check_recipes(config)
+    _check_recipes(config, space)
   child_steps = train.steps
   # A strategy that is told nothing has no steps.
   strategy_steps = config.strategy.get("steps", 0)
@@ -225,10 +226,11 @@ def finalist(config: ConfigDict, encoding: list[int] | None) -> ConfigDict:
   """The final config that tries one finalist, on validation data alone.
 
   Args:
-    config: of the search.
+    config: of the search; by `derive.config`, or as it retrains.
     encoding: of the architecture; None: whatever the recipe has.
   """
-  final = _alone(config, config.derive.config, encoding)
+  recipe = config.derive.config or config.retrain.config
+  final = _alone(config, recipe, encoding)
   final.data.measure = "valid"
   if "valid" in config.data:
     final.data.valid = config.data.valid
@@ -299,32 +301,57 @@ def _data(config: ConfigDict, space: SearchSpace, final: bool):
   return source, train, None, held
 
 
-def _check_recipes(config: ConfigDict) -> None:
+def _check_recipes(config: ConfigDict, space: SearchSpace) -> None:
   """What would only die or fall short after the search dies now."""
   drawn, wanted = config.derive.random, config.retrain.random
+  check_whole("config.retrain.random", wanted)
   if wanted > drawn:
     raise ConfigError(
         "config.retrain.random",
         f"{wanted} is more than the {drawn} drawn (config.derive.random).",
     )
-  for block, key, final in (
-      ("derive", "finalists", finalist),
-      ("retrain", "random", retraining),
-  ):
-    wanted, recipe = config[block].get(key, 0), config[block].get("config")
-    check_whole(f"config.{block}.{key}", wanted)
-    if wanted and not recipe:
-      raise ConfigError(
-          f"config.{block}.{key}",
-          f"nothing is trained without a recipe in config.{block}.config, got"
-          f" {wanted}.",
-      )
-    if not recipe or (block == "derive" and not wanted):
-      continue
-    try:
-      made = final(config, None)
-      # Reads the data for their size alone, of a retraining the test split
-      # too; nothing of them is kept.
-      _data(made, check.check(made), True)
-    except ConfigError as error:
-      raise error.inside(f"config.{block}") from None
+  finalists, most = config.derive.get("finalists", 0), 1 + neighbours(space)
+  check_whole("config.derive.finalists", finalists)
+  if finalists and not 2 <= finalists <= most:
+    raise ConfigError(
+        "config.derive.finalists",
+        f"must be 0, for none, or 2 to {most}, which are what is chosen and"
+        f" its neighbours, got {finalists}.",
+    )
+  own = config.derive.get("config")
+  if finalists and not own and not config.retrain.config:
+    _no_recipe(
+        "config.derive.finalists", finalists, "derive", "nasbench201_small"
+    )
+  if wanted and not config.retrain.config:
+    _no_recipe("config.retrain.random", wanted, "retrain", "digits_micro")
+  if finalists and own:
+    _check_recipe(config, "derive", finalist)
+  if config.retrain.config:
+    _check_recipe(config, "retrain", retraining)
+
+
+def _no_recipe(key: str, wanted: int, block: str, example: str) -> None:
+  raise ConfigError(
+      key,
+      f"nothing is trained without a final config in config.{block}.config,"
+      f" which a config file sets as configs/{example}.py does, got {wanted}.",
+  )
+
+
+def _check_recipe(config: ConfigDict, block: str, final: Callable) -> None:
+  recipe = config[block].config
+  name = recipe.get("space", {}).get("name")
+  if "arch" not in recipe or name != config.space.name:
+    raise ConfigError(
+        f"config.{block}.config",
+        f"must be a final config of the space {config.space.name!r}, got a"
+        f" {'final config' if 'arch' in recipe else 'search'} of {name!r}.",
+    )
+  try:
+    made = final(config, None)
+    # Reads the data for their size alone, of a retraining the test split
+    # too; nothing of them is kept.
+    _data(made, check.check(made), True)
+  except ConfigError as error:
+    raise error.inside(f"config.{block}") from None

@@ -76,12 +76,14 @@ def report(
   children = parts.epochs * parts.child_steps
   rewards = (parts.steps - children) * parts.archs
   total = children * child + rewards * reward + len(archs) * scoring
+  each = {"child_step": child, "reward": reward, "scoring": scoring}
   if finalists:
     encoding = parts.space.flatten(finalists[0])  # its task is that of all
-    final = build.experiment(build.finalist(config, encoding))
-    every = config.derive.config.eval_every
-    total += sum(_training(final, every, arch) for arch in finalists)
-  each = {"child_step": child, "reward": reward, "scoring": scoring}
+    recipe = build.finalist(config, encoding)
+    final, every = build.experiment(recipe), recipe.eval_every
+    trained = [_training(final, every, arch) for arch in finalists]
+    total += sum(trained)
+    each["finalist"] = np.mean(trained)
   alone = _alone(config, parts, sample[0], mean(step), mean)
   count = rewards + len(archs)
   times = count * alone["flops"] / total
@@ -125,7 +127,7 @@ def lines(found: dict[str, Any]) -> list[str]:
       f" {found['flops']:.2e} FLOPs of products and convolutions:"
       f" {found['child_steps']:,} child steps, {found['rewards']:,} rewards,"
       f" {found['scored']:,} candidates scored{_and_trained(found)}.",
-      f"Training each of these {alone['candidates']:,} candidates on its own"
+      f"Training each of the {alone['candidates']:,} rewarded or scored alone"
       f" (recipe: {alone['recipe']}, {alone['steps']:,} steps) would take"
       f" {alone['times']:,.1f} times as many FLOPs, and"
       f" {progress.clock(alone['seconds_estimated'])} at the same pace: an"

@@ -100,7 +100,10 @@ def derive(
     how = "the strategy's own choice (config.derive.by)"
   finalists = _finalists(config, parts, state, best, path, display, train)
   if finalists and _value(parts, finalists[0]["trained"], best) > -math.inf:
-    best, how = finalists[0], "the best finalist"
+    best, how = finalists[0], (
+        f"the best finalist with {finalists[0]['trained']:.4f} when trained"
+        " alone"
+    )
   scores = {
       source: {
           "best": found[0][metric],
@@ -190,7 +193,8 @@ def _score(config, parts, state, path, display, signals) -> list[dict]:
 def _finalists(config, parts, state, best, path, display, train) -> list[dict]:
   """`best` and its neighbours, trained alone: their lines, best first.
 
-  `trained` is what one then has on the validation split; None: it diverged.
+  `number` is that of its folder, `trained` what it then has on the validation
+  split, by the task's metric; None: it diverged.
   """
   count = config.derive.get("finalists", 0)
   if not count:
@@ -216,18 +220,30 @@ def _finalists(config, parts, state, best, path, display, train) -> list[dict]:
     # An earlier process may have done some of it, or all.
     seconds = sum(line["seconds"] for line in _known(place / "metrics.jsonl"))
     seconds = max(seconds, time.monotonic() - begun)
-    found.append({**line, "trained": trained, "seconds": seconds})
+    found.append(
+        {**line, "number": n, "trained": trained, "seconds": seconds}
+    )
   found.sort(
       key=lambda line: _value(parts, line["trained"], line), reverse=True
   )
-  _show_finalists(parts, found, display)
+  _show_finalists(parts, found, best, display)
   return found
 
 
-def _show_finalists(parts, found, display) -> None:
+def _show_finalists(parts, found, best, display) -> None:
   score = parts.task.score
+
+  def words(line):
+    return parts.space.describe(parts.space.unflatten(line["encoding"]))
+
+  def change(line):
+    if line["encoding"] == best["encoding"]:
+      return "as chosen"
+    return "\n".join(each for each in words(line) if each not in words(best))
+
   columns = {
-      "rank": [str(n + 1) for n in range(len(found))],
+      "in finalists/": [str(line["number"]) for line in found],
+      "neighbour by": [change(line) for line in found],
       f"{score} by shared weights": [f"{line[score]:.4f}" for line in found],
       f"{parts.task.metric}, trained alone": [
           "diverged" if line["trained"] is None else f"{line['trained']:.4f}"

@@ -9,11 +9,16 @@ import pytest
 from test_spaces import SMALL
 from test_train import lines
 
-from configs import nasbench201, nasbench201_final
+from configs import (
+  digits_micro,
+  digits_micro_final,
+  nasbench201,
+  nasbench201_final,
+)
 from enas_jax import build, cost, data, derive, folder, progress, train
 from enas_jax.spaces import SPACES
 from enas_jax.strategies import STRATEGIES
-from enas_jax.strategies.evolution import mutants
+from enas_jax.strategies.evolution import mutants, neighbours
 from enas_jax.types import ConfigError
 
 
@@ -119,7 +124,7 @@ def tried(tmp_path, monkeypatch):
 
 
 def test_all_neighbours_are_trained_where_there_is_room(tried):
-  found = tried(lambda encoding: sum(encoding) / 99, finalists=99)
+  found = tried(lambda encoding: sum(encoding) / 99, finalists=25)
   encodings = {tuple(line["encoding"]) for line in found}
   assert len(found) == len(encodings) == 1 + 6 * 4
   changed = [sum(value != 1 for value in encoding) for encoding in encodings]
@@ -135,7 +140,7 @@ def test_a_neighbour_differs_in_one_choice_in_every_space(name):
   choices = np.asarray(space.encode(drawn))
   near = mutants(space, jax.device_get(drawn))
   found = {tuple(space.flatten(arch)) for arch in near}
-  assert len(found) == len(near) > 0
+  assert len(found) == len(near) == neighbours(space) > 0
   for arch in near:
     changed = np.asarray(space.encode(arch)) != choices
     assert changed.any(1).sum() == 1
@@ -150,6 +155,29 @@ def test_a_part_of_a_finalist_is_refused():
     build.experiment(config)
 
 
+@pytest.mark.parametrize("recipe, got", [
+    (digits_micro_final, "a final config of 'micro'"),
+    (nasbench201, "a search of 'nasbench201'"),
+])
+def test_a_recipe_of_something_else_is_refused(recipe, got):
+  config = config_of(2)
+  config.derive.config = recipe.get_config("smoke")
+  with pytest.raises(ConfigError) as caught:
+    build.experiment(config)
+  assert str(caught.value).startswith("config.derive.config: must be a final")
+  assert str(caught.value).endswith(f"got {got}.")
+
+
+def test_a_search_that_retrains_needs_no_other_recipe():
+  config = digits_micro.get_config("smoke")
+  config.derive.finalists = 2
+  build.experiment(config)
+  alike, final = build.retraining(config, [1]), build.finalist(config, [1])
+  assert (alike.data.measure, final.data.measure) == ("test", "valid")
+  alike.data, final.data = {}, {}
+  assert final.to_dict() == alike.to_dict()
+
+
 def test_some_neighbours_are_drawn_by_the_seed(tried):
   one, other = (
       [line["encoding"] for line in tried(lambda encoding: 0.1)]
@@ -162,7 +190,7 @@ def test_some_neighbours_are_drawn_by_the_seed(tried):
 
 def test_what_diverged_comes_last(tried):
   ends = {0: None, 1: 0.1, 2: float("nan"), 3: 0.3, 4: 0.2}
-  found = tried(lambda encoding: ends[encoding[-1]], finalists=99)
+  found = tried(lambda encoding: ends[encoding[-1]], finalists=25)
   assert found[0]["encoding"] == [1, 1, 1, 1, 1, 3]
   last = {line["encoding"][-1] for line in found[-2:]}
   assert last == {0, 2}
@@ -171,7 +199,7 @@ def test_what_diverged_comes_last(tried):
 def test_the_objective_counts_among_finalists(tried):
   found = tried(
       lambda encoding: 0.1 * encoding[-1],
-      finalists=99,
+      finalists=25,
       penalty=lambda encoding: 0.5 * (encoding[-1] == 4),
   )
   assert found[0]["encoding"] == [1, 1, 1, 1, 1, 3]

@@ -16,6 +16,7 @@ import tempfile
 import pytest
 
 SEARCH = "--config=configs/cifar_micro.py:smoke"
+SMALL = "--config=configs/nasbench201_small.py:smoke"
 FINAL = "--config=configs/cifar_micro_final.py:smoke"
 W = "--workdir=W"
 
@@ -37,13 +38,25 @@ CASES = [
     ),
     (
         [SEARCH, W, "--config.retrain.random=1"],
-        "config.retrain.random: nothing is trained without a recipe in"
-        " config.retrain.config, got 1.",
+        "config.retrain.random: nothing is trained without a final config in"
+        " config.retrain.config, which a config file sets as"
+        " configs/digits_micro.py does, got 1.",
     ),
     (
-        [SEARCH, W, "--config.derive.finalists=1"],
-        "config.derive.finalists: nothing is trained without a recipe in"
-        " config.derive.config, got 1.",
+        [SEARCH, W, "--config.derive.finalists=2"],
+        "config.derive.finalists: nothing is trained without a final config in"
+        " config.derive.config, which a config file sets as"
+        " configs/nasbench201_small.py does, got 2.",
+    ),
+    (
+        [SMALL, W, "--config.derive.finalists=1"],
+        "config.derive.finalists: must be 0, for none, or 2 to 25, which are"
+        " what is chosen and its neighbours, got 1.",
+    ),
+    (
+        [SMALL, W, "--config.derive.config.space.name=micro"],
+        "config.derive.config: must be a final config of the space"
+        " 'nasbench201', got a final config of 'micro'.",
     ),
     (
         [

@@ -135,6 +135,12 @@ def mutants(space: SearchSpace, arch: Arch) -> list[Arch]:
   return found
 
 
+def neighbours(space: SearchSpace) -> int:
+  """How many `mutants` every architecture of the space has."""
+  skip, steps = _mutable(space.schedule)
+  return int((space.schedule.mask.sum(1) - ~skip)[steps].sum())
+
+
 def _mutable(schedule: Schedule):
   """bool[T], which steps choose bits; and the steps that can be mutated."""
   # A step with a single choice, not a bit, has no other to mutate to.
