@@ -111,7 +111,8 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
       "top": 5,
       "by": "score",
       # What is chosen and neighbours, so many in all, are trained alone by this
-      # final config, and the best of them is derived.
+      # final config, or where it is empty that of `retrain`, and the best of
+      # them is derived; 0: none are.
       "finalists": 0,
       "config": {},
   }
