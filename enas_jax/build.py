@@ -222,15 +222,19 @@ def settled(config: ConfigDict) -> ConfigDict:
   return config
 
 
+def finalists_by(config: ConfigDict) -> str:
+  """The block of a search whose final config trains finalists."""
+  return "derive" if config.derive.get("config") else "retrain"
+
+
 def finalist(config: ConfigDict, encoding: list[int] | None) -> ConfigDict:
   """The final config that tries one finalist, on validation data alone.
 
   Args:
-    config: of the search; by `derive.config`, or as it retrains.
+    config: of the search.
     encoding: of the architecture; None: whatever the recipe has.
   """
-  recipe = config.derive.config or config.retrain.config
-  final = _alone(config, recipe, encoding)
+  final = _alone(config, config[finalists_by(config)].config, encoding)
   final.data.measure = "valid"
   if "valid" in config.data:
     final.data.valid = config.data.valid
@@ -318,29 +322,35 @@ def _check_recipes(config: ConfigDict, space: SearchSpace) -> None:
         f"must be 0, for none, or 2 to {most}, which are what is chosen and"
         f" its neighbours, got {finalists}.",
     )
-  own = config.derive.get("config")
-  if finalists and not own and not config.retrain.config:
-    _no_recipe(
-        "config.derive.finalists", finalists, "derive", "nasbench201_small"
+  if finalists:
+    _check_recipe(
+        config,
+        finalists_by(config),
+        finalist,
+        "config.derive.finalists",
+        "config.derive.config or config.retrain.config",
     )
-  if wanted and not config.retrain.config:
-    _no_recipe("config.retrain.random", wanted, "retrain", "digits_micro")
-  if finalists and own:
-    _check_recipe(config, "derive", finalist)
-  if config.retrain.config:
-    _check_recipe(config, "retrain", retraining)
+  if wanted or config.retrain.config:
+    _check_recipe(
+        config,
+        "retrain",
+        retraining,
+        "config.retrain.random",
+        "config.retrain.config",
+    )
 
 
-def _no_recipe(key: str, wanted: int, block: str, example: str) -> None:
-  raise ConfigError(
-      key,
-      f"nothing is trained without a final config in config.{block}.config,"
-      f" which a config file sets as configs/{example}.py does, got {wanted}.",
-  )
-
-
-def _check_recipe(config: ConfigDict, block: str, final: Callable) -> None:
-  recipe = config[block].config
+def _check_recipe(
+    config: ConfigDict, block: str, final: Callable, wanted: str, where: str
+) -> None:
+  """Checks a block's final config, which the key `wanted` asks for."""
+  recipe = config[block].get("config")
+  if not recipe:
+    raise ConfigError(
+        wanted,
+        f"nothing is trained without a final config in {where}, which a config"
+        " file sets, as configs/digits_micro.py does.",
+    )
   name = recipe.get("space", {}).get("name")
   if "arch" not in recipe or name != config.space.name:
     raise ConfigError(

@@ -127,7 +127,7 @@ def lines(found: dict[str, Any]) -> list[str]:
       f" {found['flops']:.2e} FLOPs of products and convolutions:"
       f" {found['child_steps']:,} child steps, {found['rewards']:,} rewards,"
       f" {found['scored']:,} candidates scored{_and_trained(found)}.",
-      f"Training each of the {alone['candidates']:,} rewarded or scored alone"
+      f"Training alone each of the {alone['candidates']:,} rewarded or scored"
       f" (recipe: {alone['recipe']}, {alone['steps']:,} steps) would take"
       f" {alone['times']:,.1f} times as many FLOPs, and"
       f" {progress.clock(alone['seconds_estimated'])} at the same pace: an"

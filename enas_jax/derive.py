@@ -9,8 +9,9 @@ population, of random search nothing but the score. Where a benchmark is given,
 what it knows of them stands beside the scores.
 
 With `config.derive.finalists` that one and its neighbours, which differ in one
-choice, so many in all, are trained alone for a short time, by
-`config.derive.config`, and the best of them on the validation split is derived.
+choice, so many in all, are trained alone, by `config.derive.config` or, where
+it is empty, as the search retrains, and the best of them on the validation
+split is derived.
 Shared weights tell bad architectures from good ones, not the best from good
 ones, nor what a deeper network needs ("NAS-Bench-201 by shared weights" in
 experiments/README.md). It is one step of a local search (White, Nolen, Savani
@@ -206,7 +207,8 @@ def _finalists(config, parts, state, best, path, display, train) -> list[dict]:
   for n in sorted(order[: count - 1]):
     wanted.append(_line(parts, score, state, NEIGHBOUR, near[n]))
   display.say(
-      f"Training {len(wanted)} finalists alone (config.derive.config): what"
+      f"Training {len(wanted)} finalists alone"
+      f" (config.{build.finalists_by(config)}.config): what"
       " shared weights chose, and neighbours, which differ from it in one"
       " choice. The best of them on the validation split is derived."
   )
@@ -236,10 +238,12 @@ def _show_finalists(parts, found, best, display) -> None:
   def words(line):
     return parts.space.describe(parts.space.unflatten(line["encoding"]))
 
+  chosen = words(best)
+
   def change(line):
-    if line["encoding"] == best["encoding"]:
-      return "as chosen"
-    return "\n".join(each for each in words(line) if each not in words(best))
+    """The first line that differs: some spaces sum all up at the end."""
+    pairs = zip(words(line), chosen, strict=True)
+    return next((own for own, other in pairs if own != other), "as chosen")
 
   columns = {
       "in finalists/": [str(line["number"]) for line in found],

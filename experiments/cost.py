@@ -23,9 +23,9 @@ from enas_jax.types import ConfigError
 def counted(config: ConfigDict) -> dict[str, object]:
   """`cost.report` of a search that is not run, without seconds."""
   config = build.settled(config)
+  parts = build.experiment(config)
   if not config.retrain.config:
     config.retrain.config = _recipe(config.retrain.command)
-  parts = build.experiment(config)
   count = config.derive.archs + config.derive.random
   archs = search.listed(
       search.propose(parts.uniform, (), jax.random.key(config.seed), count),

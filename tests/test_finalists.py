@@ -57,6 +57,8 @@ def test_the_best_finalist_by_validation_is_derived(tmp_path, monkeypatch):
   for n in range(2):
     own = json.loads((run / "finalists" / str(n) / "result.json").read_text())
     assert own["valid/accuracy"] == trained[tuple(own["encoding"])]
+    (line,) = (one for one in found if one["number"] == n)
+    assert line["encoding"] == own["encoding"]
   # The best by shared weights, and one that differs from it in one choice.
   policy = [
       line
@@ -172,6 +174,10 @@ def test_a_search_that_retrains_needs_no_other_recipe():
   config = digits_micro.get_config("smoke")
   config.derive.finalists = 2
   build.experiment(config)
+  # Enough for a batch of the search, not of the recipe.
+  config.data.update(valid=60, eval_batch=32)
+  with pytest.raises(ConfigError, match=r"config\.retrain\.config\.data\.eval"):
+    build.experiment(config)
   alike, final = build.retraining(config, [1]), build.finalist(config, [1])
   assert (alike.data.measure, final.data.measure) == ("test", "valid")
   alike.data, final.data = {}, {}
@@ -186,6 +192,14 @@ def test_some_neighbours_are_drawn_by_the_seed(tried):
   assert one == other
   assert len(one) == 3
   assert one[0] == [1] * 6  # a tie is that of shared weights
+
+
+def test_the_table_tells_what_a_neighbour_changes(tried, tmp_path):
+  tried(lambda encoding: 0.1, best=(1, 1, 1, 1, 1, 3), finalists=25)
+  text = (tmp_path / "log.txt").read_text()
+  assert text.count("as chosen") == 1
+  assert text.count("node 1 = none(0)") == 1
+  assert "|~" not in text
 
 
 def test_what_diverged_comes_last(tried):
@@ -244,6 +258,7 @@ def test_the_cost_of_a_search_has_that_of_its_finalists():
     # After two and after three epochs, and at the end.
     expected += 3 * final.held.steps * once
   assert more == pytest.approx(expected)
+  assert 2 * found["flops_each"]["finalist"] == pytest.approx(expected)
   text = " ".join(cost.lines(found))
   assert "2 finalists trained" in text
   assert "finalists" not in " ".join(cost.lines(without))

@@ -1,5 +1,7 @@
 """The searched cell: run-time = static = a naive sum over nodes."""
 
+import functools
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -126,11 +128,32 @@ def test_fixed_cell_is_the_searched_one(tensors, searched):
 
 
 def test_what_a_gpu_chooses_by_is_the_same(tensors, searched, monkeypatch):
+  def branches():
+    args = (*tensors[:3], *next(_archs(1)))
+    return str(jax.make_jaxpr(lambda *args: _cell(*args))(*args)).count("cond[")
+
   expected = [searched(tensors, *arch) for arch in _archs(6)]
+  before = branches()
   monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
   switched = jax.jit(lambda *args: _value_and_grads(_cell, *args))
   for arch, one in zip(_archs(6), expected, strict=True):
     _assert_close(switched(tensors, *arch), one)
+  assert branches() > before
+
+
+def test_a_gpu_leaves_out_what_adds_nothing(graph_tensors, monkeypatch):
+  branches = (*_BRANCHES, None)
+  args = graph_tensors[:2]
+
+  def run(weights, x, ops):
+    y = ops_cell.graph(branches, _EDGES, weights, x, ops)
+    return y.sum(), y
+
+  grad = jax.grad(run, argnums=(0, 1), has_aux=True)
+  ops = np.array([0, 5, 4, 1, 5], np.int32)
+  expected = jax.jit(functools.partial(grad, ops=ops))(*args)  # fixed
+  monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+  _assert_close(jax.jit(grad)(*args, ops), expected)
 
 
 def test_weights_not_chosen_have_exactly_zero_gradient(tensors, searched):

@@ -181,7 +181,7 @@ CELLS = [
 ]
 
 
-@pytest.fixture(scope="module", params=["cpu", "elsewhere"])
+@pytest.fixture(scope="module", params=["cpu", "gpu"])
 def cell(request):
   """(arguments, arch, mix) -> (outputs, gradients of a sum); one program."""
 
@@ -196,12 +196,13 @@ def cell(request):
     return out, grads
 
   with pytest.MonkeyPatch.context() as patched:
-    if request.param == "elsewhere":
+    if request.param == "gpu":
 
-      def default(*args, cpu, default):
-        return default(*args)
+      def as_there(*args, cuda, rocm, default):
+        assert rocm is cuda
+        return cuda(*args)
 
-      patched.setattr(jax.lax, "platform_dependent", default)
+      patched.setattr(jax.lax, "platform_dependent", as_there)
     yield run
 
 

@@ -2,12 +2,14 @@
 
 import json
 
+import jax
 import pytest
 from test_benchmark import arrays, write
 from test_main import answers
 
 from configs import nasbench201_small
 from enas_jax import train
+from enas_jax.strategies import STRATEGIES
 from enas_jax.types import ConfigError
 from experiments import trained_weights as experiment
 
@@ -41,12 +43,33 @@ def test_scores_are_those_of_the_search_and_rows_have_their_names(
       for score in ("accuracy", "likelihood")
   ]
   assert all(-1 <= tau <= 1 for tau in found.values())
-  for change in (
-      {"score": "accuracy", "images": 8, "reinforce": {"lr": 0.1}},
-      {"same": True, "less": True, "reinforce": {"temperature": (4.0, 1.0)}},
-  ):
-    found = experiment.searched(weights, change, steps=2)
-    assert all(45 <= accuracy <= 95 for accuracy in found.values())
+  change = {"score": "accuracy", "images": 8, "reinforce": {"lr": 0.1}}
+  found = experiment.searched(weights, change, steps=2)
+  assert all(45 <= accuracy <= 95 for accuracy in found.values())
+
+
+def test_rows_change_what_they_say(path, monkeypatch):
+  weights = experiment.Weights(path)
+  reinforce, told = STRATEGIES["reinforce"], []
+
+  def spying(space, **arguments):
+    strategy = reinforce(space, **arguments)
+
+    def tell(state, archs, rewards):
+      now = arguments["temperature"], rewards
+      jax.debug.callback(lambda *now: told.append(now), *now, ordered=True)
+      return strategy.tell(state, archs, rewards)
+
+    return strategy._replace(tell=tell)
+
+  monkeypatch.setitem(STRATEGIES, "reinforce", spying)
+  change = {"reinforce": {"temperature": (4.0, 1.0)}}
+  experiment.searched(weights, {"same": True, "less": True, **change}, steps=3)
+  experiment.searched(weights, change, steps=3)
+  jax.effects_barrier()
+  assert [float(temperature) for temperature, _ in told] == 2 * [4, 2.5, 1]
+  means = [abs(float(rewards.mean())) for _, rewards in told]
+  assert max(means[:3]) < 1e-6 < min(means[3:])
 
 
 def test_what_has_no_finished_search_is_refused(tmp_path):

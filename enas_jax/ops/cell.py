@@ -215,9 +215,9 @@ def _chosen(branches, op, run, carry):
   number, always 0, keeps what depends on it within the loop.
 
   On a GPU, a switch: the card asks its host before each loop whether to run
-  it, and once before a switch, which costs more than the copies. Told apart
-  where the program is traced, since to trace a cell both ways takes twice as
-  long; each is right everywhere.
+  it, and once before a switch, which costs more than the copies (timed in
+  NAS-Bench-201). Told apart by JAX's default backend as the program is traced,
+  since to trace a cell both ways takes twice as long; each is right everywhere.
   """
   if jax.default_backend() == "gpu":
     return lax.switch(op, [

@@ -68,16 +68,20 @@ def _slope(op, y):
 def _one(op, functions, z):
   """functions[op](z).
 
-  For an architecture that is data the CPU branches; elsewhere all are computed
-  and one is kept, since a GPU asks its host at every branch.
+  For an architecture that is data this branches; but on a GPU, which asks its
+  host at every branch, all are computed and one is kept.
   """
   if not isinstance(op, jax.Array):
     return functions[op](z)
+
+  def select(op, z):
+    return lax.select_n(op, *[f(z) for f in functions])
+
+  def switch(op, z):
+    return lax.switch(op, functions, z)
+
   return lax.platform_dependent(
-      op,
-      z,
-      cpu=lambda op, z: lax.switch(op, functions, z),
-      default=lambda op, z: lax.select_n(op, *[f(z) for f in functions]),
+      op, z, cuda=select, rocm=select, default=switch
   )
 
 

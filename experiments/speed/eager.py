@@ -284,7 +284,8 @@ class Recurrent(nn.Module):
     })
 
   def mask(self, drop, *shape):
-    return F.dropout(torch.ones(shape), drop, self.training)
+    ones = torch.ones(shape, device=self.first.device)
+    return F.dropout(ones, drop, self.training)
 
   def forward(self, words, arch, state):
     """(logits[B, S, V], states[B, S, H]) of words[B, S]."""
@@ -346,16 +347,17 @@ def programs(
     length: S of a segment, for text.
     words: V of the vocabulary, for text.
   """
-  torch.set_default_device(device)
   torch.manual_seed(0)
   made = {}
   for tuned in (False, True):
-    if space == "recurrent":
-      model = Recurrent(arguments["nodes"], vocabulary=words, **sizes)
-      run = _text(model, rows, length, words, tuned)
-    else:
-      model = SPACES[space](**arguments, **sizes)
-      run = _images(model, rows, tuned)
+    # Not for good, since it slows every call.
+    with torch.device(device):
+      if space == "recurrent":
+        model = Recurrent(arguments["nodes"], vocabulary=words, **sizes)
+        run = _text(model, rows, length, words, tuned)
+      else:
+        model = SPACES[space](**arguments, **sizes)
+        run = _images(model, rows, tuned)
     made["torch_tuned" if tuned else "torch"] = run
   return made
 
