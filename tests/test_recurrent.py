@@ -195,15 +195,12 @@ def cell(request):
     (_, out), grads = grad(x, state, first, nodes)
     return out, grads
 
-  with pytest.MonkeyPatch.context() as patched:
-    if request.param == "gpu":
+  def run_as_there(*args):
+    with pytest.MonkeyPatch.context() as patched:
+      patched.setattr(jax, "default_backend", lambda: "gpu")
+      return run(*args)
 
-      def as_there(*args, cuda, rocm, default):
-        assert rocm is cuda
-        return cuda(*args)
-
-      patched.setattr(jax.lax, "platform_dependent", as_there)
-    yield run
+  return run_as_there if request.param == "gpu" else run
 
 
 @pytest.mark.parametrize("sources, ops, mix", CELLS)
@@ -246,6 +243,15 @@ def test_a_fixed_cell_is_the_searched_one(cell):
   grad = jax.jit(jax.value_and_grad(total, argnums=(0, 1, 2, 3), has_aux=True))
   (_, out), grads = grad(*arguments)
   chex.assert_trees_all_close((out, grads), searched, atol=1e-4)
+
+
+@pytest.mark.parametrize("backend", ["cpu", "gpu", "tpu"])
+def test_a_gpu_has_no_branch_in_the_cell(backend, monkeypatch):
+  monkeypatch.setattr(jax, "default_backend", lambda: backend)
+  arch = np.array([0, 0], np.int32), np.array([0, 1, 2], np.int32), np.ones(3)
+  run = jax.jit(lambda *args: recurrent.run(*args))
+  text = run.lower(*segment(nodes=3), *arch).as_text()
+  assert ("stablehlo.case" in text) == (backend != "gpu")
 
 
 def test_a_word_is_not_seen_before_it_is_read():

@@ -69,20 +69,14 @@ def _one(op, functions, z):
   """functions[op](z).
 
   For an architecture that is data this branches; but on a GPU, which asks its
-  host at every branch, all are computed and one is kept.
+  host at every branch, all are computed and one is kept. It is told apart as in
+  `cell.py`.
   """
   if not isinstance(op, jax.Array):
     return functions[op](z)
-
-  def select(op, z):
+  if jax.default_backend() == "gpu":
     return lax.select_n(op, *[f(z) for f in functions])
-
-  def switch(op, z):
-    return lax.switch(op, functions, z)
-
-  return lax.platform_dependent(
-      op, z, cuda=select, rocm=select, default=switch
-  )
+  return lax.switch(op, functions, z)
 
 
 def _forward(x, state, mask, first, nodes, sources, ops, mix):
