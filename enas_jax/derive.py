@@ -138,16 +138,7 @@ def derive(
       + "\n  ".join(content["readable"])
   )
   if parts.size:
-    low, high = (
-        [edge(line[key] for line in ranked[RANDOM]) for key in Size._fields]
-        for edge in (min, max)
-    )
-    display.say(
-        f"Its final network, at the sizes of this search, has"
-        f" {content['params']:,} parameters and takes {content['flops']:.3e}"
-        f" FLOPs an image; random ones {low[0]:,} to {high[0]:,} and"
-        f" {low[1]:.3e} to {high[1]:.3e}."
-    )
+    _show_size(content, ranked[RANDOM], display)
   if truth:
     display.say("\n".join(benchmark.lines(truth["benchmark"])))
   # Last, as it may read what only a retraining needs.
@@ -263,6 +254,19 @@ def _show_finalists(parts, found, best, display) -> None:
       "Finalists on the validation split",
       tuple(columns),
       list(zip(*columns.values(), strict=True)),
+  )
+
+
+def _show_size(content, random, display) -> None:
+  low, high = (
+      [edge(line[key] for line in random) for key in Size._fields]
+      for edge in (min, max)
+  )
+  display.say(
+      f"Its final network, at the sizes of this search, has"
+      f" {content['params']:,} parameters and takes {content['flops']:.3e}"
+      f" FLOPs an image; random ones {low[0]:,} to {high[0]:,} and"
+      f" {low[1]:.3e} to {high[1]:.3e}."
   )
 
 

@@ -14,8 +14,8 @@ of one architecture take turns. The steps go on from each other's weights, in
 place. The last line is one JSON object; --all runs every space and size, each
 in a process of its own, the paper's on fewer architectures unless told
 otherwise, and writes the table of experiments/README.md; --table writes it of
-lines that --json printed before.
---aot compiles for TPUs that need not be there, see aot.py.
+lines that --json printed before. --aot compiles for TPUs that need not be
+there, see aot.py.
 """
 
 from enas_jax import process
