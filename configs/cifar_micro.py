@@ -82,6 +82,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
       "name": "reinforce",  # or random, evolution
       "steps": 30,  # an epoch
       "archs": 10,  # a step
+      "same_batch": False,  # reward those of a step on the same data
       "warmup": 0,  # epochs that train shared weights alone, at first
       "children": "policy",  # or random: who proposes the children in training
   }
@@ -96,6 +97,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
       "entropy_weight": 1e-4,
       "baseline_decay": 0.99,
       "zero_baseline": faithful,  # baseline_init of the profile table
+      "step_baseline": False,  # no moving average, the mean of a step's rewards
   }
   config.evolution = {"population": 20, "tournament": 5}
   # reward = accuracy - weight * max(0, cost / target - 1), the cost that of the

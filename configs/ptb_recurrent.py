@@ -71,6 +71,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
       "name": "reinforce",  # or random, evolution
       "steps": 25,  # an epoch
       "archs": 10,  # a step
+      "same_batch": False,  # reward those of a step on the same data
       "warmup": 0,  # epochs that train shared weights alone, at first
       "children": "policy",  # or random: who proposes the children in training
   }
@@ -85,6 +86,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
       "entropy_weight": 1e-5,
       "baseline_decay": 0.999,
       "zero_baseline": faithful,
+      "step_baseline": False,
       "single_entropy": faithful,  # C4
   }
   config.evolution = {"population": 20, "tournament": 5}

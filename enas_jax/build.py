@@ -68,6 +68,7 @@ class Experiment(NamedTuple):
   child_steps: int  # an epoch
   strategy_steps: int  # an epoch
   archs: int  # M of a strategy step
+  same_batch: bool  # all M are rewarded on one batch
   benchmark: Benchmark | None  # what architectures score in truth, if known
   # Of a search in a space whose architectures differ in size: numpy or
   # traced arch -> Size, of its final network at the sizes of the search.
@@ -167,6 +168,7 @@ def experiment(config: ConfigDict) -> Experiment:
       child_steps=child_steps,
       strategy_steps=strategy_steps,
       archs=config.strategy.get("archs", 1),
+      same_batch=config.strategy.get("same_batch", False),
       benchmark=benchmark,
       size=size,
       penalty=penalty,

@@ -67,7 +67,9 @@ _OF_FINAL = ("arch", "eval_every")
 _OF_SEARCH = (*STRATEGIES, "objective", "derive", "retrain", "benchmark")
 _KEYS = {
     "config.augment": data.Augment._fields,
-    "config.strategy": ("name", "steps", "archs", "warmup", "children"),
+    "config.strategy": (
+        *("name", "steps", "archs", "same_batch", "warmup", "children"),
+    ),
     "config.objective": ("cost", "target", "weight"),
     "config.derive": ("archs", "random", "top", "by", "finalists", "config"),
     "config.retrain": ("command", "random", "config"),
@@ -183,6 +185,12 @@ def _check_strategy(config: ConfigDict) -> None:
     if name in config or name == block.name:
       chosen, ours = config.get(name, {}), ("space", "arch")
       check_arguments(f"config.{name}", name, function, chosen, ours)
+  if config.get("reinforce", {}).get("step_baseline") and block.archs == 1:
+    raise ConfigError(
+        "config.strategy.archs",
+        "one reward alone is its mean, config.reinforce.step_baseline takes"
+        " more.",
+    )
   if "children" in block:
     key = "config.strategy.children"
     lookup(key, block.children, _CHILDREN, "source of children")

@@ -149,11 +149,10 @@ def strategy_step(
     strategy: Strategy,
     valid: Split,
     archs: int,
+    same_batch: bool = False,
     each: Callable = jax.lax.map,
 ) -> SearchState:
-  """M architectures, each rewarded on a validation batch of its own.
-
-  Where there are fewer batches than architectures, some share one.
+  """M architectures are rewarded on validation batches.
 
   Args:
     state: is given up.
@@ -162,6 +161,9 @@ def strategy_step(
     strategy: proposes, and is told all rewards at once.
     valid: the validation split.
     archs: M.
+    same_batch: all are rewarded on one batch, so that an easy one is no merit
+      of who gets it; off, as in the reference, each on one of its own, but
+      where there are fewer batches than architectures some share one.
     each: (function, inputs) -> its results, of M inputs one by one. Not vmap:
       that would turn the run-time branch into all branches.
   """
@@ -169,7 +171,7 @@ def strategy_step(
   ask_key, rows_key, reward_key = jax.random.split(key, 3)
   asked = propose(strategy, state.strategy, ask_key, archs)
   plan = valid.rows(rows_key)
-  turns = jnp.arange(archs) % valid.steps
+  turns = jnp.arange(archs) % (1 if same_batch else valid.steps)
   rows = jax.tree.map(lambda leaf: leaf[turns], plan)
 
   def reward(inputs):

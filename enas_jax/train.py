@@ -173,6 +173,7 @@ class _Loop:
         strategy=parts.strategy,
         valid=parts.held,
         archs=parts.archs,
+        same_batch=parts.same_batch,
     )
     self.arrays, self.held = parts.train.arrays, parts.held.arrays
     self.per_call = min(config.steps_per_call, parts.child_steps)

@@ -201,6 +201,14 @@ CASES = [
         " Choices: policy, random.",
     ),
     (
+        [
+            *(SEARCH, W, "--config.strategy.archs=1"),
+            "--config.reinforce.step_baseline=True",
+        ],
+        "config.strategy.archs: one reward alone is its mean,"
+        " config.reinforce.step_baseline takes more.",
+    ),
+    (
         [SEARCH, W, "--config.strategy.warmup=2"],
         "config.strategy.warmup: 2 leaves none of the 2 config.epochs.",
     ),

@@ -1,6 +1,7 @@
 """The body of the loop, on a task that needs no network."""
 
 import ast
+import functools
 import inspect
 from typing import NamedTuple
 
@@ -215,6 +216,25 @@ def test_every_architecture_has_a_validation_batch_of_its_own(loop):
       for seed in range(8)
   }
   assert len(orders) > 1
+
+
+def test_the_same_batch_serves_all_architectures_of_a_step(loop):
+  def batches(seed):
+    strategic = functools.partial(
+        search.strategy_step,
+        valid=loop.valid,
+        archs=ARCHS,
+        same_batch=True,
+        **loop.parts,
+    )
+    state = jax.jit(strategic)(loop.init(seed), loop.valid.arrays)
+    rewards = np.asarray(state.strategy.rewards)
+    assert len(np.unique(rewards % 1)) == ARCHS  # randomness of their own
+    return set(np.floor(rewards))
+
+  drawn = [batches(seed) for seed in range(6)]
+  assert all(len(batch) == 1 for batch in drawn)
+  assert len(set.union(*drawn)) > 1  # not always the first
 
 
 def test_records_merge_until_the_epoch_ends(loop):

@@ -186,6 +186,32 @@ def tell():
   return jax.jit(STRATEGIES["reinforce"](Choices(), **REINFORCE).tell)
 
 
+def test_a_step_baseline_compares_the_architectures_of_a_step(grades):
+  # Without a memory every step is the gradient's, but for its scale.
+  arguments = REINFORCE | {"b1": 0.0, "b2": 0.0, "skip_weight": 0.0}
+  strategy = STRATEGIES["reinforce"](
+      Choices(), step_baseline=True, **arguments
+  )
+  state = strategy.init(jax.random.key(0))
+  rewards = jnp.array([1.0, -0.5, 2.0])
+  score, log_prob_grads, _ = grades(state.params, GIVEN)
+  tell = jax.jit(strategy.tell)
+  told, metrics = tell(state, GIVEN, rewards)
+  total = np.asarray(rewards + REINFORCE["entropy_weight"] * score.entropy)
+  np.testing.assert_allclose(metrics["baseline"], total.mean(), rtol=1e-5)
+  advantages = total - total.mean()
+  for name, before in state.params.items():
+    g = -np.tensordot(advantages, log_prob_grads[name], 1) / len(total)
+    moved = arguments["lr"] * g / (np.abs(g) + 1e-3)
+    np.testing.assert_allclose(
+        told.params[name], before - moved, atol=1e-3 * arguments["lr"]
+    )
+  # What all of a step have in common, now or before, moves nothing.
+  again, _ = tell(told, GIVEN, rewards + 5.0)
+  same, _ = tell(told, GIVEN, rewards)
+  chex.assert_trees_all_close(again.params, same.params, atol=1e-5)
+
+
 @pytest.mark.parametrize("zero_baseline", [False, True])
 def test_reinforce_is_what_one_computes_by_hand(zero_baseline, grades, tell):
   # The baseline's start is in the state alone, so one `tell` serves both.

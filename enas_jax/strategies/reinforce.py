@@ -1,4 +1,4 @@
-"""REINFORCE with a moving-average baseline (ENAS §2.2).
+"""REINFORCE with a baseline (ENAS §2.2).
 
 The paper's gradient estimate over M architectures sampled with one policy: the
 mean of grad log pi(a) (R(a) - b), followed by one step of the optimiser.
@@ -19,7 +19,7 @@ class ReinforceState(NamedTuple):
 
   params: Params  # the controller's
   opt_state: Any
-  baseline: jax.Array  # f32[], moving average of R
+  baseline: jax.Array  # f32[], moving average of R, or its last step's mean
   started: jax.Array  # bool[], whether the baseline has seen a reward
 
 
@@ -37,6 +37,7 @@ def reinforce(
     skip_weight: float = 0.0,
     baseline_decay: float = 0.99,
     zero_baseline: bool = False,
+    step_baseline: bool = False,
     single_entropy: bool = False,
 ) -> Strategy:
   """The controller as a strategy.
@@ -57,6 +58,8 @@ def reinforce(
     zero_baseline: the reference's start of the baseline at 0, so that the
       first 1 / (1 - d) samples all look good; by default it starts at the
       first reward.
+    step_baseline: the mean reward of the step in place of the moving average,
+      which `baseline_decay` and `zero_baseline` are of.
     single_entropy: the reference's macro and recurrent samplers add only
       -p log p of what was drawn (defect C4); off: the exact entropy.
   """
@@ -100,9 +103,13 @@ def reinforce(
       total = rewards + entropy_weight * entropy
       # The rewards came together, but enter the baseline one by one as in
       # the reference, each before its own advantage is taken.
-      baseline, baselines = jax.lax.scan(
-          follow, (state.baseline, state.started), total
-      )
+      if step_baseline:
+        baselines = total.mean()
+        baseline = baselines, state.started
+      else:
+        baseline, baselines = jax.lax.scan(
+            follow, (state.baseline, state.started), total
+        )
       loss = -(scores.log_prob * (total - baselines)).mean()
       kl = scores.skip_kl.mean()
       return loss + skip_weight * kl, (baseline, entropy.mean(), kl)
