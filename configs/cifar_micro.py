@@ -96,7 +96,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
       "temperature": 1.0,
       "entropy_weight": 1e-4,
       "baseline_decay": 0.99,
-      "zero_baseline": faithful,  # baseline_init of the profile table
+      "zero_baseline": faithful,  # the baseline starts at 0
       "step_baseline": False,  # no moving average, the mean of a step's rewards
   }
   config.evolution = {"population": 20, "tournament": 5}

@@ -185,7 +185,8 @@ def _check_strategy(config: ConfigDict) -> None:
     if name in config or name == block.name:
       chosen, ours = config.get(name, {}), ("space", "arch")
       check_arguments(f"config.{name}", name, function, chosen, ours)
-  if config.get("reinforce", {}).get("step_baseline") and block.archs == 1:
+  learnt = config.get(block.name, {})
+  if learnt.get("step_baseline") and block.get("archs", 1) == 1:
     raise ConfigError(
         "config.strategy.archs",
         "one reward alone is its mean, config.reinforce.step_baseline takes"

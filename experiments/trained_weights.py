@@ -57,7 +57,10 @@ _VARIANTS = {
     "temperature 1 to 0.5": {"reinforce": {"temperature": (1.0, 0.5)}},
     "entropy weight 1e-2 to 0": {"reinforce": {"entropy_weight": (1e-2, 0.0)}},
     "one batch a step": {"same": True},
-    "one batch a step, less its mean reward": {"same": True, "less": True},
+    "one batch a step, less its mean reward": {
+        "same": True,
+        "reinforce": {"step_baseline": True},
+    },
 }
 
 
@@ -165,7 +168,6 @@ def searched(weights: Weights, change: dict, steps: int) -> dict[str, float]:
   space_values = {**config.space.to_dict(), **change.get("space", {})}
   space = SPACES[space_values.pop("name")](**space_values)
   arguments = config.get(name, ConfigDict()).to_dict() | change.get(name, {})
-  count = config.strategy.archs
 
   def strategy(share):
     """As it is after that share of the steps."""
@@ -176,7 +178,6 @@ def searched(weights: Weights, change: dict, steps: int) -> dict[str, float]:
         for key, value in arguments.items()
     })
 
-  score = change.get("score", parts.task.score)
   held = parts.held
   if "images" in change:
     held = held._replace(
@@ -184,37 +185,38 @@ def searched(weights: Weights, change: dict, steps: int) -> dict[str, float]:
             lambda leaf: leaf[: change["images"]], parts.held.batch(*args)
         )
     )
+  score = change.get("score", parts.task.score)
+
+  def reward(params, model_state, arch, batch, key):
+    del key
+    record = parts.task.measure(params, model_state, arch, batch)[1]
+    return parts.task.worth(record[score].value())
 
   @jax.jit
-  def run(params, model_state, arrays):
-    rows = held.rows(None)
+  def run(start, arrays):
+    def step(state, share):
+      state = search.strategy_step(
+          state,
+          arrays,
+          task=parts.task._replace(reward=reward),
+          strategy=strategy(share),
+          valid=held,
+          archs=config.strategy.archs,
+          same_batch=change.get("same", parts.same_batch),
+      )
+      return state, None
 
-    def step(asked, now):
-      key, share = now
-      ask_key, row_key = jax.random.split(key)
-      current = strategy(share)
-      archs = search.propose(current, asked, ask_key, count)
-      turns = jax.random.randint(row_key, (count,), 0, held.steps)
-      if change.get("same"):
-        turns = jax.numpy.full_like(turns, turns[0])
+    shares = jax.numpy.linspace(0.0, 1.0, steps)
+    return jax.lax.scan(step, start, shares)[0].strategy
 
-      def reward(inputs):
-        arch, turn = inputs
-        row = jax.tree.map(lambda leaf: leaf[turn], rows)
-        batch = held.batch(arrays, row, None)
-        record = parts.task.measure(params, model_state, arch, batch)[1]
-        return record[score].value()
-
-      rewards = jax.lax.map(reward, (archs, turns))
-      if change.get("less"):
-        rewards -= rewards.mean()
-      return current.tell(asked, archs, rewards)[0], None
-
-    init_key, key = jax.random.split(jax.random.key(_SEED))
-    now = jax.random.split(key, steps), jax.numpy.linspace(0.0, 1.0, steps)
-    return jax.lax.scan(step, strategy(0.0).init(init_key), now)[0]
-
-  asked = run(state.params, state.model_state, held.arrays)
+  start = search.init(
+      jax.random.key(_SEED),
+      task=parts.task,
+      strategy=strategy(0.0),
+      tx=parts.tx,
+      train=parts.train,
+  )._replace(params=state.params, model_state=state.model_state)
+  asked = run(start, held.arrays)
   archs = weights.drawn(strategy(1.0), asked, 100)
   true = weights.truth(archs)
   # Whatever was rewarded, candidates are scored as configured.

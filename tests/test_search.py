@@ -219,15 +219,16 @@ def test_every_architecture_has_a_validation_batch_of_its_own(loop):
 
 
 def test_the_same_batch_serves_all_architectures_of_a_step(loop):
+  strategic = jax.jit(functools.partial(
+      search.strategy_step,
+      valid=loop.valid,
+      archs=ARCHS,
+      same_batch=True,
+      **loop.parts,
+  ))
+
   def batches(seed):
-    strategic = functools.partial(
-        search.strategy_step,
-        valid=loop.valid,
-        archs=ARCHS,
-        same_batch=True,
-        **loop.parts,
-    )
-    state = jax.jit(strategic)(loop.init(seed), loop.valid.arrays)
+    state = strategic(loop.init(seed), loop.valid.arrays)
     rewards = np.asarray(state.strategy.rewards)
     assert len(np.unique(rewards % 1)) == ARCHS  # randomness of their own
     return set(np.floor(rewards))

@@ -29,7 +29,7 @@ def small(config):
 
 def search_config():
   config = small(cifar_micro.get_config("smoke"))
-  config.strategy.warmup = 1  # of two epochs
+  config.strategy.update(warmup=1, same_batch=True)  # of two epochs
   config.checkpoint_seconds = 0.0  # after every step
   config.objective.update(cost="params", target=1e9, weight=1.0)
   return config
@@ -64,6 +64,7 @@ class Counted:
 
   def __call__(self, *args, **kwargs):
     self.calls += 1
+    self.given = kwargs
     return self.function(*args, **kwargs)
 
 
@@ -108,6 +109,7 @@ def test_each_program_is_traced_once_in_a_whole_search(counts):
   assert config.epochs > 1 and config.derive.archs > 1
   traces = {name: counted.calls for name, counted in counts.items()}
   assert traces == {"child_step": 1, "strategy_step": 1, "measure": 1}
+  assert counts["strategy_step"].given["same_batch"]
 
 
 def test_a_search_leaves_a_folder_that_explains_itself(whole):

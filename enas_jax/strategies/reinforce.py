@@ -59,7 +59,9 @@ def reinforce(
       first 1 / (1 - d) samples all look good; by default it starts at the
       first reward.
     step_baseline: the mean reward of the step in place of the moving average,
-      which `baseline_decay` and `zero_baseline` are of.
+      which `baseline_decay` and `zero_baseline` are of. It has every
+      architecture's own reward in it, so that the estimate is smaller by
+      1 / M on average (Kool, van Hoof, Welling 2019).
     single_entropy: the reference's macro and recurrent samplers add only
       -p log p of what was drawn (defect C4); off: the exact entropy.
   """
@@ -101,12 +103,12 @@ def reinforce(
       entropy = scores.single_entropy if single_entropy else scores.entropy
       entropy = jax.lax.stop_gradient(entropy)
       total = rewards + entropy_weight * entropy
-      # The rewards came together, but enter the baseline one by one as in
-      # the reference, each before its own advantage is taken.
       if step_baseline:
         baselines = total.mean()
-        baseline = baselines, state.started
+        baseline = baselines, jnp.asarray(True)
       else:
+        # The rewards came together, but enter the baseline one by one as in
+        # the reference, each before its own advantage is taken.
         baseline, baselines = jax.lax.scan(
             follow, (state.baseline, state.started), total
         )
