@@ -16,19 +16,17 @@ only, not the weight decay of enas_lm's search (defect L1).
 
 import ml_collections
 
+from configs import cifar_micro
 from enas_jax.variants import parse
 
 
 def get_config(variant: str = "") -> ml_collections.ConfigDict:
   variants = parse(variant)
   faithful = variants.profile == "faithful"
-  config = ml_collections.ConfigDict()
-  config.seed = 0
-  config.dtype = "float32"  # of the computation; or bfloat16
+  config = cifar_micro.get_config(variant)
+  # Of images, or of architectures that differ in size.
+  del config.augment, config.objective
   config.epochs = 600
-  config.checkpoint_seconds = 60.0
-  config.steps_per_call = 1  # child steps a dispatch
-  config.devices = 1  # each trains a child on its share of the batch
 
   config.data = {
       "name": "ptb",  # or pydoc, which needs no path
@@ -67,14 +65,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
       "clip": 0.1,  # global norm
       "l2": 0.0,  # of the weights in use; `task.l2_used` of the cell's
   }
-  config.strategy = {
-      "name": "reinforce",  # or random, evolution
-      "steps": 25,  # an epoch
-      "archs": 10,  # a step
-      "same_batch": False,  # reward those of a step on the same data
-      "warmup": 0,  # epochs that train shared weights alone, at first
-      "children": "policy",  # or random: who proposes the children in training
-  }
+  config.strategy.steps = 25
   config.reinforce = {
       "lr": 5e-5,
       "b1": 0.9,
@@ -89,23 +80,8 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
       "step_baseline": False,
       "single_entropy": faithful,  # C4
   }
-  config.evolution = {"population": 20, "tournament": 5}
-  config.derive = {
-      "archs": 100,
-      "random": 100,
-      "top": 5,
-      "by": "score",
-      # What is chosen and neighbours, so many in all, are trained alone by this
-      # final config, or where it is empty that of `retrain`, and the best of
-      # them is derived; 0: none are.
-      "finalists": 0,
-      "config": {},
-  }
-  config.retrain = {
-      "command": f"configs/ptb_recurrent_final.py:{variant}".rstrip(":"),
-      "random": 0,
-      "config": {},
-  }
+  command = config.retrain.command.replace("cifar_micro", "ptb_recurrent")
+  config.retrain.command = command
   if variants.smoke:
     variants.shrink(config)
     config.child.lr = 1.0  # at 20 so small a network explodes

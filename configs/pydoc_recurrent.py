@@ -34,7 +34,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     config.network.update(
         hidden=64, input_keep=0.75, state_keep=0.9, output_keep=0.75
     )
-    config.child.update(batch=32, clip=0.1)
+    config.child.batch = 32
     # Not as the paper: what its loop derives is worse than random cells here
     # (experiments/README.md).
     config.strategy.update(steps=60, warmup=10, children="random")

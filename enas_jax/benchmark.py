@@ -194,12 +194,16 @@ def accuracies(table: Benchmark, encodings) -> np.ndarray:
 
 def lines(found: dict[str, Any]) -> list[str]:
   """A `report` in words."""
-  return [
+  out = [
       f"CIFAR-10 test accuracy of the derived architecture in the benchmark"
       f" {found['test_accuracy']:.2f}%: rank {found['rank']:,} of"
       f" {found['architectures']:,}, regret {found['regret']:.2f}%."
       f" Mean of the policy's candidates {found['mean_of_policy']:.2f}%, of"
-      f" the random ones {found['mean_of_random']:.2f}%.",
-      "Shared weights against the truth, of the random candidates:"
-      f" {ranking.line(found['ranking'])}",
+      f" the random ones {found['mean_of_random']:.2f}%."
   ]
+  if found["ranking"]:
+    out.append(
+        "Shared weights against the truth, of the random candidates:"
+        f" {ranking.line(found['ranking'])}"
+    )
+  return out

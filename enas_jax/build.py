@@ -226,7 +226,7 @@ def settled(config: ConfigDict) -> ConfigDict:
 
 def finalists_by(config: ConfigDict) -> str:
   """The block of a search whose final config trains finalists."""
-  return "derive" if config.derive.get("config") else "retrain"
+  return "derive" if config.derive.config else "retrain"
 
 
 def finalist(config: ConfigDict, encoding: list[int] | None) -> ConfigDict:
@@ -316,7 +316,7 @@ def _check_recipes(config: ConfigDict, space: SearchSpace) -> None:
         "config.retrain.random",
         f"{wanted} is more than the {drawn} drawn (config.derive.random).",
     )
-  finalists, most = config.derive.get("finalists", 0), 1 + neighbours(space)
+  finalists, most = config.derive.finalists, 1 + neighbours(space)
   check_whole("config.derive.finalists", finalists)
   if finalists and not 2 <= finalists <= most:
     raise ConfigError(
@@ -346,7 +346,7 @@ def _check_recipe(
     config: ConfigDict, block: str, final: Callable, wanted: str, where: str
 ) -> None:
   """Checks a block's final config, which the key `wanted` asks for."""
-  recipe = config[block].get("config")
+  recipe = config[block].config
   if not recipe:
     raise ConfigError(
         wanted,

@@ -155,7 +155,7 @@ def _check_numbers(config: ConfigDict) -> None:
     elif name in _DECAY:
       check_number(key, value, high=1.0, open_high=True)
     elif name == "seed":
-      check_number(key, value, high=2**32 - 1)
+      check_whole(key, value, high=2**32 - 1)
     else:
       check_number(key, value)
 
@@ -195,9 +195,11 @@ def _check_strategy(config: ConfigDict) -> None:
   if "children" in block:
     key = "config.strategy.children"
     lookup(key, block.children, _CHILDREN, "source of children")
+  if "steps" in block:
+    check_whole("config.strategy.steps", block.steps)
   if "warmup" in block:
     key, value = "config.strategy.warmup", block.warmup
-    check_whole(key, value, low=0)
+    check_whole(key, value)
     if value >= config.epochs:
       raise ConfigError(
           key, f"{value} leaves none of the {config.epochs} config.epochs."

@@ -62,7 +62,7 @@ def report(
   # A jax architecture gives the shared weights, whatever they are used for.
   first = jax.tree.map(jax.numpy.asarray, sample[0])
   params, model_state, batch = shapes(parts.task, parts.train, first)
-  held = _batch(parts.held)
+  held = parts.held.shapes()
 
   def step(arch):
     return child_step(parts.task, arch, params, model_state, batch)
@@ -147,7 +147,7 @@ def _training(final: Experiment, every: int, arch: Arch) -> float:
   step = child_step(task, arch, params, model_state, batch)
 
   def whole(split):
-    batch = _batch(split)
+    batch = split.shapes()
     return split.steps * _reward(task, arch, params, model_state, batch)
 
   looks = -(-final.epochs // every)
@@ -157,14 +157,9 @@ def _training(final: Experiment, every: int, arch: Arch) -> float:
 
 def shapes(task: Task, split: Split, arch: Arch):
   """(params, model state, batch) of a child on `split`, without values."""
-  batch = _batch(split)
-  init = lambda key: task.init(key, batch, arch)  # noqa: E731
+  batch = split.shapes()
+  init = lambda key: task.init(key, batch, arch)
   return *jax.eval_shape(init, jax.random.key(0)), batch
-
-
-def _batch(split: Split):
-  row = jax.tree.map(lambda leaf: leaf[0], split.rows(None))
-  return jax.eval_shape(lambda: split.batch(split.arrays, row, None))
 
 
 def child_step(task: Task, arch: Arch, params, model_state, batch) -> float:

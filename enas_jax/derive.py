@@ -188,7 +188,7 @@ def _finalists(config, parts, state, best, path, display, train) -> list[dict]:
   `number` is that of its folder, `trained` what it then has on the validation
   split, by the task's metric; None: it diverged.
   """
-  count = config.derive.get("finalists", 0)
+  count = config.derive.finalists
   if not count:
     return []
   near = mutants(parts.space, parts.space.unflatten(best["encoding"]))
@@ -273,7 +273,7 @@ def _show_size(content, random, display) -> None:
 def _line(parts, score, state, source, arch) -> dict[str, Any]:
   """What is known of one numpy architecture, by shared weights."""
   begun = time.monotonic()
-  record = score(state, jax.tree.map(jax.numpy.asarray, arch))
+  record = score(state, arch)
   return {
       "source": source,
       **metrics.summarize(record),

@@ -14,15 +14,14 @@ def evaluator(
 ) -> Callable[..., Record]:
   """A function (state, arch) -> record of one pass over `split`, in order.
 
-  It is compiled once, whatever architectures it is given. With a numpy `arch`
-  here, only that one can be measured, by the branches it chose.
+  It is compiled once, whatever architectures it is given, numpy or jax. With
+  a numpy `arch` here, only that one can be measured, by what it chose.
 
   The model state is threaded from batch to batch, from what the task begins a
   pass with, and dropped at the end.
   """
   rows = jax.jit(functools.partial(split.rows, None))()
-  first = jax.tree.map(lambda leaf: leaf[0], rows)
-  shapes = jax.eval_shape(lambda: split.batch(split.arrays, first, None))
+  shapes = split.shapes()
 
   @jax.jit
   def measure(params, model_state, given, arrays, rows):

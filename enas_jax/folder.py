@@ -50,7 +50,7 @@ def claim(workdir: str, config: ConfigDict) -> pathlib.Path:
 
 
 @contextlib.contextmanager
-def alone(path: pathlib.Path):
+def locked(path: pathlib.Path):
   """Holds the folder; ConfigError if another process does."""
   with (path / "log.txt").open("a") as file:
     try:

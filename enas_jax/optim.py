@@ -244,7 +244,7 @@ def measured(params: Any, state: Any) -> Any:
   """The weights to measure: their mean where it has begun."""
   if not isinstance(state, AverageState):
     return params
-  chosen = lambda p, m: jnp.where(state.count > 0, m, p)  # noqa: E731
+  chosen = lambda p, m: jnp.where(state.count > 0, m, p)
   return jax.tree.map(chosen, params, state.mean)
 
 

@@ -60,8 +60,9 @@ class Bar:
         disable=not self.live,
         transient=True,
     )
-    self._task = self._progress.add_task(_FIRST, total=total)
-    self._progress.update(self._task, completed=done)
+    self._task = self._progress.add_task(
+        _FIRST, total=total, completed=done
+    )
 
   def __enter__(self) -> "Bar":
     self._progress.start()

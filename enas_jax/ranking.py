@@ -14,14 +14,18 @@ _BOOTSTRAP = 1000  # resamples of the pairs
 _TOPS = (1, 3, 5, 10, 20)
 
 
-def report(scores, true, seed: int) -> dict[str, Any]:
+def report(scores, true, seed: int) -> dict[str, Any] | None:
   """Correlations, and how many of the best by score are truly the best.
+
+  None of fewer than LEAST.
 
   Args:
     scores: f[n].
     true: f[n].
     seed: of the bootstrap.
   """
+  if len(true) < LEAST:
+    return None
   return {
       "candidates": len(true),
       **correlations(scores, true, seed),

@@ -50,11 +50,7 @@ def init(
   if arch is None:
     arch = jax.eval_shape(strategy.ask, asked, ask_key)
 
-  def first_batch():
-    first = jax.tree.map(lambda rows: rows[0], train.rows(None))
-    return train.batch(train.arrays, first, None)
-
-  batch = jax.eval_shape(first_batch)
+  batch = train.shapes()
   params, model_state = task.init(params_key, batch, arch)
 
   # Records keep one structure from the start, or the steps compile twice.

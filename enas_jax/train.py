@@ -76,7 +76,7 @@ def run(
   path = folder.claim(workdir, config)
   display = progress.Display(path / "log.txt")
   try:
-    with folder.alone(path), signals or Signals(display.say, path) as caught:
+    with folder.locked(path), signals or Signals(display.say, path) as caught:
       if not signals:
         devices = ", ".join(map(str, jax.devices()))
         display.say(f"enas_jax {enas_jax.__version__} on {devices}, in {path}")
@@ -98,12 +98,12 @@ def _search(config, parts, path, display, signals) -> dict[str, Any]:
       " take a minute."
   )
   state = fit(config, parts, path, display, signals)
-  alone = functools.partial(_alike, display=display, signals=signals)
+  alone = functools.partial(_or_diverged, display=display, signals=signals)
   found, drawn = derive.derive(
       config, parts, state, path, display, signals, alone
   )
   if config.retrain.config:
-    return _retrain(config, parts, found, drawn, path, display, signals)
+    return _retrain(config, parts, found, drawn, path, display, alone)
   command = ["python", "-m", "enas_jax.main"]
   command.append(f"--config={config.retrain.command}")
   command.append(f"--config.arch={path / 'arch.json'}")
@@ -420,7 +420,7 @@ def _line(values: dict[str, float]) -> str:
 
 
 def _retrain(
-    config, parts, found, drawn, path, display, signals
+    config, parts, found, drawn, path, display, alone
 ) -> dict[str, Any]:
   """Trains the derived and some random architectures alike, from scratch."""
   metric, worth = parts.task.metric, parts.task.worth
@@ -436,7 +436,7 @@ def _retrain(
         f" {len(encodings)}, in {path / 'retrain' / name}."
     )
     final = build.retraining(config, encoding)
-    results[name] = _alike(final, path / "retrain" / name, display, signals)
+    results[name] = alone(final, path / "retrain" / name)
   scores = {
       name: result.get(f"test/{metric}") for name, result in results.items()
   }
@@ -460,20 +460,21 @@ def _retrain(
         f"Derived {of_derived}; {len(random)} random: mean"
         f" {np.mean(random):.4f}{spread}, best {max(random, key=worth):.4f}."
     )
-  if len(trained) >= ranking.LEAST:
-    test["ranking"] = ranking.report(
-        [worth(shared[name]) for name in trained],
-        [worth(score) for score in trained.values()],
-        config.seed,
-    )
+  report = ranking.report(
+      [worth(shared[name]) for name in trained],
+      [worth(score) for score in trained.values()],
+      config.seed,
+  )
+  if report:
+    test["ranking"] = report
     display.say(
         "Shared weights against retraining, the derived and the random"
-        f" architectures: {ranking.line(test['ranking'])}"
+        f" architectures: {ranking.line(report)}"
     )
   return {**found, "test": test}
 
 
-def _alike(final, path, display, signals) -> dict[str, Any]:
+def _or_diverged(final, path, display, signals) -> dict[str, Any]:
   """One of several trainings: where it diverges the others go on."""
   try:
     return run(final, str(path), signals)

@@ -221,6 +221,15 @@ class Split(NamedTuple):
   # batch's rows; else the rows of the plan have them.
   carried: bool = False
 
+  def shapes(self) -> Batch:
+    """Those of its first batch; no array is read."""
+
+    def first():
+      row = jax.tree.map(lambda rows: rows[0], self.rows(None))
+      return self.batch(self.arrays, row, None)
+
+    return jax.eval_shape(first)
+
 
 class SearchState(NamedTuple):
   """All that a checkpoint holds, one tree.
@@ -310,9 +319,9 @@ def check_number(
   below = finite and (value < high or (value == high and not open_high))
   if not above or not below:
     wanted = "finite and " if number and not finite else ""
-    wanted += f"{'>' if open_low else '>='} {low:g}"
+    wanted += f"{'>' if open_low else '>='} {low:.10g}"
     if math.isfinite(high):
-      wanted += f" and {'<' if open_high else '<='} {high:g}"
+      wanted += f" and {'<' if open_high else '<='} {high:.10g}"
     raise ConfigError(key, f"must be {wanted}, got {value!r}.")
 
 

@@ -47,7 +47,7 @@ from enas_jax import benchmark, build, folder, progress, search, train
 from enas_jax import main as command
 from enas_jax.spaces import SPACES
 from enas_jax.strategies import STRATEGIES
-from enas_jax.types import ConfigError, lookup, SearchSpace, Strategy
+from enas_jax.types import ConfigError, lookup, Strategy
 
 _LAST = 100  # samples by which a policy is judged
 _SEARCHES = {k: v for k, v in STRATEGIES.items() if k != "fixed"}
@@ -159,8 +159,8 @@ def _measures(result: dict | None) -> dict[str, object]:
   if truth:
     keys = ("test_accuracy", "rank", "regret", "mean_of_policy")
     out.update({key: truth[key] for key in keys})
-    for key in ("kendall", "kendall_95"):
-      out[key] = truth["ranking"][key]
+    ranked = truth["ranking"] or {}  # too few
+    out.update({key: ranked.get(key) for key in ("kendall", "kendall_95")})
   if retrained:
     out["retrained"] = retrained["derived"]
     out["retrained_random"] = _mean(retrained["random"])["mean"]
@@ -208,7 +208,6 @@ def _cell(value: dict[str, float | None]) -> str:
 
 def sampled(
     table: benchmark.Benchmark,
-    space: SearchSpace,
     strategy: Strategy,
     *,
     samples: int,
@@ -323,12 +322,7 @@ def _on_table(values, seeds: list[int]) -> None:
   table = benchmark.read("--table", values.table, space)
   archs = values.archs or config.strategy.archs
   rows = sampled(
-      table,
-      space,
-      strategy,
-      samples=values.samples,
-      archs=archs,
-      seeds=seeds,
+      table, strategy, samples=values.samples, archs=archs, seeds=seeds
   )
   found = outcome(table, rows, seeds)
   for one in found["per_seed"]:

@@ -142,7 +142,7 @@ def measured(parts: build.Experiment, state, archs: int) -> dict[str, float]:
   scores, encodings = [], []
   for arch in drawn:
     encodings.append(parts.space.flatten(arch))
-    record = score(state, jax.tree.map(jnp.asarray, arch))
+    record = score(state, arch)
     scores.append(float(record[parts.task.score].value()))
   scores = np.array(scores)
   true = benchmark.accuracies(parts.benchmark, encodings)

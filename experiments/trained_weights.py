@@ -93,7 +93,6 @@ class Weights:
     """Of the whole validation split, as in the search; each arch once."""
     key = tuple(self.parts.space.flatten(arch))
     if key not in self.scores:
-      arch = jax.tree.map(jax.numpy.asarray, arch)
       record = self.evaluate(self.state, arch)
       self.scores[key] = float(record[self.parts.task.score].value())
     return self.scores[key]
@@ -135,7 +134,6 @@ def _by_batch(weights: Weights, arch, size: int) -> np.ndarray:
   """f64[batches, 2]: accuracy and log-likelihood, in parts of `size` images."""
   if size not in weights.measures:
     weights.measures[size] = _measure(weights.parts, size)
-  arch = jax.tree.map(jax.numpy.asarray, arch)
   return np.asarray(weights.measures[size](weights.state, arch))
 
 

@@ -188,7 +188,7 @@ def test_a_search_ends_with_the_truth(tmp_path, path, table):
       [line for line in lines if line["source"] == source]
       for source in ("policy", "random")
   )
-  value = lambda line: line["accuracy"] - 0.5 * max(  # noqa: E731
+  value = lambda line: line["accuracy"] - 0.5 * max(
       0, line["params"] / 3000 - 1
   )
   best = max(policy, key=value)

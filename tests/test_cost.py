@@ -43,7 +43,7 @@ def test_only_the_chosen_branch_is_counted():
       for name, op in (("conv", 0), ("identity", 4))
   }
   arch = jax.tree.map(jnp.asarray, chosen["conv"])
-  init = lambda: task.init(jax.random.key(0), small.batch, arch)  # noqa: E731
+  init = lambda: task.init(jax.random.key(0), small.batch, arch)
   params, state = jax.eval_shape(init)
   count = {
       name: cost.child_step(task, arch, params, state, small.batch)

@@ -14,6 +14,7 @@ from tensorflow_datasets.core import registered
 
 from enas_jax import data
 from enas_jax.data import tfds as sets
+from enas_jax.data.images import hold_out
 from enas_jax.types import ConfigError
 
 TRAIN, TEST = 24, 9  # examples of the sets that are made here
@@ -129,7 +130,7 @@ def test_no_test_image_is_in_the_train_split(name, arguments):
 @pytest.mark.parametrize("name", SETS)
 def test_the_last_examples_hold_every_class(name, arguments):
   train = data.load(name, **arguments(name)).train()
-  _, valid = data.hold_out(train, len(train.labels) // 2)
+  _, valid = hold_out(train, len(train.labels) // 2)
   assert set(valid.labels) == set(train.labels)
 
 

@@ -7,15 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from enas_jax.data import (
-    Augment,
-    hold_out,
-    image_split,
-    Images,
-    Source,
-    statistics,
-)
+from enas_jax.data import Augment, Images, Source
 from enas_jax.data import augment as augments
+from enas_jax.data.images import hold_out, image_split, statistics
 from enas_jax.types import ConfigError
 
 

@@ -252,7 +252,7 @@ def test_the_cost_of_a_search_has_that_of_its_finalists():
     )
     task = final.task
     shapes = cost.shapes(task, final.train, arch)
-    batch = cost._batch(final.held)
+    batch = final.held.shapes()
     once = cost._reward(task, arch, *shapes[:2], batch)
     expected += 3 * final.child_steps * cost.child_step(task, arch, *shapes)
     # After two and after three epochs, and at the end.

@@ -130,7 +130,7 @@ CASES = [
     ([SEARCH, W, "--config.epochs=0"], "config.epochs: must be >= 1, got 0."),
     (
         [SEARCH, W, "--config.seed=-1"],
-        "config.seed: must be >= 0 and <= 4.29497e+09, got -1.",
+        "config.seed: must be >= 0 and <= 4294967295, got -1.",
     ),
     (
         [

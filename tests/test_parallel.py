@@ -1,7 +1,6 @@
 """Several devices: what they do together is what one does."""
 
 import functools
-import json
 
 import chex
 from flax import linen as nn
@@ -10,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from test_train import lines
 
 from configs import cifar_micro, ptb_recurrent
 from enas_jax import build, data, folder, parallel, progress, search, train
@@ -33,7 +33,7 @@ class Linear(nn.Module):
 def images():
   rng = np.random.default_rng(0)
   pixels = rng.integers(0, 256, (5 * ROWS, 4, 4, 3), np.uint8)
-  read = lambda: data.Images(  # noqa: E731
+  read = lambda: data.Images(
       pixels, np.arange(5 * ROWS, dtype=np.int32) % 3
   )
   splits = data.Source((4, 4, 3), 3, read, read).search(
@@ -49,7 +49,7 @@ def images():
 
 def text():
   words = np.random.default_rng(0).integers(0, 9, 50 * ROWS).astype(np.int32)
-  read = lambda: words  # noqa: E731
+  read = lambda: words
   splits = data.TextSource(9, read, read, read).search(
       batch=ROWS, length=5, vary=True
   )
@@ -87,7 +87,7 @@ def test_two_devices_with_one_child_are_one_device(make, tx):
     row = jax.tree.map(lambda leaf: leaf[n], rows)  # noqa: B023
     alone = jax.jit(step)(alone, split.arrays, row)
     shared = both(shared, arrays, row)
-  plain = lambda s: jax.device_get(  # noqa: E731
+  plain = lambda s: jax.device_get(
       s._replace(key=jax.random.key_data(s.key))
   )
   chex.assert_trees_all_close(plain(alone), plain(shared), atol=1e-5)
@@ -169,14 +169,10 @@ def test_a_search_on_two_devices_resumes_to_the_same_bits(
   again = train.run(config, str(tmp_path / "run"))
   assert again["scores"] == whole["scores"]
 
-  def lines(run):
-    text = (tmp_path / run / "metrics.jsonl").read_text()
-    found = map(json.loads, text.splitlines())
-    return [
-        {k: v for k, v in line.items() if "second" not in k} for line in found
-    ]
-
-  assert lines("run") == lines("whole")
+  one, other = (
+      lines(tmp_path / run / "metrics.jsonl") for run in ("run", "whole")
+  )
+  assert one == other
 
 
 def test_devices_that_are_not_there_or_do_not_divide_are_refused():

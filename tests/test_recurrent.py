@@ -164,7 +164,7 @@ def by_hand(x, state, mask, first, nodes, sources, ops, mix):
 
 def segment(seed=0, positions=4, rows=3, hidden=5, nodes=5):
   rng = np.random.default_rng(seed)
-  draw = lambda *shape: rng.normal(size=shape)  # noqa: E731
+  draw = lambda *shape: rng.normal(size=shape)
   return [
       draw(positions, rows, hidden),
       draw(rows, hidden),
@@ -541,7 +541,7 @@ def test_a_language_model_goes_on_where_it_stopped():
   def part(start, stop, first):
     # What lies behind the end is read and must not count.
     weight = (jnp.arange(8) < stop - start).astype(jnp.float32)
-    shift = lambda a: jnp.roll(a, -start, 1)  # noqa: E731
+    shift = lambda a: jnp.roll(a, -start, 1)
     return Words(
         shift(whole.words),
         shift(whole.targets),

@@ -33,13 +33,9 @@ def found(table):
 
   def run(name):
     strategy = STRATEGIES[name](SPACE, **config.get(name, {}))
+    archs = config.strategy.archs
     rows = experiment.sampled(
-        table,
-        SPACE,
-        strategy,
-        samples=500,
-        archs=config.strategy.archs,
-        seeds=seeds,
+        table, strategy, samples=500, archs=archs, seeds=seeds
     )
     assert rows.shape == (10, 500)
     return experiment.outcome(table, rows, seeds)

@@ -94,11 +94,11 @@ def test_the_key_alone_decides(plugin, rounds):
   assert any(jax.tree.leaves(differ)) == (plugin[0] != "fixed")
 
 
-def test_fixed_hands_out_the_very_arrays(plugin):
+def test_fixed_hands_out_the_very_arrays():
   # numpy ones: a network builds only what they choose.
-  name, strategy = plugin
-  if name == "fixed":
-    assert strategy.ask((), jax.random.key(0)) is ARGUMENTS["fixed"]["arch"]
+  arch = SPACE.unflatten(PLANTED)
+  fixed = STRATEGIES["fixed"](SPACE, arch=arch)
+  assert fixed.ask((), jax.random.key(0)) is arch
 
 
 class Choices:

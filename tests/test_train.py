@@ -15,9 +15,7 @@ import orbax.checkpoint as ocp
 import pytest
 
 from configs import cifar_micro, digits_micro
-from enas_jax import arch, build, cost, data, folder, progress, search, train
-from enas_jax.data import images
-from enas_jax.spaces import SPACES
+from enas_jax import build, cost, data, folder, progress, search, train
 from enas_jax.types import ConfigError
 
 
@@ -239,7 +237,7 @@ def test_a_resumed_run_is_the_uninterrupted_run(
   with monkeypatch.context() as patched:
     stop, clock = Stop(patched, at), time.monotonic
     # An hour passes in a step before.
-    slow = lambda: clock() + 3600 * (stop.left < 3)  # noqa: E731
+    slow = lambda: clock() + 3600 * (stop.left < 3)
     patched.setattr(time, "monotonic", slow)
     with pytest.raises(folder.Interrupted):
       train.run(config, str(tmp_path / "run"))
@@ -441,7 +439,7 @@ def test_checkpoints_of_another_shape_are_kept_and_refused(whole, tmp_path):
 def test_a_folder_at_work_is_refused(tmp_path):
   path = folder.claim(str(tmp_path / "run"), search_config())
   refused = pytest.raises(ConfigError, match="another process is at work in")
-  with folder.alone(path), refused, folder.alone(path):
+  with folder.locked(path), refused, folder.locked(path):
     pass
 
 
@@ -478,19 +476,3 @@ def test_a_hash_changes_with_any_value():
   assert build.config_hash(one) == build.config_hash(other)
   other.child.l2 *= 2
   assert build.config_hash(one) != build.config_hash(other)
-
-
-def test_splits_of_a_search_share_no_image():
-  numbers = np.arange(10, dtype=np.int32)
-  pixels = np.tile(numbers.astype(np.uint8)[:, None, None, None], (1, 2, 2, 1))
-  train_part, valid = images.hold_out(images.Images(pixels, numbers), 3)
-  assert train_part.labels.tolist() == list(range(7))
-  assert valid.labels.tolist() == [7, 8, 9]
-
-
-def test_the_integers_of_a_preset_read_like_its_name():
-  space = SPACES["micro"]()
-  text = " ".join(map(str, space.presets["enas_micro"].encoding))
-  named = arch.parse("config.arch", "enas_micro", space)
-  spelt = arch.parse("config.arch", text, space)
-  assert space.flatten(named) == space.flatten(spelt)

@@ -4,28 +4,17 @@ import difflib
 
 from enas_jax.data import digits, folder, ptb, pydoc, synthetic, tfds
 from enas_jax.data.augment import Augment
-from enas_jax.data.images import (
-    hold_out,
-    image_split,
-    ImageBatch,
-    Images,
-    Source,
-    statistics,
-)
+from enas_jax.data.images import Images, Source
 from enas_jax.data.text import TextSource
 from enas_jax.types import check_arguments, ConfigError
 
 __all__ = [
     "DATASETS",
     "Augment",
-    "ImageBatch",
     "Images",
     "Source",
     "TextSource",
-    "hold_out",
-    "image_split",
     "load",
-    "statistics",
 ]
 
 # name -> (**args) -> Source. Any other name is one of TFDS.

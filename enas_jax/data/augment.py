@@ -23,11 +23,11 @@ class Augment(NamedTuple):
   cutout_corner: bool = False
 
 
-def check(augment: Augment, shape: tuple[int, int, int], key: str) -> None:
-  """Raises ConfigError, with a key that begins with `key`, if out of range."""
+def check(augment: Augment, shape: tuple[int, int, int]) -> None:
+  """Raises ConfigError if a value is out of range."""
   smallest = min(shape[:2])
-  check_whole(f"{key}.pad", augment.pad, high=smallest)
-  check_whole(f"{key}.cutout", augment.cutout, high=2 * smallest)
+  check_whole("config.augment.pad", augment.pad, high=smallest)
+  check_whole("config.augment.cutout", augment.cutout, high=2 * smallest)
 
 
 def apply(augment: Augment, key: jax.Array, images: jax.Array) -> jax.Array:

@@ -127,9 +127,7 @@ class ImageBatch(NamedTuple):
   weight: jax.Array  # f32[B], 0 for an example that only fills the batch
 
 
-def hold_out(
-    images: Images, count: int, *, key: str = "config.data.valid"
-) -> tuple[Images, Images]:
+def hold_out(images: Images, count: int) -> tuple[Images, Images]:
   """Splits off the last `count` examples, unshuffled: (train, valid).
 
   Official `data_utils.py`: 5,000 of CIFAR-10's 50,000.
@@ -137,7 +135,8 @@ def hold_out(
   Raises:
     ConfigError: `count` leaves one of the two without an example.
   """
-  check_whole(key, count, low=1, high=len(images.labels) - 1)
+  high = len(images.labels) - 1
+  check_whole("config.data.valid", count, low=1, high=high)
   return (
       Images(images.images[:-count], images.labels[:-count]),
       Images(images.images[-count:], images.labels[-count:]),
@@ -175,7 +174,6 @@ def image_split(
     augment: Augment | None = None,
     batch_key: str = _BATCH,
     part: str = "training",
-    augment_key: str = "config.augment",
 ) -> Split:
   """Puts the images on the device, as batches of `ImageBatch`.
 
@@ -194,7 +192,6 @@ def image_split(
     augment: what `batch` does to the images when it is given a key.
     batch_key: the name of `batch` in errors.
     part: the name of the split in errors.
-    augment_key: the name of `augment` in errors.
 
   Raises:
     ConfigError: a batch larger than the split, an augmentation that is larger
@@ -207,7 +204,7 @@ def image_split(
         batch_key, f"{batch} is more than the {n} examples of the {part} split."
     )
   if augment is not None:
-    augments.check(augment, images.images.shape[1:], augment_key)
+    augments.check(augment, images.images.shape[1:])
   steps = math.ceil(n / batch)
   mean, std = np.float32(mean), np.float32(std)
 

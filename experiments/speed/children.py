@@ -113,7 +113,7 @@ def _images(rows: int):
   pixels = rng.integers(0, 256, (4 * rows, 32, 32, 3), np.uint8)
   labels = (np.arange(4 * rows) % 10).astype(np.int32)
   images = data.Images(pixels, labels)
-  read = lambda: images  # noqa: E731
+  read = lambda: images
   splits = data.Source((32, 32, 3), 10, read, read).search(
       batch=rows, valid=rows, pad=4, flip=True, cutout=0, cutout_corner=False
   )
@@ -125,7 +125,7 @@ def _text(rows: int):
   """The same of words."""
   rng = np.random.default_rng(0)
   words = rng.integers(0, VOCABULARY, 4 * rows * LENGTH).astype(np.int32)
-  read = lambda: words  # noqa: E731
+  read = lambda: words
   splits = data.TextSource(VOCABULARY, read, read, read).search(
       batch=rows, length=LENGTH, vary=False
   )

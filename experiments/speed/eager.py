@@ -42,7 +42,7 @@ class _Separable(nn.Sequential):
   """Twice ReLU, depthwise, pointwise, norm."""
 
   def __init__(self, c: int, size: int):
-    stack = lambda: (  # noqa: E731
+    stack = lambda: (
         nn.ReLU(), _conv(c, c, size, groups=c), _conv(c, c), _norm(c)
     )
     super().__init__(*stack(), *stack())
@@ -139,8 +139,8 @@ class _MacroLayer(nn.Module):
 
   def __init__(self, c: int, index: int):
     super().__init__()
-    entry = lambda: (*_norm_conv(c, c), nn.ReLU())  # noqa: E731
-    end = lambda: (_norm(c, 1e-3), nn.ReLU())  # noqa: E731
+    entry = lambda: (*_norm_conv(c, c), nn.ReLU())
+    end = lambda: (_norm(c, 1e-3), nn.ReLU())
 
     def conv(size):
       return nn.Sequential(*entry(), _conv(c, c, size), *end())
@@ -271,7 +271,7 @@ class Recurrent(nn.Module):
   def __init__(self, nodes: int, hidden: int, vocabulary: int):
     super().__init__()
     h = hidden
-    weight = lambda *shape: nn.Parameter(  # noqa: E731
+    weight = lambda *shape: nn.Parameter(
         torch.empty(shape).uniform_(-0.04, 0.04)
     )
     self.embedding = weight(vocabulary, h)
