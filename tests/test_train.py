@@ -398,8 +398,11 @@ def test_a_retraining_that_diverges_is_a_row(diverging, tmp_path, monkeypatch):
 
   def retrained(name):
     display = progress.Display(tmp_path / name)
+    alone = functools.partial(
+        train._or_diverged, display=display, signals=None
+    )
     result = train._retrain(
-        config, parts, found, drawn, tmp_path, display, None
+        config, parts, found, drawn, tmp_path, display, alone
     )
     display.close()
     return result, (tmp_path / name).read_text()
