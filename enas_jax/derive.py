@@ -105,32 +105,7 @@ def derive(
         f"the best finalist with {finalists[0]['trained']:.4f} when trained"
         " alone"
     )
-  scores = {
-      source: {
-          "best": found[0][metric],
-          "mean": float(np.mean([line[metric] for line in found])),
-          "count": len(found),
-      }
-      for source, found in ranked.items()
-  }
-  arch = parts.space.unflatten(best["encoding"])
-  truth = _truth(config, parts, ranked, best["encoding"])
-  content = archs.record(
-      arch,
-      parts.space,
-      {
-          "space": config.space.to_dict(),
-          "metric": metric,  # of the validation split, by shared weights
-          "score": best[metric],
-          "scores": scores,
-          **({"finalists": finalists} if finalists else {}),
-          **truth,
-          **_sized(parts, arch),
-          "seed": config.seed,
-          "config_hash": build.config_hash(config),
-          "version": enas_jax.__version__,
-      },
-  )
+  content = _content(config, parts, ranked, finalists, best)
   folder.write_json(path / "arch.json", content)
   display.say(
       f"Derived architecture, {how}, which scores {best[metric]:.4f} by shared"
@@ -139,8 +114,8 @@ def derive(
   )
   if parts.size:
     _show_size(content, ranked[RANDOM], display)
-  if truth:
-    display.say("\n".join(benchmark.lines(truth["benchmark"])))
+  if parts.benchmark:
+    display.say("\n".join(benchmark.lines(content["benchmark"])))
   # Last, as it may read what only a retraining needs.
   content["cost"] = _spent(config, parts, path, lines, finalists)
   folder.write_json(path / "arch.json", content)
@@ -267,6 +242,36 @@ def _show_size(content, random, display) -> None:
       f" {content['params']:,} parameters and takes {content['flops']:.3e}"
       f" FLOPs an image; random ones {low[0]:,} to {high[0]:,} and"
       f" {low[1]:.3e} to {high[1]:.3e}."
+  )
+
+
+def _content(config, parts, ranked, finalists, best) -> dict[str, Any]:
+  """That of `arch.json` but for the cost."""
+  metric = parts.task.score
+  arch = parts.space.unflatten(best["encoding"])
+  scores = {
+      source: {
+          "best": found[0][metric],
+          "mean": float(np.mean([line[metric] for line in found])),
+          "count": len(found),
+      }
+      for source, found in ranked.items()
+  }
+  return archs.record(
+      arch,
+      parts.space,
+      {
+          "space": config.space.to_dict(),
+          "metric": metric,  # of the validation split, by shared weights
+          "score": best[metric],
+          "scores": scores,
+          **({"finalists": finalists} if finalists else {}),
+          **_truth(config, parts, ranked, best["encoding"]),
+          **_sized(parts, arch),
+          "seed": config.seed,
+          "config_hash": build.config_hash(config),
+          "version": enas_jax.__version__,
+      },
   )
 
 
