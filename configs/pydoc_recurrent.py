@@ -38,9 +38,11 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     # Not as the paper: what its loop derives is worse than random cells here
     # (experiments/README.md).
     config.strategy.update(steps=60, warmup=10, children="random")
-    # A window of text says more of itself than of who reads it.
+    # Segments of text differ more than the cells that read them.
     config.strategy.same_batch = True
-    config.reinforce.update(lr=0.02, step_baseline=True)
+    config.reinforce.update(
+        lr=0.02, step_baseline=not config.reinforce.zero_baseline
+    )
     config.derive.update(archs=30, random=30)
     config.retrain.random = 2
   command = config.retrain.command.replace("ptb", "pydoc")

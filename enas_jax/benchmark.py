@@ -171,6 +171,9 @@ def report(
     random: uniformly random candidates, and their scores by shared weights,
       higher is better.
     seed: of the bootstrap.
+
+  Returns:
+    Its "ranking" is None of fewer than `ranking.LEAST` random ones.
   """
   encodings, scores = zip(*random, strict=True)
   true = accuracies(table, encodings)

@@ -137,13 +137,7 @@ def final_of(tmp_path, **network):
   assert config.space.to_dict() == space
   assert config.arch == "1 4 1 0 0 1"
   parts = build.experiment(config)
-  batch = jax.eval_shape(
-      lambda: parts.train.batch(
-          parts.train.arrays,
-          jax.tree.map(lambda rows: rows[0], parts.train.rows(None)),
-          None,
-      )
-  )
+  batch = parts.train.shapes()
   key = jax.random.key(0)
   return jax.eval_shape(lambda: parts.task.init(key, batch, parts.arch))[0]
 
@@ -227,6 +221,16 @@ def test_what_no_macro_network_can_be_is_refused(key, value, message):
   with pytest.raises(ConfigError) as caught:
     build.experiment(config)
   assert str(caught.value).startswith(message)
+
+
+@pytest.mark.parametrize("key", ["seed", "strategy.steps", "strategy.warmup"])
+def test_half_a_step_is_refused(key):
+  config = cifar_macro.get_config("smoke")
+  block, _, name = key.rpartition(".")
+  with config.ignore_type():
+    (config[block] if block else config)[name] = 0.5
+  with pytest.raises(ConfigError, match=f"config.{key}: must be a whole numb"):
+    build.experiment(config)
 
 
 def test_a_run_stopped_while_it_averages_is_the_uninterrupted_one(

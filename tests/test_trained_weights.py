@@ -44,10 +44,6 @@ def test_scores_are_those_of_the_search_and_rows_have_their_names(
       for score in ("accuracy", "likelihood")
   ]
   assert all(-1 <= tau <= 1 for tau in found.values())
-  change = {"score": "accuracy", "images": 8, "reinforce": {"lr": 0.1}}
-  found = experiment.searched(weights, change, steps=2)
-  assert set(found) == {"candidates", "derived by score", "derived by policy"}
-  assert found["derived by score"] in weights.parts.benchmark.test
 
 
 def test_rows_change_what_they_say(path, monkeypatch):
@@ -58,24 +54,28 @@ def test_rows_change_what_they_say(path, monkeypatch):
     see = functools.partial(jax.debug.callback, seen.append, ordered=True)
     strategy = reinforce(space, **arguments)
 
-    def tell(*given):
+    def tell(state, archs, rewards):
       see(arguments["temperature"])
-      return strategy.tell(*given)
+      see((8 * rewards % 1 == 0).all())  # of accuracies of 8 images
+      return strategy.tell(state, archs, rewards)
 
     return strategy._replace(tell=tell)
 
-  def spied(*args, same_batch, **kwargs):
-    seen.append(same_batch)
-    return step(*args, same_batch=same_batch, **kwargs)
+  def spied(*args, valid, same_batch, **kwargs):
+    seen.append((len(valid.shapes().labels), same_batch))
+    return step(*args, valid=valid, same_batch=same_batch, **kwargs)
 
   monkeypatch.setitem(STRATEGIES, "reinforce", spying)
   monkeypatch.setattr(search, "strategy_step", spied)
-  change = {"reinforce": {"temperature": (4.0, 1.0)}}
-  experiment.searched(weights, {"same": True, **change}, steps=3)
+  change = {"images": 8, "score": "accuracy", "same": True}
+  change["reinforce"] = {"temperature": (4.0, 1.0)}
+  experiment.searched(weights, change, steps=3)
   jax.effects_barrier()
+  assert seen == [(8, True), 4.0, True, 2.5, True, 1.0, True]
+  seen.clear()
   experiment.searched(weights, {}, steps=1)
   jax.effects_barrier()
-  assert seen == [True, 4.0, 2.5, 1.0, False, 1.0]
+  assert seen == [(32, False), 1.0, False]
 
 
 def test_what_has_no_finished_search_is_refused(tmp_path):
