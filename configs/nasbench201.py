@@ -52,7 +52,6 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
       # Shared weights rank better without; the benchmark's own searches have
       # none in their cells either.
       "affine": False,
-      "norm_skips": False,  # normalise what skips and poolings return, too
   }
   # The benchmark's own searches by shared weights; half its weight decay is
   # the factor of sum(w^2), which it takes over all weights.

@@ -189,8 +189,6 @@ class NasBench201Network(nn.Module):
     filters: channels of the first stage; 16 in the benchmark.
     affine: whether the batch norms of the shared network have a scale and an
       offset, as those of the final network do.
-    norm_skips: whether the shared network normalises by the batch what its
-      skip connections and poolings return, too, as it does convolutions.
     dtype: of the computation; weights, statistics and the classifier are
       float32.
   """
@@ -200,7 +198,6 @@ class NasBench201Network(nn.Module):
   cells: int = 5
   filters: int = 16
   affine: bool = True
-  norm_skips: bool = False
   dtype: str = "float32"
 
   @nn.compact
@@ -232,8 +229,7 @@ class NasBench201Network(nn.Module):
     x = layers.Conv(self.filters, 3, self.final, affine=affine)(
         images, train=train
     )
-    shared = functools.partial(SharedCell, affine, self.norm_skips)
-    cell = FinalCell if self.final else shared
+    cell = FinalCell if self.final else functools.partial(SharedCell, affine)
     for stage in range(3):
       channels = self.filters * 2**stage
       if stage:
@@ -276,7 +272,6 @@ class SharedCell(nn.Module):
   """A cell of the shared network: tables of weights, a row for each edge."""
 
   affine: bool
-  norm_skips: bool
 
   @nn.compact
   def __call__(self, x: jax.Array, ops, *, train: bool) -> jax.Array:
@@ -301,8 +296,7 @@ class SharedCell(nn.Module):
         }
         for name, window in (("1", ()), ("3", (3, 3)))
     }
-    branches = _NORMALISED if self.norm_skips else _BRANCHES
-    return ops_cell.graph(branches, EDGES, weights, x, needed(ops))
+    return ops_cell.graph(_BRANCHES, EDGES, weights, x, needed(ops))
 
 
 def needed(ops):
@@ -325,18 +319,12 @@ def _convolution(name: str, convolve):
   def convolved(x: jax.Array, weights) -> jax.Array:
     return convolve(jax.nn.relu(x), weights[name]["kernel"])
 
-  return convolved, lambda x, weights: _normalised(x, weights[name])
+  def normalised(x: jax.Array, weights) -> jax.Array:
+    w, c = weights[name], x.shape[-1]
+    scale = w.get("scale", jnp.ones(c))
+    return norm.batch_norm(x, scale, w.get("offset", jnp.zeros(c)))[0]
 
-
-def _normalised(x: jax.Array, weights) -> jax.Array:
-  c = x.shape[-1]
-  scale = weights.get("scale", jnp.ones(c))
-  return norm.batch_norm(x, scale, weights.get("offset", jnp.zeros(c)))[0]
-
-
-def _plainly_normalised(x: jax.Array, weights) -> jax.Array:
-  del weights
-  return _normalised(x, {})
+  return convolved, normalised
 
 
 # In the order of OPERATIONS; see `ops.cell`.
@@ -346,12 +334,6 @@ _BRANCHES = (
     _convolution("1", conv.pointwise),
     _convolution("3", conv.dense),
     (lambda x, weights: pool.avg_pool(x),),
-)
-_NORMALISED = tuple(
-    branch
-    if branch is None or "conv" in name
-    else (*branch, _plainly_normalised)
-    for name, branch in zip(OPERATIONS, _BRANCHES, strict=True)
 )
 
 
