@@ -157,8 +157,18 @@ class _Loop:
     self.pace = progress.Pace()
     self.writer = None
     self.state = None
+    self.test = test
+    self.seen = {}  # the newest numbers, for the live bar
+    self.per_call = min(config.steps_per_call, parts.child_steps)
+    self.arrays, self.held = parts.train.arrays, parts.held.arrays
+    self.mesh = None
     keys = jax.random.split(jax.random.key(config.seed))
     self.init_key, order_key = keys
+    self.programs(order_key)
+
+  def programs(self, order_key) -> None:
+    """The steps to compile, on one device or on several."""
+    config, parts = self.config, self.parts
     child_step = functools.partial(
         search.child_step,
         task=parts.task,
@@ -175,9 +185,6 @@ class _Loop:
         archs=parts.archs,
         same_batch=parts.same_batch,
     )
-    self.arrays, self.held = parts.train.arrays, parts.held.arrays
-    self.per_call = min(config.steps_per_call, parts.child_steps)
-    self.mesh = None
     if config.devices > 1:
       self.mesh = parallel.mesh(jax.devices()[: config.devices])
       child_step = parallel.child_step(child_step, self.mesh, parts.train)
@@ -213,8 +220,6 @@ class _Loop:
             jax.random.fold_in(order_key, parts.place(step)[0])
         )
     )
-    self.test = test
-    self.seen = {}  # the newest numbers, for the live bar
 
   def run(self) -> SearchState:
     parts = self.parts
