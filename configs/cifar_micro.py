@@ -97,7 +97,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
       "entropy_weight": 1e-4,
       "baseline_decay": 0.99,
       "zero_baseline": faithful,  # the baseline starts at 0
-      "step_baseline": False,  # no moving average, the mean of a step's rewards
+      "step_baseline": False,  # in place of both the mean of a step's rewards
   }
   config.evolution = {"population": 20, "tournament": 5}
   # reward = accuracy - weight * max(0, cost / target - 1), the cost that of the

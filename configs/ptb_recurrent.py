@@ -77,7 +77,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
       "entropy_weight": 1e-5,
       "baseline_decay": 0.999,
       "zero_baseline": faithful,
-      "step_baseline": False,
+      "step_baseline": False,  # in place of both the mean of a step's rewards
       "single_entropy": faithful,  # C4
   }
   command = config.retrain.command.replace("cifar_micro", "ptb_recurrent")

@@ -5,10 +5,11 @@ r"""ENAS recurrent search on Python's own reference: search, derive and retrain.
 
 About 130,000 words that come with every Python, no download. Cells of 6 nodes
 and 64 units; 15 epochs on random children, and in the last five 60 controller
-steps of 10 architectures each; then the derived and two random cells are
-trained from scratch alike (configs/pydoc_recurrent_final.py) and compared on
-the test text. The text differs a little from one Python to the next, and so do
-the perplexities. The paper's loop is
+steps of 10 architectures each, rewarded on the same segments of text and less
+their mean reward; then the derived and two random cells are trained from
+scratch alike (configs/pydoc_recurrent_final.py) and compared on the test text.
+The text differs a little from one Python to the next, and so do the
+perplexities. The paper's loop is
 
       --config.strategy.children=policy --config.strategy.warmup=0 \
       --config.strategy.steps=20 --config.strategy.same_batch=False \
@@ -26,6 +27,9 @@ from enas_jax.variants import parse
 def get_config(variant: str = "") -> ml_collections.ConfigDict:
   config = ptb_recurrent.get_config(variant)
   config.data.name = "pydoc"
+  # Segments of text differ more than the cells that read them.
+  repaired = not config.reinforce.zero_baseline
+  config.strategy.same_batch = config.reinforce.step_baseline = repaired
   if parse(variant).smoke:
     config.retrain.random = 1
   else:
@@ -38,11 +42,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     # Not as the paper: what its loop derives is worse than random cells here
     # (experiments/README.md).
     config.strategy.update(steps=60, warmup=10, children="random")
-    # Segments of text differ more than the cells that read them.
-    config.strategy.same_batch = True
-    config.reinforce.update(
-        lr=0.02, step_baseline=not config.reinforce.zero_baseline
-    )
+    config.reinforce.lr = 0.02
     config.derive.update(archs=30, random=30)
     config.retrain.random = 2
   command = config.retrain.command.replace("ptb", "pydoc")

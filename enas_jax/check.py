@@ -18,6 +18,7 @@ from enas_jax.tasks import TASKS
 from enas_jax.types import (
   check_arguments,
   check_number,
+  check_type,
   check_whole,
   ConfigError,
   lookup,
@@ -145,8 +146,6 @@ def _check_numbers(config: ConfigDict) -> None:
     # The fields of a space and its network are checked by their types.
     if name.startswith(("space.", "network.")):
       continue
-    if isinstance(value, (bool, str)):
-      continue
     key = f"config.{name}"
     if name in _WHOLE:
       check_whole(key, value, low=1)
@@ -156,7 +155,7 @@ def _check_numbers(config: ConfigDict) -> None:
       check_number(key, value, high=1.0, open_high=True)
     elif name == "seed":
       check_whole(key, value, high=2**32 - 1)
-    else:
+    elif not isinstance(value, (bool, str)):
       check_number(key, value)
 
 
@@ -185,12 +184,13 @@ def _check_strategy(config: ConfigDict) -> None:
     if name in config or name == block.name:
       chosen, ours = config.get(name, {}), ("space", "arch")
       check_arguments(f"config.{name}", name, function, chosen, ours)
+  check_type("config.strategy.same_batch", block.get("same_batch", False), bool)
   learnt = config.get(block.name, {})
   if learnt.get("step_baseline") and block.get("archs", 1) == 1:
     raise ConfigError(
         "config.strategy.archs",
-        "one reward alone is its mean, config.reinforce.step_baseline takes"
-        " more.",
+        "must be at least 2 with config.reinforce.step_baseline, the mean of a"
+        " step's rewards, got 1.",
     )
   if "children" in block:
     key = "config.strategy.children"
@@ -260,11 +260,10 @@ def _check_fields(block: str, of: type, values, ours=()) -> None:
       keep = name.endswith("keep")
       high = 1.0 if keep else math.inf
       check_number(key, value, high=high, open_low=keep)
-    elif type(value) is not known[name]:
-      wanted = known[name].__name__
-      raise ConfigError(key, f"must be of type {wanted}, got {value!r}.")
-    elif known[name] is int:
-      check_number(key, value, low=1)
+    else:
+      check_type(key, value, known[name])
+      if known[name] is int:
+        check_number(key, value, low=1)
 
 
 def _check_devices(config: ConfigDict) -> None:

@@ -292,15 +292,28 @@ def check_arguments(
       for each, parameter in inspect.signature(function).parameters.items()
       if each not in ours
   }
-  for each in arguments:
+  for each, value in arguments.items():
+    key = f"{block}.{each}"
     if each not in parameters:
       raise ConfigError(
-          f"{block}.{each}",
-          f"{name!r} does not take it. {suggest(each, parameters)}",
+          key, f"{name!r} does not take it. {suggest(each, parameters)}"
       )
+    wanted = parameters[each].annotation
+    if wanted is bool:
+      check_type(key, value, bool)
+    elif wanted in (int, float) and isinstance(value, (bool, str)):
+      raise ConfigError(key, f"must be a number, got {value!r}.")
   for each, parameter in parameters.items():
     if each not in arguments and parameter.default is parameter.empty:
       raise ConfigError(f"{block}.{each}", f"{name!r} needs it.")
+
+
+def check_type(key: str, value, wanted: type) -> None:
+  """Raises ConfigError unless `value` is of that very type."""
+  if type(value) is not wanted:
+    raise ConfigError(
+        key, f"must be of type {wanted.__name__}, got {value!r}."
+    )
 
 
 def check_number(

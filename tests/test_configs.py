@@ -223,14 +223,28 @@ def test_what_no_macro_network_can_be_is_refused(key, value, message):
   assert str(caught.value).startswith(message)
 
 
-@pytest.mark.parametrize("key", ["seed", "strategy.steps", "strategy.warmup"])
-def test_half_a_step_is_refused(key):
+@pytest.mark.parametrize(
+    "key, value, message",
+    [
+        ("seed", 0.5, "must be a whole number, got 0.5."),
+        ("seed", True, "must be a whole number, got True."),
+        ("epochs", "2", "must be a whole number, got '2'."),
+        ("strategy.steps", 0.5, "must be a whole number, got 0.5."),
+        ("strategy.warmup", 0.5, "must be a whole number, got 0.5."),
+        ("strategy.same_batch", "False", "must be of type bool, got 'False'."),
+        ("reinforce.step_baseline", 1, "must be of type bool, got 1."),
+        ("reinforce.lr", "0.1", "must be > 0, got '0.1'."),
+        ("child.l2", "0", "must be a number, got '0'."),
+    ],
+)
+def test_a_value_of_another_kind_is_refused(key, value, message):
   config = cifar_macro.get_config("smoke")
   block, _, name = key.rpartition(".")
   with config.ignore_type():
-    (config[block] if block else config)[name] = 0.5
-  with pytest.raises(ConfigError, match=f"config.{key}: must be a whole numb"):
+    (config[block] if block else config)[name] = value
+  with pytest.raises(ConfigError) as caught:
     build.experiment(config)
+  assert str(caught.value) == f"config.{key}: {message}"
 
 
 def test_a_run_stopped_while_it_averages_is_the_uninterrupted_one(

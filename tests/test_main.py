@@ -205,8 +205,8 @@ CASES = [
             *(SEARCH, W, "--config.strategy.archs=1"),
             "--config.reinforce.step_baseline=True",
         ],
-        "config.strategy.archs: one reward alone is its mean,"
-        " config.reinforce.step_baseline takes more.",
+        "config.strategy.archs: must be at least 2 with"
+        " config.reinforce.step_baseline, the mean of a step's rewards, got 1.",
     ),
     (
         [SEARCH, W, "--config.strategy.warmup=2"],
