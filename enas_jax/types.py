@@ -302,7 +302,8 @@ def check_arguments(
     if wanted is bool:
       check_type(key, value, bool)
     elif wanted in (int, float) and isinstance(value, (bool, str)):
-      raise ConfigError(key, f"must be a number, got {value!r}.")
+      kind = "whole number" if wanted is int else "number"
+      raise ConfigError(key, f"must be a {kind}, got {value!r}.")
   for each, parameter in parameters.items():
     if each not in arguments and parameter.default is parameter.empty:
       raise ConfigError(f"{block}.{each}", f"{name!r} needs it.")
