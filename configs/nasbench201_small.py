@@ -4,7 +4,7 @@
       --config.benchmark.path=T
 
 Images of 16 x 16 pixels, a shared network of three stages of one cell, 8
-filters; 5,000 training images are held out. 20 epochs of 704 child steps on
+filters; 5,000 training images are held out. 60 epochs of 704 child steps on
 random children; in the last two also 100 controller steps of 5 architectures
 an epoch, each rewarded by its likelihood of 500 validation images. Then 100
 architectures of the policy and 100 random ones are ranked by their likelihood
@@ -30,12 +30,12 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
   config.derive.config = nasbench201_final.get_config(variant)
   if parse(variant).smoke:
     return config
-  config.epochs = 20
+  config.epochs = 60
   config.data.update(valid=5000, eval_batch=500, size=16)
   config.augment.pad = 1
   config.network.update(cells=1, filters=8)
-  config.child.update(lr=0.1, lr_first=20)
-  config.strategy.update(steps=100, warmup=18)
+  config.child.update(lr=0.1, lr_first=60)
+  config.strategy.update(steps=100, warmup=58)
   config.derive.finalists = 25
   alone = config.derive.config
   alone.epochs = 1
