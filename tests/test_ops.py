@@ -1,6 +1,7 @@
 """Each operation against plain XLA and its autodiff, values and gradients."""
 
 import functools
+import re
 
 import jax
 from jax import lax
@@ -116,6 +117,17 @@ def test_factorized_reduction(size):
   args = _normal(0, 2, *size, 4), _normal(1, 4, 3), _normal(2, 4, 3)
   assert conv.factorized_reduction(*args).shape == (2, 4, -(-size[1] // 2), 6)
   assert_same(conv.factorized_reduction, plain, *args)
+
+
+def test_a_gpu_draws_no_strided_slice_into_a_product():
+  loss = lambda *args: (conv.factorized_reduction(*args) ** 2).sum()
+  run = jax.jit(jax.grad(loss, (1, 2)))
+  args = _normal(0, 3, 8, 8, 4), _normal(1, 4, 3), _normal(2, 4, 3)
+  text = run.trace(*args).lower(lowering_platforms=("cuda",)).as_text()
+  slices = re.findall(r"(%\w+) = stablehlo.slice .*:2, ", text)
+  kept = re.search(r"optimization_barrier (.*) :", text)[1]
+  assert len(slices) == 2
+  assert kept == ", ".join(slices)
 
 
 def _batch_norm(x, scale, offset):

@@ -340,7 +340,9 @@ def factorized_reduction(x, w1, w2):
   Returns:
     [B, ceil(H / 2), ceil(W / 2), F], before the batch norm.
   """
-  even, odd = x[:, ::2, ::2], x[:, 1::2, 1::2]
+  # The barrier: XLA for GPUs (jax 0.11) splits the sum of the weight gradient,
+  # draws the strided slice into that product, and dies of it.
+  even, odd = lax.optimization_barrier((x[:, ::2, ::2], x[:, 1::2, 1::2]))
   rows, columns = (size % 2 for size in x.shape[1:3])
   odd = jnp.pad(odd, ((0, 0), (0, rows), (0, columns), (0, 0)))
   return jnp.concatenate([pointwise(even, w1), pointwise(odd, w2)], axis=-1)
