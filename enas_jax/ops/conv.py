@@ -340,8 +340,8 @@ def factorized_reduction(x, w1, w2):
   Returns:
     [B, ceil(H / 2), ceil(W / 2), F], before the batch norm.
   """
-  # The barrier: XLA for GPUs (jax 0.11) splits the sum of the weight gradient,
-  # draws the strided slice into that product, and dies of it.
+  # The barrier: XLA for GPUs (jax 0.11.2) dies where it fuses a strided slice
+  # into the product of the weight gradient, whose sum over pixels it splits.
   even, odd = lax.optimization_barrier((x[:, ::2, ::2], x[:, 1::2, 1::2]))
   rows, columns = (size % 2 for size in x.shape[1:3])
   odd = jnp.pad(odd, ((0, 0), (0, rows), (0, columns), (0, 0)))
