@@ -28,15 +28,19 @@ def run(x, state, mask, first, nodes, sources, ops, mix):
   Node 0 is a highway unit on the input and the state before, each later one
   on an earlier node; `h, t` are the two halves of a product, f an activation:
 
-    h, t = [x[s], mask * state] @ first          prev = state
-    h, t = (mask * node[sources[n]]) @ nodes[n]  prev = node[sources[n]]
-    node[n] = prev + sigmoid(t) * (f(h) - prev)
+    h, t = [x[s], mask * state] @ first          before = state
+    h, t = (mask * node[sources[n]]) @ nodes[n]  before = node[sources[n]]
+    node[n] = before + sigmoid(t) * (f(h) - before)
     state = sum of mix[n] * node[n]
 
   Backward, one loop in reverse finds the cotangents of all products; those of
   a weight are summed over the positions by one matrix product a node at the
-  end, in place of one a position. Architecture, mask and mix get none. What a
-  product reads transposed is transposed outside its loop, see `dot`.
+  end, in place of one a position. Architecture, mask and mix get none.
+
+  Inside, rows are columns: every state is [H, B]. Of a product with few rows
+  XLA on the CPU would else pack the whole weight anew, as it does the second
+  operand of each. Weights are taken apart outside the loops, as a loop copies
+  what it slices, and transposed there, see `dot`.
 
   Products take their operands in the type of x; their sums, and what is done
   to each entry, are float32. What is kept is in the type of x again.
@@ -57,118 +61,99 @@ def run(x, state, mask, first, nodes, sources, ops, mix):
   return _forward(x, state, mask, first, nodes, sources, ops, mix)[0]
 
 
-def _activate(op, z):
-  return _one(op, [f for f, _ in ACTIVATIONS.values()], z)
+def _one(index, choices):
+  """choices[index]; where the index is data, all are read and one is kept.
 
-
-def _slope(op, y):
-  return _one(op, [slope for _, slope in ACTIVATIONS.values()], y)
-
-
-def _one(op, functions, z):
-  """functions[op](z).
-
-  For an architecture that is data this branches; but on a GPU, which asks its
-  host at every branch, all are computed and one is kept. It is told apart as in
-  `cell.py`.
+  They are small: a branch costs a CPU as much, and a GPU far more, since it
+  halts to ask its host.
   """
-  if not isinstance(op, jax.Array):
-    return functions[op](z)
-  if jax.default_backend() == "gpu":
-    return lax.select_n(op, *[f(z) for f in functions])
-  return lax.switch(op, functions, z)
+  if isinstance(index, jax.Array):
+    return lax.select_n(index, *choices)
+  return choices[index]
 
 
 def _forward(x, state, mask, first, nodes, sources, ops, mix):
   dtype, weights = x.dtype, (first, nodes)
-  ours, first = jnp.split(first.astype(dtype), 2)
-  nodes = nodes.astype(dtype)
-
-  def unit(product, op, before):
-    h, t = jnp.split(product, 2, -1)
-    value, gate = _activate(op, h), jax.nn.sigmoid(t)
-    return before + gate * (value - before), value, gate
-
-  def read(state, weight):
-    return dot((mask * state).astype(dtype), weight)
+  x, start, mask = (jnp.swapaxes(a, -1, -2) for a in (x, state, mask))
+  transposed = [w.astype(dtype).T for w in (first, *nodes)]
 
   def step(state, x):
-    out = [unit(x + read(state, first), ops[0], state)]
-    values = jnp.zeros((len(ops), *state.shape)).at[0].set(out[0][0])
-    for n in range(1, len(ops)):
-      before = values[sources[n - 1]]
-      out.append(unit(read(before, nodes[n - 1]), ops[n], before))
-      values = values.at[n].set(out[-1][0])
-    after = jnp.einsum("n,nbh->bh", mix, values)
-    # The values come once more, so that the way back need not add them up.
-    activated, gates = (jnp.stack([o[i] for o in out]) for i in (1, 2))
-    return after, (after, _pack(dtype, values, activated, gates))
+    values, kept = [], []
+    for n, op in enumerate(ops):
+      before = _one(sources[n - 1], values) if n else state
+      read = (mask * before).astype(dtype)
+      read = read if n else jnp.concatenate([x, read])
+      h, t = jnp.split(dot(transposed[n], read), 2)
+      value = _one(op, [f(h) for f, _ in ACTIVATIONS.values()])
+      gate = jax.nn.sigmoid(t)
+      values.append(before + gate * (value - before))
+      kept.append([_pack(dtype, a) for a in (before, value, gate)])
+    after = sum(share * value for share, value in zip(mix, values, strict=True))
+    return after, (after.astype(dtype), kept)
 
-  given = state.astype(jnp.float32), dot(x, ours)
-  _, (after, kept) = lax.scan(step, *given)
-  after = after.astype(dtype)
-  befores = jnp.concatenate([state[None], after[:-1]])
-  residuals = (x, befores, kept, mask, *weights, sources, ops, mix)
-  return after, residuals
+  _, (after, kept) = lax.scan(step, start.astype(jnp.float32), x)
+  residuals = (x, kept, mask, *weights, sources, ops, mix)
+  return jnp.swapaxes(after, -1, -2), residuals
 
 
 def _backward(residuals, g):
-  x, befores, kept, mask, first, nodes, sources, ops, mix = residuals
+  x, kept, mask, first, nodes, sources, ops, mix = residuals
   count, dtype = len(ops), x.dtype
-  first, nodes = (jnp.swapaxes(w.astype(dtype), -1, -2) for w in (first, nodes))
+  weights = [w.astype(dtype) for w in (first, *nodes)]
+  of_t = jnp.arange(2)[:, None, None] == 1  # the other half is of h
 
-  def step(dstate, given):
-    g, before, kept = given
-    values, activated, gates = _unpack(dtype, kept)
-    dvalues = mix[:, None, None] * (g + dstate)
-    dproducts = [None] * count
+  def step(dafter, given):
+    g, kept = given
+    dproducts, dbefores = [None] * count, [None] * count
     for n in reversed(range(count)):
-      source = before if n == 0 else values[sources[n - 1]]
-      d, gate, value = dvalues[n], gates[n], activated[n]
-      dh = d * gate * _slope(ops[n], value)
-      dt = d * (value - source) * gate * (1 - gate)
-      dproducts[n] = jnp.concatenate([dh, dt], -1)
-      dread = dot(dproducts[n].astype(dtype), nodes[n - 1] if n else first)
+      before, value, gate = (_unpack(dtype, a) for a in kept[n])
+      d = mix[n] * (g + dafter)
+      for later in range(n + 1, count):
+        d += jnp.where(sources[later - 1] == n, dbefores[later], 0.0)
+      slope = _one(ops[n], [slope(value) for _, slope in ACTIVATIONS.values()])
+      # Both halves at once: to join two is slower on the CPU.
+      dproduct = jnp.where(of_t, (value - before) * (1 - gate), slope)
+      dproduct = (d * gate * dproduct).reshape(-1, d.shape[-1]).astype(dtype)
+      dread = dot(weights[n], dproduct)
       if n == 0:
-        dx, dread = jnp.split(dread, 2, -1)
-      dsource = d * (1 - gate) + mask * dread
-      if n:
-        dvalues = dvalues.at[sources[n - 1]].add(dsource)
-    return dsource, (dx, _pack(dtype, *dproducts))
+        dx, dread = jnp.split(dread, 2)
+      dproducts[n] = _pack(dtype, dproduct)
+      dbefores[n] = d * (1 - gate) + mask * dread
+    return dbefores[0], (dx.astype(dtype), dproducts)
 
-  start = jnp.zeros(befores[0].shape)
-  dstate, (dx, dproducts) = lax.scan(
-      step, start, (g, befores, kept), reverse=True
-  )
+  given = jnp.swapaxes(g, -1, -2), kept
+  start = jnp.zeros(mask.shape)
+  dstate, (dx, dproducts) = lax.scan(step, start, given, reverse=True)
 
-  # One product of all positions for each input of a node; node 0 has two.
-  values = _unpack(dtype, kept[:, 0])
-  inner = [mask * befores, *(mask * values[:, source] for source in sources)]
-  read = jnp.stack([a.astype(dtype) for a in (x, *inner)])
-  read = read.reshape(count + 1, -1, x.shape[-1])
-  dproducts = jnp.swapaxes(_unpack(dtype, dproducts), 0, 1)
-  dproducts = dproducts.reshape(count, read.shape[1], -1).astype(dtype)
-  dproducts = jnp.concatenate([dproducts[:1], dproducts])
-  dweights = lax.map(lambda ab: dot(*ab), (jnp.swapaxes(read, 1, 2), dproducts))
-  dfirst = dweights[:2].reshape(first.shape)
-  dx, dstate = dx.astype(dtype), dstate.astype(dtype)
-  return dx, dstate, None, dfirst, dweights[2:], None, None, None
+  def columns(a):
+    """[S, *, B] as [*, S B]."""
+    return jnp.swapaxes(a, 0, 1).reshape(a.shape[1], -1).astype(dtype)
+
+  dweights = []
+  for n in range(count):
+    read = columns(mask * _unpack(dtype, kept[n][0]))
+    read = read if n else jnp.concatenate([columns(x), read])
+    dproduct = columns(_unpack(dtype, dproducts[n]))
+    dweights.append(dot(read, dproduct.T))
+  dfirst, *dnodes = dweights
+  dx, dstate = (jnp.swapaxes(a, -1, -2) for a in (dx, dstate.astype(dtype)))
+  return dx, dstate, None, dfirst, jnp.stack(dnodes), None, None, None
 
 
-def _pack(dtype, *parts):
-  """f32[...] each, stacked in `dtype` for a loop to keep.
+def _pack(dtype, a):
+  """f32[...] in `dtype`, for a loop to keep.
 
   XLA on the CPU has no update of a slice in bfloat16, it would go through
   float32 entry by entry; of integers of that width it has.
   """
-  parts = jnp.stack(parts).astype(dtype)
+  a = a.astype(dtype)
   if dtype == jnp.bfloat16:
-    return lax.bitcast_convert_type(parts, jnp.uint16)
-  return parts
+    return lax.bitcast_convert_type(a, jnp.uint16)
+  return a
 
 
 def _unpack(dtype, packed):
-  """What `_pack` stacked, f32[...]."""
+  """What `_pack` packed, f32[...]."""
   if dtype == jnp.bfloat16:
     packed = lax.bitcast_convert_type(packed, dtype)
   return packed.astype(jnp.float32)
