@@ -25,13 +25,13 @@ def cross_entropy(features, table, targets, weight):
     targets: i32[...], rows of the table.
     weight: f32[...]; has no gradient.
   """
-  columns = table.astype(features.dtype).T
+  cast = table.astype(features.dtype)
   parts = _parts(len(table), features, targets, weight)
 
   def step(total, part):
     features, targets, weight = part
     losses = optax.softmax_cross_entropy_with_integer_labels(
-        dot(features, columns), targets
+        dot(features, cast.T), targets
     )
     return total + (losses * weight).sum(), None
 
@@ -40,14 +40,13 @@ def cross_entropy(features, table, targets, weight):
 
 def _forward(features, table, targets, weight):
   cast = table.astype(features.dtype)
-  columns = cast.T
   parts = _parts(len(table), features, targets, weight)
   parts = jnp.swapaxes(parts[0], 1, 2), *parts
 
   def step(carry, part):
     total, dcolumns = carry
     transposed, features, targets, weight = part
-    logits = dot(features, columns)
+    logits = dot(features, cast.T)
     top = logits.max(-1, keepdims=True)
     exps = jnp.exp(logits - top)
     sums = exps.sum(-1, keepdims=True)
@@ -59,7 +58,7 @@ def _forward(features, table, targets, weight):
     dcolumns += dot(transposed, dlogits)
     return (total, dcolumns), dot(dlogits, cast).astype(cast.dtype)
 
-  start = jnp.zeros(()), jnp.zeros(columns.shape)
+  start = jnp.zeros(()), jnp.zeros(cast.T.shape)
   (total, dcolumns), dfeatures = lax.scan(step, start, parts)
   count, width = weight.size, features.shape[-1]
   dfeatures = dfeatures.reshape(-1, width)[:count].reshape(features.shape)
