@@ -188,9 +188,10 @@ def show(found: dict, display: progress.Display) -> None:
     if any(cell["mean"] is not None for cell in cells):
       rows.append((title, *map(_cell, cells)))
   seeds = [row["seed"] for row in next(iter(strategies.values()))["per_seed"]]
+  named = ", ".join(map(str, seeds))
+  of = f"Mean and std over the seeds {named}" if seeds[1:] else f"Seed {named}"
   display.table(
-      f"Mean and std over the seeds {', '.join(map(str, seeds))}, at the same"
-      f" budget; scores by shared weights: {found['metric']}",
+      f"{of}, at the same budget; scores by shared weights: {found['metric']}",
       ("", *strategies),
       rows,
   )
