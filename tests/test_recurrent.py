@@ -240,11 +240,22 @@ def test_a_fixed_cell_is_the_searched_one(cell):
   chex.assert_trees_all_close((out, grads), searched, atol=1e-4)
 
 
-def test_the_cell_has_no_branch():
+def test_a_position_has_no_branch_and_copies_no_weight():
   arch = np.array([0, 0], np.int32), np.array([0, 1, 2], np.int32), np.ones(3)
-  run = jax.jit(lambda *args: recurrent.run(*args))
-  text = run.lower(*segment(nodes=3), *arch).as_text()
-  assert "stablehlo.case" not in text
+
+  def total(first, nodes, x, state, mask, *arch):
+    return recurrent.run(x, state, mask, first, nodes, *arch).sum()
+
+  x, state, mask, first, nodes = segment(nodes=3)
+  program = jax.make_jaxpr(jax.grad(total, (0, 1)))(
+      first, nodes, x, state, mask, *arch
+  )
+  loops = [e for e in program.eqns if e.primitive.name == "scan"]
+  assert len(loops) == 2  # one each way
+  for loop in loops:
+    for made in loop.params["jaxpr"].eqns:
+      assert made.primitive.name != "cond"
+      assert all(out.aval.size < nodes[0].size for out in made.outvars)
 
 
 def test_a_word_is_not_seen_before_it_is_read():

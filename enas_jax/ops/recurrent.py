@@ -37,10 +37,10 @@ def run(x, state, mask, first, nodes, sources, ops, mix):
   a weight are summed over the positions by one matrix product a node at the
   end, in place of one a position. Architecture, mask and mix get none.
 
-  Inside, rows are columns: every state is [H, B]. Of a product with few rows
-  XLA on the CPU would else pack the whole weight anew, as it does the second
-  operand of each. Weights are taken apart outside the loops, as a loop copies
-  what it slices, and transposed there, see `dot`.
+  Inside, a state is [H, B]: a weight times few columns takes the CPU less than
+  few rows times a weight (1,000 units and 64 rows: 0.85 ms and 1.06). Weights
+  are taken apart outside the loops, which would copy what they slice at every
+  position, and transposed there, see `dot`.
 
   Products take their operands in the type of x; their sums, and what is done
   to each entry, are float32. What is kept is in the type of x again.
