@@ -58,8 +58,8 @@ def read(key: str, path: str, space: SearchSpace) -> Benchmark:
       space; or the package that reads it is not installed.
   """
   if not pathlib.Path(path).is_file():
-    what = "is a folder" if pathlib.Path(path).is_dir() else "does not exist"
-    raise ConfigError(key, f"must be a file, {path!r} {what}.")
+    folder = ": it is a folder" if pathlib.Path(path).is_dir() else ""
+    raise ConfigError(key, f"there is no file {path!r}{folder}.")
   arrays = _npz if path.endswith(".npz") else _official
   ops, names, test, valid = arrays(key, path, space)
 

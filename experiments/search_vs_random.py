@@ -189,7 +189,8 @@ def show(found: dict, display: progress.Display) -> None:
       rows.append((title, *map(_cell, cells)))
   seeds = [row["seed"] for row in next(iter(strategies.values()))["per_seed"]]
   named = ", ".join(map(str, seeds))
-  of = f"Mean and std over the seeds {named}" if seeds[1:] else f"Seed {named}"
+  several = len(seeds) > 1
+  of = f"Mean and std over the seeds {named}" if several else f"Seed {named}"
   display.table(
       f"{of}, at the same budget; scores by shared weights: {found['metric']}",
       ("", *strategies),

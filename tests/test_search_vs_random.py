@@ -223,8 +223,8 @@ def test_a_mistake_is_one_line_and_nothing_is_written(tmp_path):
       (["--config=configs/nasbench201_final.py:smoke"], "--config: it trains"),
       (["--table=T", "--samples=0"], "--samples: 0 is not a positive integer"),
       (["--table=T", workdir], "--workdir: does not go with --table."),
-      (["--table=none.npz"], "--table: must be a file, 'none.npz' does not"),
-      (["--table=."], "--table: must be a file, '.' is a folder."),
+      (["--table=none.npz"], "--table: there is no file 'none.npz'."),
+      (["--table=."], "--table: there is no file '.': it is a folder."),
   ]
   cases = [
       ([*args, workdir] if config in args else args, message)

@@ -6,9 +6,9 @@ import jax.numpy as jnp
 def dot(a, b):
   """a @ b with operands in the type of a and float32 sums: f32[...].
 
-  XLA merges a transpose into the product that reads it. Of the second operand
-  that is a gain, but with the first transposed the CPU may take twice as long,
-  and computes in float32 what is bfloat16. Across the border of a loop it
-  merges nothing: so transpose a first operand outside the loop.
+  XLA merges a transpose into the product that reads it, but not across the
+  border of a loop. Of the second operand that costs nothing; with the first
+  transposed the CPU may take twice as long, and computes bfloat16 in float32:
+  so transpose a first operand outside the loop.
   """
   return jnp.dot(a, b.astype(a.dtype), preferred_element_type=jnp.float32)

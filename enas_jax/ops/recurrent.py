@@ -37,10 +37,10 @@ def run(x, state, mask, first, nodes, sources, ops, mix):
   a weight are summed over the positions by one matrix product a node at the
   end, in place of one a position. Architecture, mask and mix get none.
 
-  Inside, a state is [H, B]: a weight times few columns takes the CPU less than
-  few rows times a weight (1,000 units and 64 rows: 0.85 ms and 1.06). Weights
-  are taken apart outside the loops, which would copy what they slice at every
-  position, and transposed there, see `dot`.
+  Inside, a state is [H, B], since a weight times few columns takes the CPU less
+  than few rows times a weight; so node 0 has one product, not one for the whole
+  input and one a position. Weights are cast, taken apart and, on the way there,
+  transposed outside the loops, where each position would copy them.
 
   Products take their operands in the type of x; their sums, and what is done
   to each entry, are float32. What is kept is in the type of x again.
@@ -62,10 +62,9 @@ def run(x, state, mask, first, nodes, sources, ops, mix):
 
 
 def _one(index, choices):
-  """choices[index]; where the index is data, all are read and one is kept.
+  """choices[index]; where the index is data, all are made and one is kept.
 
-  They are small: a branch costs a CPU as much, and a GPU far more, since it
-  halts to ask its host.
+  At a branch a GPU halts to ask its host; a buffer of choices would be copied.
   """
   if isinstance(index, jax.Array):
     return lax.select_n(index, *choices)
@@ -73,7 +72,7 @@ def _one(index, choices):
 
 
 def _forward(x, state, mask, first, nodes, sources, ops, mix):
-  dtype, weights = x.dtype, (first, nodes)
+  dtype = x.dtype
   x, start, mask = (jnp.swapaxes(a, -1, -2) for a in (x, state, mask))
   transposed = [w.astype(dtype).T for w in (first, *nodes)]
 
@@ -82,18 +81,19 @@ def _forward(x, state, mask, first, nodes, sources, ops, mix):
     for n, op in enumerate(ops):
       before = _one(sources[n - 1], values) if n else state
       read = (mask * before).astype(dtype)
-      read = read if n else jnp.concatenate([x, read])
+      if n == 0:
+        read = jnp.concatenate([x, read])
       h, t = jnp.split(dot(transposed[n], read), 2)
       value = _one(op, [f(h) for f, _ in ACTIVATIONS.values()])
       gate = jax.nn.sigmoid(t)
       values.append(before + gate * (value - before))
       kept.append([_pack(dtype, a) for a in (before, value, gate)])
     after = sum(share * value for share, value in zip(mix, values, strict=True))
-    return after, (after.astype(dtype), kept)
+    return after, (after, kept)
 
   _, (after, kept) = lax.scan(step, start.astype(jnp.float32), x)
-  residuals = (x, kept, mask, *weights, sources, ops, mix)
-  return jnp.swapaxes(after, -1, -2), residuals
+  residuals = (x, kept, mask, first, nodes, sources, ops, mix)
+  return jnp.swapaxes(after, -1, -2).astype(dtype), residuals
 
 
 def _backward(residuals, g):
@@ -110,7 +110,7 @@ def _backward(residuals, g):
       d = mix[n] * (g + dafter)
       for later in range(n + 1, count):
         d += jnp.where(sources[later - 1] == n, dbefores[later], 0.0)
-      slope = _one(ops[n], [slope(value) for _, slope in ACTIVATIONS.values()])
+      slope = _one(ops[n], [f(value) for _, f in ACTIVATIONS.values()])
       # Both halves at once: to join two is slower on the CPU.
       dproduct = jnp.where(of_t, (value - before) * (1 - gate), slope)
       dproduct = (d * gate * dproduct).reshape(-1, d.shape[-1]).astype(dtype)
@@ -119,24 +119,25 @@ def _backward(residuals, g):
         dx, dread = jnp.split(dread, 2)
       dproducts[n] = _pack(dtype, dproduct)
       dbefores[n] = d * (1 - gate) + mask * dread
-    return dbefores[0], (dx.astype(dtype), dproducts)
+    return dbefores[0], (dx, dproducts)
 
   given = jnp.swapaxes(g, -1, -2), kept
   start = jnp.zeros(mask.shape)
   dstate, (dx, dproducts) = lax.scan(step, start, given, reverse=True)
 
   def columns(a):
-    """[S, *, B] as [*, S B]."""
+    """[S, *, B] as [*, S B], in the type of x."""
     return jnp.swapaxes(a, 0, 1).reshape(a.shape[1], -1).astype(dtype)
 
   dweights = []
   for n in range(count):
     read = columns(mask * _unpack(dtype, kept[n][0]))
-    read = read if n else jnp.concatenate([columns(x), read])
+    if n == 0:
+      read = jnp.concatenate([columns(x), read])
     dproduct = columns(_unpack(dtype, dproducts[n]))
     dweights.append(dot(read, dproduct.T))
   dfirst, *dnodes = dweights
-  dx, dstate = (jnp.swapaxes(a, -1, -2) for a in (dx, dstate.astype(dtype)))
+  dx, dstate = (jnp.swapaxes(a, -1, -2).astype(dtype) for a in (dx, dstate))
   return dx, dstate, None, dfirst, jnp.stack(dnodes), None, None, None
 
 

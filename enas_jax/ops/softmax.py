@@ -58,7 +58,7 @@ def _forward(features, table, targets, weight):
     dcolumns += dot(transposed, dlogits)
     return (total, dcolumns), dot(dlogits, cast).astype(cast.dtype)
 
-  start = jnp.zeros(()), jnp.zeros(cast.T.shape)
+  start = jnp.zeros(()), jnp.zeros(cast.shape[::-1])
   (total, dcolumns), dfeatures = lax.scan(step, start, parts)
   count, width = weight.size, features.shape[-1]
   dfeatures = dfeatures.reshape(-1, width)[:count].reshape(features.shape)
