@@ -276,6 +276,16 @@ def test_a_word_is_not_seen_before_it_is_read():
     assert changed.tolist() == [position >= at for position in range(5)]
 
 
+def test_rows_are_taken_as_by_a_gather():
+  table = jnp.arange(24.0).reshape(4, 2, 3)
+  rows = jnp.array([2, 0, 2])
+  weight = jnp.arange(18.0).reshape(3, 2, 3)
+  value = lambda take: lambda table: (weight * take(table) ** 2).sum()
+  expected = jax.value_and_grad(value(lambda table: table[rows]))(table)
+  found = jax.jit(jax.value_and_grad(value(lambda t: reader.take(t, rows))))
+  chex.assert_trees_all_close(found(table), expected)
+
+
 def test_exactly_the_chosen_weights_have_a_gradient():
   space = Recurrent(nodes=3)
   network = space.network(vocabulary=6, hidden=4)

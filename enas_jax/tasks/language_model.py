@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from enas_jax.ops import softmax
+from enas_jax.ops import reader, softmax
 from enas_jax.types import Mean, Perplexity, Task
 
 
@@ -52,7 +52,10 @@ def language_model(
 
   def pick(params, arch):
     rows = network.reads(arch)
-    return {k: w[rows[k]] if k in rows else w for k, w in params.items()}
+    return {
+        k: reader.take(w, rows[k]) if k in rows else w
+        for k, w in params.items()
+    }
 
   def put(params, arch, used):
     rows = network.reads(arch)
