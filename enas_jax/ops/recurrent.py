@@ -39,8 +39,8 @@ def run(x, state, mask, first, nodes, sources, ops, mix):
 
   Inside, a state is [H, B], since a weight times few columns takes the CPU less
   than few rows times a weight; so node 0 has one product, not one for the whole
-  input and one a position. Weights are cast, taken apart and, on the way there,
-  transposed outside the loops, where each position would copy them.
+  input and one a position. Weights are cast, taken apart and, for the way
+  forward, transposed outside the loops: within, each position would copy them.
 
   Products take their operands in the type of x; their sums, and what is done
   to each entry, are float32. What is kept is in the type of x again.

@@ -217,7 +217,7 @@ class RecurrentNetwork(reader.Reader):
     else:
       count = len(OPERATIONS) * later * (later + 1) // 2
       table = self.weight("nodes", count, h, 2 * h)
-      nodes = table[self.reads(arch)["nodes"]]
+      nodes = reader.take(table, self.reads(arch)["nodes"])
     keep = functools.partial(self.mask, train, self.weight_keep)
     states = recurrent.run(
         x,
