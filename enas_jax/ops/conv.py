@@ -16,7 +16,6 @@ import jax.numpy as jnp
 from enas_jax.ops import windows
 
 _NHWC = ("NHWC", "HWIO", "NHWC")
-_LARGE_IMAGE = 1 << 14  # entries: 25 accumulators are 1.6 MB
 # Of `_columns` or `_patches`, on the CPU: all images at once where that many
 # fit, in what the cores share, or else as many at a time as fit near a core.
 _ENTRIES_AT_ONCE, _ENTRIES_A_CHUNK = 3 << 19, 3 << 18
@@ -99,35 +98,39 @@ def _depthwise_dx(g, w, shape, stride):
 def _depthwise_dw(x, g, w, stride):
   """The weight gradient, summed over the batch by a loop over images.
 
-  Small images go in pairs; the accumulators of large ones fill the cache. The
-  body is elementwise, into one accumulator a tap: XLA's reduction over batch,
-  rows and columns with the channels last is several times slower.
+  The body is elementwise, into one accumulator a tap: XLA's reduction over
+  batch, rows and columns with the channels last is several times slower. Four
+  images a turn, since the accumulators are most of what a turn reads and
+  writes, and each a slice of its own: out of one slice they took three times
+  as long.
   """
   k = len(w)
   batch, height, width, c = g.shape
-  large = height * width * c >= _LARGE_IMAGE
-  pair = 1 if large or batch % 2 else 2
+  images = math.gcd(batch, 4)
   phases = windows.split(x, k, stride)
-  sums = (jnp.zeros((pair, height, width * c), jnp.float32),) * k**2
 
-  def long_rows(a, n):  # of W * C: one long axis for the vector units
-    a = lax.dynamic_slice_in_dim(a, n * pair, pair)
-    return a.reshape(*a.shape[:2], -1)
+  def taps(n):  # of rows of W * C: one long axis for the vector units
+    def rows(a):
+      a = lax.dynamic_index_in_dim(a, n, keepdims=False)
+      return a.reshape(len(a), -1)
 
-  def body(n, sums):
-    rows = jax.tree.map(lambda phase: long_rows(phase, n), phases)
-    dy = long_rows(g, n).astype(jnp.float32)
+    own, dy = jax.tree.map(rows, (phases, g))
+    dy = dy.astype(jnp.float32)
+    for i in range(k):
+      for j in range(k):
+        phase = own[i % stride][j % stride]
+        p, q = i // stride, j // stride
+        yield phase[p : p + height, q * c : (q + width) * c] * dy
 
-    def tap(i, j):
-      p, q = i // stride, j // stride
-      phase = rows[i % stride][j % stride]
-      return phase[:, p : p + height, q * c : (q + width) * c]
+  def body(turn, sums):
+    for image in range(images):
+      products = taps(turn * images + image)
+      sums = tuple(s + p for s, p in zip(sums, products, strict=True))
+    return sums
 
-    taps = (tap(i, j) for i in range(k) for j in range(k))
-    return tuple(s + tap * dy for s, tap in zip(sums, taps, strict=True))
-
-  sums = lax.fori_loop(0, batch // pair, body, sums)
-  sums = [s.reshape(-1, width, c).sum((0, 1)) for s in sums]
+  sums = (jnp.zeros((height, width * c), jnp.float32),) * k**2
+  sums = lax.fori_loop(0, batch // images, body, sums)
+  sums = [s.reshape(height, width, c).sum((0, 1)) for s in sums]
   return jnp.stack(sums).reshape(w.shape).astype(w.dtype)
 
 
