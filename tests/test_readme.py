@@ -1,5 +1,6 @@
 """Commands of enas_jax.main and keys that the pages name are there."""
 
+import json
 import re
 import shlex
 
@@ -13,13 +14,22 @@ from enas_jax import check
 ROOT = FILES.parent
 PAGES = [ROOT / "README.md", ROOT / "WORKSPACE.md"]
 PAGES += sorted(FILES.glob("*.py"))
+PAGES += sorted((ROOT / "experiments").rglob("*.ipynb"))
 _COMMAND = r"python -m enas_jax\.main((?:[^\n`]*\\\n)*[^\n`]*)"
 _NO_KEYS = {"config.json", "config.derive.update"}
 
 
+def _text(page):
+  if page.suffix != ".ipynb":
+    return page.read_text()
+  cells = json.loads(page.read_text())["cells"]
+  text = "\n".join("".join(cell["source"]) for cell in cells)
+  return re.sub(r"\{\w+\}", "1", text)  # a variable
+
+
 def _commands():
   for page in PAGES:
-    for found in re.findall(_COMMAND, page.read_text()):
+    for found in re.findall(_COMMAND, _text(page)):
       words = shlex.split(found.replace("\\\n", " "))
       yield pytest.param(words, id=f"{page.name}: {words[0]}")
 
@@ -53,6 +63,6 @@ def test_every_key_that_a_page_names_is_one(page):
   known = {key for name in NAMES for key in _known(small(name, ""))}
   # In a config file "config" without dashes is code.
   start = r"\b" if page.suffix == ".md" else "(?<=--)"
-  named = re.findall(start + r"config(?:\.[a-z_0-9]+)+", page.read_text())
+  named = re.findall(start + r"config(?:\.[a-z_0-9]+)+", _text(page))
   assert named or page.suffix == ".py"
   assert set(named) - _NO_KEYS <= known
