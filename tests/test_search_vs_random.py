@@ -109,6 +109,13 @@ def result(config, workdir):
   }
 
 
+def shown(found, log):
+  display = progress.Display(log)
+  experiment.show(found, display)
+  display.close()
+  return log.read_text()
+
+
 def test_a_comparison_is_of_means_and_of_differences_by_seed(
     tmp_path, monkeypatch
 ):
@@ -138,10 +145,8 @@ def test_a_comparison_is_of_means_and_of_differences_by_seed(
   assert [row["kendall"] for row in ours["per_seed"]] == [0.2, None]
   assert ours["per_seed"][0]["kendall_95"] == [0.0, 1.0]
   json.dumps(found, allow_nan=False)
-  display = progress.Display(tmp_path / "log.txt")
-  experiment.show(found, display)
-  display.close()
-  table = (tmp_path / "log.txt").read_text()
+  table = shown(found, tmp_path / "log.txt")
+  assert "Mean and std over the seeds 2, 5" in table
   assert "97.00 ± 3.00" in table and "2.00e+09" in table
   assert "retrained" not in table
   # What cannot work dies before any of them runs.
@@ -202,6 +207,8 @@ def test_finished_searches_are_compared_without_running_again(tmp_path):
   assert random["best"]["mean"] == kept["scores"]["policy"]["best"]
   assert random["seconds"]["mean"] == kept["cost"]["seconds"] > 0
   assert first["judge"] == "best"
+  table = shown(first, tmp_path / "log.txt")
+  assert "Seed 0" in table and "±" not in table
 
 
 def test_a_mistake_is_one_line_and_nothing_is_written(tmp_path):
