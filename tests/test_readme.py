@@ -23,13 +23,13 @@ def _text(page):
   if page.suffix != ".ipynb":
     return page.read_text()
   cells = json.loads(page.read_text())["cells"]
-  text = "\n".join("".join(cell["source"]) for cell in cells)
-  return re.sub(r"\{\w+\}", "1", text)  # a variable
+  return "\n".join("".join(cell["source"]) for cell in cells)
 
 
 def _commands():
   for page in PAGES:
     for found in re.findall(_COMMAND, _text(page)):
+      found = re.sub(r"\$\w+|\{\w+\}", "1", found)  # variables
       words = shlex.split(found.replace("\\\n", " "))
       yield pytest.param(words, id=f"{page.name}: {words[0]}")
 
