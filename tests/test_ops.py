@@ -59,8 +59,8 @@ def test_pointwise():
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("k", [3, 5])
 def test_depthwise(k, stride, size):
-  # The weight gradient takes four images a turn, or one where that is odd.
-  batch = 8 if size == _SIZES[0] else 3
+  # The weight gradient takes four images a turn, or two, or one.
+  batch = 8 if size == _SIZES[0] else {1: 6, 2: 3}[stride]
   assert_same(
       functools.partial(conv.depthwise, stride=stride),
       lambda x, w: _conv(x, w[:, :, None], stride, groups=6),
@@ -340,30 +340,33 @@ def test_choose_saves_no_branch_residuals():
 
 
 @pytest.mark.parametrize(
-    "operation",
+    "operation, shapes",
     [
-        lambda x: conv.pointwise(x, jnp.ones((4, 4))),
-        lambda x: conv.depthwise(x, jnp.ones((3, 3, 4))),
-        lambda x: conv.dense(x, jnp.ones((3, 3, 4, 4))),
-        lambda x: conv.dense(x[..., :1], jnp.ones((3, 3, 1, 4))),  # patches
-        lambda x: norm.batch_norm(x, jnp.ones(4), jnp.zeros(4))[0],
-        pool.avg_pool,
-        pool.max_pool,
-        lambda x: drop.drop_path(jax.random.key(0), x, 0.5),
+        (conv.pointwise, [(4, 4)]),
+        (conv.depthwise, [(3, 3, 4)]),
+        (conv.dense, [(3, 3, 4, 4)]),
+        (lambda x, w: conv.dense(x[..., :1], w), [(3, 3, 1, 4)]),  # patches
+        (lambda x, *w: norm.batch_norm(x, *w)[0], [(4,), (4,)]),
+        (pool.avg_pool, []),
+        (pool.max_pool, []),
+        (lambda x: drop.drop_path(jax.random.key(0), x, 0.5), []),
     ],
 )
-def test_bfloat16(operation):
-  """Results in bfloat16 near those in float32, from float32 weights."""
+def test_bfloat16(operation, shapes):
+  """Results in bfloat16 near those in float32, of float32 weights float32."""
   x, g = (_normal(n, 2, 6, 6, 4).astype(jnp.bfloat16) for n in range(2))
+  weights = [jnp.ones(shape) for shape in shapes]
 
   @jax.jit
   def run(x, g):
-    y, pull = jax.vjp(operation, x)
+    y, pull = jax.vjp(operation, x, *weights)
     return y, *pull(g)
 
   exact = run(x.astype(jnp.float32), g.astype(jnp.float32))
-  for got, expected in zip(run(x, g), exact, strict=True):
-    assert got.dtype == jnp.bfloat16
+  y, dx, *dw = run(x, g)
+  assert y.dtype == dx.dtype == jnp.bfloat16
+  assert all(d.dtype == jnp.float32 for d in dw)
+  for got, expected in zip((y, dx, *dw), exact, strict=True):
     got = got.astype(jnp.float32)
     np.testing.assert_allclose(got, expected, atol=0.1, rtol=0.05)
 

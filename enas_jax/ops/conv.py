@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from enas_jax.ops import windows
 
 _NHWC = ("NHWC", "HWIO", "NHWC")
+_IMAGES_A_TURN = 4  # at most, of the depthwise weight gradient on the CPU
 # Of `_columns` or `_patches`, on the CPU: all images at once where that many
 # fit, in what the cores share, or else as many at a time as fit near a core.
 _ENTRIES_AT_ONCE, _ENTRIES_A_CHUNK = 3 << 19, 3 << 18
@@ -99,14 +100,14 @@ def _depthwise_dw(x, g, w, stride):
   """The weight gradient, summed over the batch by a loop over images.
 
   The body is elementwise, into one accumulator a tap: XLA's reduction over
-  batch, rows and columns with the channels last is several times slower. Four
-  images a turn, since the accumulators are most of what a turn reads and
-  writes, and each a slice of its own: out of one slice they took three times
-  as long.
+  batch, rows and columns with the channels last is several times slower. A
+  turn takes four images, or what divides the batch, since the accumulators are
+  most of what it reads and writes; each a slice of its own: out of one slice
+  they took three times as long.
   """
   k = len(w)
   batch, height, width, c = g.shape
-  images = math.gcd(batch, 4)
+  images = math.gcd(batch, _IMAGES_A_TURN)
   phases = windows.split(x, k, stride)
 
   def taps(n):  # of rows of W * C: one long axis for the vector units
