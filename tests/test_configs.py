@@ -15,6 +15,7 @@ from configs import (
   digits_macro,
   digits_micro,
   ptb_recurrent_final,
+  pydoc_recurrent,
   pydoc_recurrent_final,
 )
 from enas_jax import build, folder, train
@@ -110,6 +111,18 @@ def test_the_macro_profiles_set_every_quirk(profile):
       final.augment.cutout_corner,
   ]
   assert quirks == [profile == "faithful"] * len(quirks)
+
+
+@pytest.mark.parametrize("profile", ["repaired", "faithful"])
+def test_the_faithful_search_for_a_cell_has_the_papers_loop(profile):
+  config = pydoc_recurrent.get_config(f"profile={profile}")
+  own = [
+      config.strategy.children == "random",
+      config.strategy.warmup == 10,
+      config.strategy.same_batch,
+      config.reinforce.step_baseline,
+  ]
+  assert own == [profile == "repaired"] * len(own)
 
 
 def test_a_macro_search_retrains_what_it_found(tmp_path):
