@@ -108,6 +108,8 @@ def _depthwise_dw(x, g, w, stride):
   k = len(w)
   batch, height, width, c = g.shape
   images = math.gcd(batch, _IMAGES_A_TURN)
+  # In float32 before the loop: in it every tap would convert what it reads.
+  x, g = x.astype(jnp.float32), g.astype(jnp.float32)
   phases = windows.split(x, k, stride)
 
   def taps(n):  # of rows of W * C: one long axis for the vector units
@@ -116,7 +118,6 @@ def _depthwise_dw(x, g, w, stride):
       return a.reshape(len(a), -1)
 
     own, dy = jax.tree.map(rows, (phases, g))
-    dy = dy.astype(jnp.float32)
     for i in range(k):
       for j in range(k):
         phase = own[i % stride][j % stride]
