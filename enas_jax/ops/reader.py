@@ -4,6 +4,7 @@ from typing import Any, NamedTuple
 
 from flax import linen as nn
 import jax
+from jax.experimental import layout
 import jax.numpy as jnp
 
 
@@ -22,10 +23,14 @@ def take(table: jax.Array, rows: jax.Array) -> jax.Array:
   """table[rows], one row after the other.
 
   Of a large table the TPU's compiler would cut a gather into strips, and copy
-  the whole of it to do so. The way back is that of a gather.
+  the whole of it to do so; or, in bfloat16, to lay it out as a product of the
+  rows has them: so these keep the table's layout. The way back is that of a
+  gather.
   """
   at = jax.lax.dynamic_index_in_dim
-  return jnp.concatenate([at(table, row) for row in rows])
+  taken = jnp.concatenate([at(table, row) for row in rows])
+  major_to_minor = tuple(range(taken.ndim))
+  return layout.with_layout_constraint(taken, layout.Layout(major_to_minor))
 
 
 def _take_forward(table, rows):
