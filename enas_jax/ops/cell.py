@@ -159,8 +159,7 @@ def _run(branches, states, sides, keep):
   longest = max(map(len, filter(None, branches)), default=0)
   stages = max(longest - 1, 0) if keep else 0
   targets, *_ = sides
-  # Read only where it was written: JAX need not clear it.
-  kept = jnp.empty((len(targets), stages, *states.shape[1:]), states.dtype)
+  kept = jnp.zeros((len(targets), stages, *states.shape[1:]), states.dtype)
 
   def step(carry, row):
     side, (target, source, op, w) = row
