@@ -164,32 +164,57 @@ def test_a_cell_is_what_its_description_says():
   np.testing.assert_allclose(inputs["y"], three, rtol=1e-4, atol=1e-4)
 
 
-def used_edges(values):
-  """Edges on a path from the input to the output that `none` does not cut."""
-  uncut = [edge for edge, op in zip(EDGES, values, strict=True) if op]
-  paths = {
-      path
+def needed_edges(values, affine):
+  """Edges on a path to the output from the input or a norm's offset."""
+  uncut = [(*e, op) for e, op in zip(EDGES, values, strict=True) if op]
+  kept = {
+      edge
       for n in range(1, 4)
       for path in itertools.combinations(uncut, n)
-      if path[0][1] == 0 and path[-1][0] == 3
+      if path[-1][0] == 3
+      and (path[0][1] == 0 or (affine and "conv" in OPERATIONS[path[0][2]]))
       and all(a[0] == b[1] for a, b in itertools.pairwise(path))
+      for edge in path
   }
-  # An edge matters too where what it reads is nothing: a norm has an offset.
-  downstream = {3}
-  kept = set()
-  for edge in reversed(uncut):
-    if edge[0] in downstream:
-      kept.add(edge)
-      downstream.add(edge[1])
-  assert kept >= {edge for path in paths for edge in path}
-  return [edge in kept for edge in EDGES]
+  edges = zip(EDGES, values, strict=True)
+  return [op if (*edge, op) in kept else 0 for edge, op in edges]
 
 
-def test_only_what_the_output_needs_is_left():
-  every = list(itertools.product(range(2), repeat=6))
-  found = jax.jit(jax.vmap(space_file.needed))(3 * jnp.asarray(every))
-  for values, kept in zip(every, found.tolist(), strict=True):
-    assert [bool(value) for value in kept] == used_edges(values)
+@pytest.mark.parametrize("affine", [False, True])
+def test_only_what_the_output_needs_is_left(affine):
+  every = list(itertools.product([0, 1, 3], repeat=6))
+  needed = functools.partial(space_file.needed, affine=affine)
+  searched = jax.jit(jax.vmap(needed))(jnp.asarray(every))
+  for values, found in zip(every, searched.tolist(), strict=True):
+    assert found == needed_edges(values, affine)
+    assert needed(np.array(values)).tolist() == found
+
+
+@pytest.mark.parametrize("affine", [False, True])
+def test_what_is_not_needed_adds_nothing(affine, monkeypatch):
+  cell = space_file.SharedCell(affine)
+  # Node 1 is nothing, node 2 its convolution.
+  ops = jnp.array([0, 0, 3, 2, 1, 4])
+  x, key = images(2)[0], jax.random.key(0)
+  params = jax.tree.map(
+      lambda leaf: jax.random.normal(key, leaf.shape),
+      jax.eval_shape(lambda: cell.init(key, x, ops, train=True)),
+  )
+
+  def grade():
+    def loss(params, x):
+      y = cell.apply(params, x, ops, train=True)
+      return (y**2).sum(), y
+
+    grad = jax.grad(loss, argnums=(0, 1), has_aux=True)
+    return jax.jit(grad)(params, x)
+
+  found = grade()
+  monkeypatch.setattr(space_file, "needed", lambda ops, affine: ops)
+  expected = grade()
+  chex.assert_trees_all_close(found, expected, rtol=1e-4, atol=1e-4)
+  if affine:
+    assert np.any(found[0][0]["params"]["offset_3"][2])
 
 
 @pytest.mark.parametrize("seed", range(6))

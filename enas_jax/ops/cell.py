@@ -1,15 +1,4 @@
-"""Searched cells: nodes that sum branches of other nodes (ENAS §2.4).
-
-`cell` chooses what each node reads and by which branch, `graph` the branches of
-given edges. They share the scan over edges and its way back.
-
-A branch is a tuple of stages, functions (x[B, H, W, C], weights) ->
-y[B, H, W, C] of one shape and dtype, each applied to what the one before it
-returned; () is the identity, and None in place of a tuple is zero. Where the
-architecture is data, what a stage returns is kept for the way back, but for
-the last one's: cut a branch after what is dear, if that is dearer than to
-write and to read it.
-"""
+"""The searched cell: nodes that sum branches of other nodes (ENAS §2.4)."""
 
 import functools
 
@@ -34,7 +23,8 @@ def cell(branches, weights, mix, inputs, sources, ops):
   only; see `_searched`.
 
   Args:
-    branches: static; a tuple of branches, see above.
+    branches: static; a tuple of functions (x[B, H, W, C], weights) -> y of the
+      same shape and dtype.
     weights: a tree, leaves [N, D, ...]: what each side of each node may read.
     mix: [2 + N, C, C].
     inputs: [2, B, H, W, C], or a pair.
@@ -52,7 +42,7 @@ def cell(branches, weights, mix, inputs, sources, ops):
 def _fixed(branches, weights, mix, inputs, sources, ops):
   def side(n, d):
     w = jax.tree.map(lambda leaf: leaf[n, d], weights)
-    return _apply(branches[ops[n, d]], states[sources[n, d]], w)
+    return branches[ops[n, d]](states[sources[n, d]], w)
 
   nodes, sides = sources.shape
   states = list(inputs)
@@ -61,14 +51,6 @@ def _fixed(branches, weights, mix, inputs, sources, ops):
   loose = sorted(set(range(nodes + 2)) - set(sources.ravel().tolist()))
   out = sum(_mixed(states[j], mix[j]).astype(jnp.float32) for j in loose)
   return out.astype(inputs[0].dtype)
-
-
-def _apply(branch, x, weights):
-  if branch is None:
-    return jnp.zeros_like(x)
-  for stage in branch:
-    x = stage(x, weights)
-  return x
 
 
 def _mixed(state, mix):
@@ -85,15 +67,22 @@ def _searched(branches, weights, mix, inputs, sources, ops):
   branch. Autodiff would save what every branch needs, and make a whole buffer
   of zeros for each state that is read.
   """
-  return _forward(branches, weights, mix, inputs, sources, ops, keep=False)[0]
+  return _forward(branches, weights, mix, inputs, sources, ops)[0]
 
 
-def _forward(branches, weights, mix, inputs, sources, ops, keep=True):
-  shape = (len(sources), *inputs.shape[1:])
-  states = jnp.concatenate([inputs, jnp.zeros(shape, inputs.dtype)])
+def _forward(branches, weights, mix, inputs, sources, ops):
+  nodes = jnp.zeros((len(sources), *inputs.shape[1:]), inputs.dtype)
+  states = jnp.concatenate([inputs, nodes])
 
-  sides = _sides(sources, ops, weights)
-  states, kept = _run(branches, states, sides, keep)
+  def step(states, side):
+    target, source, op, w = side
+
+    def run(branch, turn, states):
+      return states.at[target].add(branch(states[source + turn], w))
+
+    return _chosen(branches, op, run, states), None
+
+  states, _ = lax.scan(step, states, _sides(sources, ops, weights))
 
   # A loop of unknown length: only the loose states pay.
   order, count = _loose(sources)
@@ -102,12 +91,11 @@ def _forward(branches, weights, mix, inputs, sources, ops, keep=True):
     return out + _mixed(states[order[i]], mix[order[i]])
 
   out = lax.fori_loop(0, count, gather, jnp.zeros(inputs.shape[1:]))
-  residuals = weights, mix, states, kept, sources, ops
-  return out.astype(inputs.dtype), residuals
+  return out.astype(inputs.dtype), (weights, mix, states, sources, ops)
 
 
 def _backward(branches, residuals, g):
-  weights, mix, states, kept, sources, ops = residuals
+  weights, mix, states, sources, ops = residuals
   order, count = _loose(sources)
 
   def scatter(i, carry):
@@ -118,9 +106,25 @@ def _backward(branches, residuals, g):
   zeros = jnp.zeros_like(states), jnp.zeros_like(mix)
   dstates, dmix = lax.fori_loop(0, count, scatter, zeros)
 
-  dstates, dweights = _pull(
-      branches, states, kept, dstates, _sides(sources, ops, weights)
-  )
+  def step(carry, row):
+    side, (target, source, op, w) = row
+
+    def pull(branch, turn, carry):
+      dstates, dweights = carry
+      back = jax.vjp(branch, states[source + turn], w)[1]
+      dx, dw = back(dstates[target + turn])
+      dweights = jax.tree.map(
+          lambda whole, d: whole.at[side].set(d), dweights, dw
+      )
+      return dstates.at[source].add(dx), dweights
+
+    return _chosen(branches, op, pull, carry), None
+
+  sides = _sides(sources, ops, weights)
+  targets, _, _, flat = sides
+  carry = dstates, jax.tree.map(jnp.zeros_like, flat)
+  rows = jnp.arange(len(targets)), sides
+  (dstates, dweights), _ = lax.scan(step, carry, rows, reverse=True)
   dweights = jax.tree.map(lambda d, w: d.reshape(w.shape), dweights, weights)
   return dweights, dmix, dstates[:2], None, None
 
@@ -144,70 +148,8 @@ def _loose(sources):
   return jnp.argsort(read), (~read).sum()
 
 
-def _run(branches, states, sides, keep):
-  """Adds the branch of each side to the buffer, in order.
-
-  Args:
-    branches: static.
-    states: [nodes, B, H, W, C], zero where a node is a sum.
-    sides: (the state to add to, source, op, weights), a row for each side.
-    keep: static; whether there will be a way back.
-
-  Returns:
-    The states, and what stages but the last returned, [sides, stages, ...].
-  """
-  longest = max(map(len, filter(None, branches)), default=0)
-  stages = max(longest - 1, 0) if keep else 0
-  targets, *_ = sides
-  kept = jnp.zeros((len(targets), stages, *states.shape[1:]), states.dtype)
-
-  def step(carry, row):
-    side, (target, source, op, w) = row
-
-    def run(branch, turn, carry):
-      states, kept = carry
-      x = states[source + turn]
-      for n, stage in enumerate(branch):
-        if n and keep:
-          # Else XLA computes x once more, for the buffer alone.
-          x = lax.optimization_barrier(x)
-          kept = kept.at[side, n - 1].set(x)
-        x = stage(x, w)
-      return states.at[target].add(x), kept
-
-    return _chosen(branches, op, run, carry), None
-
-  rows = jnp.arange(len(targets)), sides
-  return lax.scan(step, (states, kept), rows)[0]
-
-
-def _pull(branches, states, kept, dstates, sides):
-  """The way back of `_run`: (cotangents of the states, of the weights)."""
-  targets, _, _, weights = sides
-
-  def step(carry, row):
-    side, (target, source, op, w) = row
-
-    def pull(branch, turn, carry):
-      dstates, dweights = carry
-      g = dstates[target + turn]
-      for n, stage in reversed(list(enumerate(branch))):
-        x = kept[side + turn, n - 1] if n else states[source + turn]
-        g, dw = jax.vjp(stage, x, w)[1](g)
-        dweights = jax.tree.map(
-            lambda whole, d: whole.at[side].add(d), dweights, dw
-        )
-      return dstates.at[source].add(g), dweights
-
-    return _chosen(branches, op, pull, carry), None
-
-  carry = dstates, jax.tree.map(jnp.zeros_like, weights)
-  rows = jnp.arange(len(targets)), sides
-  return lax.scan(step, carry, rows, reverse=True)[0]
-
-
 def _chosen(branches, op, run, carry):
-  """run(branches[op], 0, carry), or carry where that branch is None.
+  """run(branches[op], 0, carry).
 
   A loop for each branch, of one turn or none. XLA updates what a loop carries
   in place, where what goes through a `lax.switch` is copied as a whole (seen
@@ -215,79 +157,14 @@ def _chosen(branches, op, run, carry):
   number, always 0, keeps what depends on it within the loop.
 
   On a GPU, a switch: the card asks its host before each loop whether to run
-  it, and once before a switch, which costs more than the copies (timed in
-  NAS-Bench-201). Told apart by JAX's default backend as the program is traced,
-  since to trace a cell both ways takes twice as long; each is right everywhere.
+  it, and once before a switch, which costs more than the copies. Told apart by
+  JAX's default backend as the program is traced, since to trace a cell both
+  ways takes twice as long; each is right everywhere.
   """
   if jax.default_backend() == "gpu":
-    return lax.switch(op, [
-        (lambda carry: carry)
-        if branch is None
-        else functools.partial(run, branch, 0)
-        for branch in branches
-    ], carry)
+    runs = [functools.partial(run, branch, 0) for branch in branches]
+    return lax.switch(op, runs, carry)
   for n, branch in enumerate(branches):
-    if branch is not None:
-      body = functools.partial(run, branch)
-      carry = lax.fori_loop(0, (op == n).astype(jnp.int32), body, carry)
+    body = functools.partial(run, branch)
+    carry = lax.fori_loop(0, (op == n).astype(jnp.int32), body, carry)
   return carry
-
-
-def graph(branches, edges, weights, x, ops):
-  """Runs a cell whose edges are given and whose branches are chosen.
-
-  Node 0 is x; the others are the sums of their edges,
-  branches[ops[e]](node[source of e], weights[e]). The result is the last node.
-
-  As in `cell`, numpy `ops` build the chosen branches only, and with a jax
-  array one program serves every architecture and runs the chosen ones.
-
-  Args:
-    branches: static; a tuple of branches, see above.
-    edges: static; pairs (node, the node that it reads), in an order in which
-      a node is complete before it is read.
-    weights: a tree, leaves [edges, ...]: what each edge may read.
-    x: [B, H, W, C].
-    ops: i32[edges], the branch of each edge.
-
-  Returns:
-    [B, H, W, C].
-  """
-  if isinstance(ops, jax.Array):
-    return _graph(tuple(branches), edges, weights, x, ops)
-  nodes = {0: x}
-  for e, (target, source) in enumerate(edges):
-    w = jax.tree.map(lambda leaf: leaf[e], weights)  # noqa: B023
-    y = _apply(branches[ops[e]], nodes[source], w)
-    nodes[target] = nodes[target] + y if target in nodes else y
-  return nodes[max(nodes)]
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
-def _graph(branches, edges, weights, x, ops):
-  return _graph_forward(branches, edges, weights, x, ops, keep=False)[0]
-
-
-def _graph_forward(branches, edges, weights, x, ops, keep=True):
-  targets, sources = np.array(edges, np.int32).T
-  zeros = jnp.zeros((max(targets), *x.shape), x.dtype)
-  states = jnp.concatenate([x[None], zeros])
-  sides = targets, sources, ops, weights
-  states, kept = _run(branches, states, sides, keep)
-  return states[-1], (weights, states, kept, ops)
-
-
-def _graph_backward(branches, edges, residuals, g):
-  weights, states, kept, ops = residuals
-  targets, sources = np.array(edges, np.int32).T
-  dstates, dweights = _pull(
-      branches,
-      states,
-      kept,
-      jnp.zeros_like(states).at[-1].set(g),
-      (targets, sources, ops, weights),
-  )
-  return dweights, dstates[0], None
-
-
-_graph.defvjp(_graph_forward, _graph_backward)

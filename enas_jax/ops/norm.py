@@ -24,17 +24,24 @@ def batch_norm(x, scale, offset, eps: float = 1e-5):
     (y[B, H, W, C], mean f32[C], variance f32[C]); the variance is the biased
     one.
   """
-  mean, var = _moments(x)
+  mean, var = moments(x)
   return normalize(x, mean, var, scale, offset, eps), mean, var
 
 
 def normalize(x, mean, var, scale, offset, eps: float = 1e-5):
   """Normalises x[B, H, W, C] by given statistics, [C] each."""
+  slope, shift = line(mean, var, scale, offset, eps)
+  return (x * slope + shift).astype(x.dtype)
+
+
+def line(mean, var, scale, offset, eps: float = 1e-5):
+  """(slope, shift), [C] each: `normalize` is x * slope + shift."""
   slope = scale * lax.rsqrt(var + eps)
-  return (x * slope + (offset - mean * slope)).astype(x.dtype)
+  return slope, offset - mean * slope
 
 
-def _moments(x):
+def moments(x):
+  """(mean, biased variance) of x[B, H, W, C] over (B, H, W), f32[C] each."""
   # Both sums at once: a variance that waits for the mean is a pass more. The
   # rounding must not make it negative.
   x = x.astype(jnp.float32)

@@ -383,11 +383,11 @@ def _separable(name: str, x: jax.Array, weights) -> jax.Array:
 # In the order of OPERATIONS; see `ops.cell`. The way back runs the separable
 # convolutions again: on the CPU to keep them took longer, and twice the memory.
 _BRANCHES = (
-    (functools.partial(_separable, "conv3"),),
-    (functools.partial(_separable, "conv5"),),
-    (lambda x, weights: pool.avg_pool(x),),
-    (lambda x, weights: pool.max_pool(x),),
-    (),
+    functools.partial(_separable, "conv3"),
+    functools.partial(_separable, "conv5"),
+    lambda x, weights: pool.avg_pool(x),
+    lambda x, weights: pool.max_pool(x),
+    lambda x, weights: x,
 )
 
 

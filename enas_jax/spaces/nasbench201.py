@@ -19,6 +19,7 @@ The strided convolution pads below and to the right, the benchmark's above and
 to the left: the one network is the other seen in a mirror.
 """
 
+from collections.abc import Callable
 import dataclasses
 import functools
 import math
@@ -26,10 +27,10 @@ from typing import ClassVar, NamedTuple
 
 from flax import linen as nn
 import jax
+from jax import lax
 import jax.numpy as jnp
 import numpy as np
 
-from enas_jax.ops import cell as ops_cell
 from enas_jax.ops import conv, layers, norm, pool, size
 from enas_jax.spaces import schedule as rows
 from enas_jax.types import Feed, Head, Preset, Schedule, Size
@@ -42,7 +43,7 @@ OPERATIONS = (
     "nor_conv_3x3",
     "avg_pool_3x3",
 )
-_NONE = 0
+_NONE, _, *_CONVOLUTIONS, _ = range(len(OPERATIONS))
 # (node, the node that it reads), in the order of the integers.
 EDGES = ((1, 0), (2, 0), (2, 1), (3, 0), (3, 1), (3, 2))
 
@@ -296,45 +297,140 @@ class SharedCell(nn.Module):
         }
         for name, window in (("1", ()), ("3", (3, 3)))
     }
-    return ops_cell.graph(_BRANCHES, EDGES, weights, x, needed(ops))
+    ops = needed(ops, self.affine)
+
+    def edge(e, x):
+      w = jax.tree.map(lambda leaf: leaf[e], weights)
+      if isinstance(ops, jax.Array):
+        return _chosen(ops[e], x, w)
+      return _added(x, *_OPERATIONS[ops[e]].value(x, w))
+
+    return _summed(edge, x)
 
 
-def needed(ops):
-  """The cell without what its output does not depend on, i32[6], jax or numpy.
+def needed(ops, affine: bool):
+  """The cell without what adds nothing to its output, i32[6], jax or numpy.
 
-  An edge to a node that is read by `none` alone becomes `none` itself: the
-  compiler sees that in a fixed cell, in a searched one it has to be told.
+  An edge to a node that is read by `none` alone becomes `none` itself, and so
+  does one from a node that only `none` makes, unless it is a convolution whose
+  batch norm has an offset: the compiler sees that in a fixed cell, in a
+  searched one it has to be told.
   """
   xp = jnp if isinstance(ops, jax.Array) else np
-  read, kept = {3: xp.asarray(True)}, []
-  for (node, source), op in reversed(list(zip(EDGES, ops, strict=True))):
-    kept.append(read[node] & (op != _NONE))
+  full, adds = {0: xp.asarray(True)}, []
+  for (node, source), op in zip(EDGES, ops, strict=True):
+    offset = affine & xp.isin(op, np.array(_CONVOLUTIONS))
+    adds.append((op != _NONE) & (full[source] | offset))
+    full[node] = full.get(node, False) | adds[-1]
+  read, kept = {3: True}, []
+  for (node, source), some in reversed(list(zip(EDGES, adds, strict=True))):
+    kept.append(some & read[node])
     read[source] = read.get(source, False) | kept[-1]
   return xp.where(xp.stack(kept[::-1]), ops, _NONE)
 
 
-def _convolution(name: str, convolve):
-  """ReLU and convolution, which are kept for the way back; batch norm."""
+def _summed(edge, x):
+  """Node 3 of the graph whose node 0 is x; edge(e, source) -> what e adds."""
+  nodes = {0: x}
+  for e, (node, source) in enumerate(EDGES):
+    y = edge(e, nodes[source])
+    nodes[node] = nodes[node] + y if node in nodes else y
+  return nodes[3]
 
-  def convolved(x: jax.Array, weights) -> jax.Array:
+
+class _Operation(NamedTuple):
+  """An operation of the shared network.
+
+  Attributes:
+    value: (x, weights) -> (y, slope, shift); an edge adds y * slope + shift,
+      x and y [B, H, W, C], slope and shift f32[C].
+    pull: (x, weights, y, cotangent of what is added) -> cotangents of x and of
+      the weights.
+  """
+
+  value: Callable
+  pull: Callable
+
+
+def _plain(function) -> _Operation:
+  """Without weights."""
+
+  def value(x, weights):
+    del weights
+    c = x.shape[-1]
+    return function(x), jnp.ones(c), jnp.zeros(c)
+
+  def pull(x, weights, y, g):
+    del y
+    (dx,) = jax.vjp(function, x)[1](g)
+    return dx, jax.tree.map(jnp.zeros_like, weights)
+
+  return _Operation(value, pull)
+
+
+def _convolution(name: str, convolve) -> _Operation:
+  """ReLU, convolution, batch norm. The way back does not convolve again."""
+
+  def convolved(x, weights):
     return convolve(jax.nn.relu(x), weights[name]["kernel"])
 
-  def normalised(x: jax.Array, weights) -> jax.Array:
-    w, c = weights[name], x.shape[-1]
-    scale = w.get("scale", jnp.ones(c))
-    return norm.batch_norm(x, scale, w.get("offset", jnp.zeros(c)))[0]
+  def affine(weights, y):
+    w, c = weights[name], y.shape[-1]
+    return w.get("scale", jnp.ones(c)), w.get("offset", jnp.zeros(c))
 
-  return convolved, normalised
+  def value(x, weights):
+    y = convolved(x, weights)
+    return y, *norm.line(*norm.moments(y), *affine(weights, y))
+
+  def normalised(y, weights):
+    return norm.batch_norm(y, *affine(weights, y))[0]
+
+  def pull(x, weights, y, g):
+    dy, of_norm = jax.vjp(normalised, y, weights)[1](g)
+    dx, of_kernel = jax.vjp(convolved, x, weights)[1](dy)
+    return dx, jax.tree.map(jnp.add, of_norm, of_kernel)
+
+  return _Operation(value, pull)
 
 
-# In the order of OPERATIONS; see `ops.cell`.
-_BRANCHES = (
-    None,
-    (),
+# In the order of OPERATIONS.
+_OPERATIONS = (
+    _plain(jnp.zeros_like),
+    _plain(lambda x: x),
     _convolution("1", conv.pointwise),
     _convolution("3", conv.dense),
-    (lambda x, weights: pool.avg_pool(x),),
+    _plain(pool.avg_pool),
 )
+
+
+@jax.custom_vjp
+def _chosen(op, x, weights):
+  """What an edge of operation `op`, an i32[] of jax, adds.
+
+  With its own gradient, since autodiff of a switch saves what every branch
+  needs. Batch norm's line is drawn outside of the choice: XLA makes it one
+  loop with the node's sum.
+  """
+  return _chosen_fwd(op, x, weights)[0]
+
+
+def _chosen_fwd(op, x, weights):
+  values = [operation.value for operation in _OPERATIONS]
+  y, slope, shift = lax.switch(op, values, x, weights)
+  return _added(x, y, slope, shift), (op, x, weights, y)
+
+
+def _chosen_bwd(residuals, g):
+  op, x, weights, y = residuals
+  pulls = [operation.pull for operation in _OPERATIONS]
+  return None, *lax.switch(op, pulls, x, weights, y, g)
+
+
+_chosen.defvjp(_chosen_fwd, _chosen_bwd)
+
+
+def _added(x, y, slope, shift):
+  return (y * slope + shift).astype(x.dtype)
 
 
 class FinalCell(nn.Module):
@@ -343,15 +439,15 @@ class FinalCell(nn.Module):
   @nn.compact
   def __call__(self, x: jax.Array, ops, *, train: bool) -> jax.Array:
 
-    def branch(op, edge):
-      match OPERATIONS[op]:
-        case "nor_conv_1x1" | "nor_conv_3x3" as name:
-          layer = layers.Conv(
-              x.shape[-1], int(name[-1]), True, name=f"edge_{edge}"
-          )
-          return (lambda x, _: layer(jax.nn.relu(x), train=train),)
-      return _BRANCHES[op]
+    def edge(e, x):
+      match name := OPERATIONS[ops[e]]:
+        case "none":
+          return jnp.zeros_like(x)
+        case "skip_connect":
+          return x
+        case "avg_pool_3x3":
+          return pool.avg_pool(x)
+      layer = layers.Conv(x.shape[-1], int(name[-1]), True, name=f"edge_{e}")
+      return layer(jax.nn.relu(x), train=train)
 
-    ops = np.asarray(ops).tolist()
-    branches = [branch(op, edge) for edge, op in enumerate(ops)]
-    return ops_cell.graph(branches, EDGES, (), x, np.arange(len(ops)))
+    return _summed(edge, x)
