@@ -49,8 +49,6 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
   config.network = {
       "cells": 5,
       "filters": 16,
-      # Shared weights rank better without; the benchmark's own searches have
-      # none in their cells either.
       "affine": False,
   }
   # The benchmark's own searches by shared weights; half its weight decay is

@@ -84,7 +84,7 @@ SMALL = {
     ),
     "nasbench201": Small(
         {},
-        {"classes": 3, "cells": 1, "filters": 4},
+        {"classes": 3, "cells": 1, "filters": 4, "affine": True},
         "classification",
         images(8),
         [3, 2, 3, 2, 3, 2],

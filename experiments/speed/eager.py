@@ -14,8 +14,8 @@ from torch.nn import functional as F
 ACTIVATIONS = (torch.tanh, torch.relu, torch.sigmoid, lambda z: z)
 
 
-def _norm(channels: int, eps: float = 1e-5) -> nn.Module:
-  return nn.BatchNorm2d(channels, eps=eps, track_running_stats=False)
+def _norm(channels: int, eps: float = 1e-5, affine: bool = True) -> nn.Module:
+  return nn.BatchNorm2d(channels, eps, affine=affine, track_running_stats=False)
 
 
 def _conv(inside: int, outside: int, size: int = 1, groups: int = 1):
@@ -208,7 +208,7 @@ class _Block(nn.Module):
 
 def _relu_conv_norm(inside: int, outside: int, size: int, stride: int = 1):
   conv = nn.Conv2d(inside, outside, size, stride, size // 2, bias=False)
-  return nn.Sequential(nn.ReLU(), conv, _norm(outside))
+  return nn.Sequential(nn.ReLU(), conv, _norm(outside, affine=False))
 
 
 class _Zero(nn.Module):
@@ -242,19 +242,19 @@ class _Cell(nn.Module):
 
 
 class NasBench201(nn.Module):
-  """The shared network of NAS-Bench-201."""
+  """The shared network of NAS-Bench-201, its norms without weights."""
 
   def __init__(self, cells: int, filters: int, classes: int = 10):
     super().__init__()
     c = filters
-    self.stem = _norm_conv(3, c, 3)
+    self.stem = nn.Sequential(_conv(3, c, 3), _norm(c, affine=False))
     self.stages = nn.ModuleList()
     for stage in range(3):
       if stage:
         self.stages.append(_Block(c, 2 * c))
         c *= 2
       self.stages.extend(_Cell(c) for _ in range(cells))
-    self.norm = _norm(c)
+    self.norm = _norm(c, affine=False)
     self.classifier = nn.Linear(c, classes)
 
   def forward(self, images, arch):
