@@ -146,7 +146,7 @@ def test_a_search_on_two_devices_resumes_to_the_same_bits(
     tmp_path, monkeypatch
 ):
   config = ptb_recurrent.get_config("smoke")
-  config.devices = 2
+  config.update(devices=2, space={"nodes": 2})
   whole = train.run(config, str(tmp_path / "whole"))
   left, caught = [5], []
   pace_step, init = progress.Pace.step, folder.Signals.__init__

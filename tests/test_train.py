@@ -14,19 +14,15 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
-from configs import cifar_micro, digits_micro
+from configs import cifar_macro, cifar_micro, digits_micro
 from enas_jax import build, cost, data, folder, progress, search, train
 from enas_jax.types import ConfigError
 
 
-def small(config):
-  config.space.nodes = 1
-  config.network.aux = False
-  return config
-
-
 def search_config():
-  config = small(cifar_micro.get_config("smoke"))
+  config = cifar_macro.get_config("smoke")
+  # The network that compiles in the least time.
+  config.space.update(layers=2, operations="avg_pool_3x3,max_pool_3x3")
   config.strategy.update(warmup=1, same_batch=True)  # of two epochs
   config.checkpoint_seconds = 0.0  # after every step
   config.objective.update(cost="params", target=1e9, weight=1.0)
@@ -125,7 +121,7 @@ def test_a_search_leaves_a_folder_that_explains_itself(whole):
   }
   content = json.loads((path / "arch.json").read_text())
   assert content["encoding"] == result["encoding"]
-  assert content["space"]["name"] == "micro"
+  assert content["space"]["name"] == "macro"
   assert [line["epoch"] for line in lines(path / "metrics.jsonl")] == [1, 2]
   assert len(lines(path / "derive.jsonl")) == 6
   log = (path / "log.txt").read_text()
@@ -139,6 +135,7 @@ def test_strategy_steps_begin_after_the_warmup(whole):
   path, _ = whole
   first, second = lines(path / "metrics.jsonl")
   assert "controller/reward" not in first and "controller/reward" in second
+  assert 0 <= second["controller/skip_rate"] <= 1
   assert int(last(path)["step"]) == 14 + 14 + 2
 
 
@@ -349,7 +346,7 @@ def test_a_candidate_without_a_number_is_not_derived(whole, tmp_path):
 def test_a_search_that_retrains_sets_the_derived_beside_random(tmp_path):
   config = digits_micro.get_config("smoke")
   for block in (config, config.retrain.config):
-    small(block).epochs = 1
+    block.update(epochs=1, space={"nodes": 1}, network={"aux": False})
   config.derive.update(archs=6, by="policy")
   result = train.run(config, str(tmp_path / "run"))
   assert 0 <= result["test"]["derived"] <= 1
