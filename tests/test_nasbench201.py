@@ -181,8 +181,9 @@ def needed_edges(values, affine):
 
 
 @pytest.mark.parametrize("affine", [False, True])
-def test_only_what_the_output_needs_is_left(affine):
-  every = list(itertools.product([0, 1, 3], repeat=6))
+@pytest.mark.parametrize("few", [[0, 1, 3], [0, 4, 2]])
+def test_only_what_the_output_needs_is_left(affine, few):
+  every = list(itertools.product(few, repeat=6))
   needed = functools.partial(space_file.needed, affine=affine)
   searched = jax.jit(jax.vmap(needed))(jnp.asarray(every))
   for values, found in zip(every, searched.tolist(), strict=True):
@@ -190,31 +191,51 @@ def test_only_what_the_output_needs_is_left(affine):
     assert needed(np.array(values)).tolist() == found
 
 
-@pytest.mark.parametrize("affine", [False, True])
-def test_what_is_not_needed_adds_nothing(affine, monkeypatch):
+def graded(affine, dtype=jnp.float32):
+  """ops -> (gradients of a cell's weights and input, what it returns)."""
   cell = space_file.SharedCell(affine)
-  # Node 1 is nothing, node 2 its convolution.
-  ops = jnp.array([0, 0, 3, 2, 1, 4])
-  x, key = images(2)[0], jax.random.key(0)
+  x, key = images(2)[0].astype(dtype), jax.random.key(0)
+  ops = jnp.zeros(6, jnp.int32)
   params = jax.tree.map(
       lambda leaf: jax.random.normal(key, leaf.shape),
       jax.eval_shape(lambda: cell.init(key, x, ops, train=True)),
   )
 
-  def grade():
+  def grade(ops):
     def loss(params, x):
       y = cell.apply(params, x, ops, train=True)
-      return (y**2).sum(), y
+      return (y.astype(jnp.float32) ** 3).sum(), y
 
-    grad = jax.grad(loss, argnums=(0, 1), has_aux=True)
-    return jax.jit(grad)(params, x)
+    return jax.grad(loss, argnums=(0, 1), has_aux=True)(params, x)
 
-  found = grade()
+  return grade
+
+
+@pytest.mark.parametrize("affine", [False, True])
+def test_what_is_not_needed_adds_nothing(affine, monkeypatch):
+  # Node 1 is nothing, node 2 its convolution.
+  ops = jnp.array([0, 0, 3, 2, 1, 4])
+  found = jax.jit(graded(affine))(ops)
   monkeypatch.setattr(space_file, "needed", lambda ops, affine: ops)
-  expected = grade()
+  expected = jax.jit(graded(affine))(ops)
   chex.assert_trees_all_close(found, expected, rtol=1e-4, atol=1e-4)
   if affine:
     assert np.any(found[0][0]["params"]["offset_3"][2])
+
+
+@pytest.mark.parametrize("dtype, off", [("float32", 1e-5), ("bfloat16", 0.3)])
+@pytest.mark.parametrize("affine", [False, True])
+def test_a_searched_cell_is_the_fixed_one(affine, dtype, off):
+  searched, fixed = jax.jit(graded(affine, dtype)), graded(affine)
+  for ops in ([2, 3, 4, 1, 2, 0], [3, 0, 2, 4, 3, 1]):
+    found = searched(jnp.array(ops))
+    (weights, dx), y = found
+    assert dx.dtype == y.dtype == dtype
+    assert all(d.dtype == jnp.float32 for d in jax.tree.leaves(weights))
+    expected = jax.jit(lambda: fixed(np.array(ops)))()  # noqa: B023
+    for got, want in zip(*map(jax.tree.leaves, (found, expected)), strict=True):
+      error = np.linalg.norm(np.asarray(got, np.float32) - want)
+      assert error <= off * np.linalg.norm(want)
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -242,7 +263,7 @@ def test_exactly_the_chosen_weights_have_a_gradient(seed):
 def test_without_affine_norms_are_as_if_their_weights_had_not_moved():
   plain = supernet_of("nasbench201", affine=False)
   arch = SPACE.unflatten([3, 2, 4, 1, 3, 2])
-  network = SPACE.network(classes=3, cells=1, filters=4)
+  network = SPACE.network(classes=3, cells=1, filters=4, affine=True)
   fresh = jax.eval_shape(
       lambda key: network.init(key, plain.batch.images, arch, train=True),
       jax.random.key(0),
@@ -274,7 +295,7 @@ def test_the_residual_block_is_the_benchmarks_in_a_mirror(size):
   x = jnp.asarray(
       np.random.default_rng(0).normal(size=(2, size, size, 3)), jnp.float32
   )
-  block = space_file.Reduction(4, False)
+  block = space_file.Reduction(4, False, True)
   params = filled(
       jax.eval_shape(lambda k: block.init(k, x, train=True), jax.random.key(0))
   )["params"]

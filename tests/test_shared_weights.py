@@ -39,7 +39,8 @@ def state(parts):
 
 
 def test_several_children_are_one_where_they_are_alike(parts, state):
-  several = _trained(parts, children=2)  # halves add up to the bit
+  # Halves add up to the bit, but XLA may round two programs otherwise.
+  several = _trained(parts, children=2)
   chex.assert_trees_all_close(
       several.params, state.params, atol=5e-4, rtol=1e-3
   )

@@ -157,9 +157,10 @@ def _chosen(branches, op, run, carry):
   number, always 0, keeps what depends on it within the loop.
 
   On a GPU, a switch: the card asks its host before each loop whether to run
-  it, and once before a switch, which costs more than the copies. Told apart by
-  JAX's default backend as the program is traced, since to trace a cell both
-  ways takes twice as long; each is right everywhere.
+  it, and once before a switch, which costs more than the copies (timed in
+  NAS-Bench-201 when its cell was made so, not in micro). Told apart by JAX's
+  default backend as the program is traced, since to trace a cell both ways
+  takes twice as long; each is right everywhere.
   """
   if jax.default_backend() == "gpu":
     runs = [functools.partial(run, branch, 0) for branch in branches]

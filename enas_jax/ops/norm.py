@@ -30,12 +30,16 @@ def batch_norm(x, scale, offset, eps: float = 1e-5):
 
 def normalize(x, mean, var, scale, offset, eps: float = 1e-5):
   """Normalises x[B, H, W, C] by given statistics, [C] each."""
-  slope, shift = line(mean, var, scale, offset, eps)
+  return along(x, *line(mean, var, scale, offset, eps))
+
+
+def along(x, slope, shift):
+  """x * slope + shift, in the type of x."""
   return (x * slope + shift).astype(x.dtype)
 
 
 def line(mean, var, scale, offset, eps: float = 1e-5):
-  """(slope, shift), [C] each: `normalize` is x * slope + shift."""
+  """(slope, shift), [C] each: `normalize` is `along` them."""
   slope = scale * lax.rsqrt(var + eps)
   return slope, offset - mean * slope
 

@@ -43,7 +43,8 @@ OPERATIONS = (
     "nor_conv_3x3",
     "avg_pool_3x3",
 )
-_NONE, _, *_CONVOLUTIONS, _ = range(len(OPERATIONS))
+_NONE = OPERATIONS.index("none")
+_CONVOLUTIONS = [n for n, name in enumerate(OPERATIONS) if "conv" in name]
 # (node, the node that it reads), in the order of the integers.
 EDGES = ((1, 0), (2, 0), (2, 1), (3, 0), (3, 1), (3, 2))
 
@@ -251,7 +252,7 @@ class Reduction(nn.Module):
 
   channels: int
   track: bool
-  affine: bool = True
+  affine: bool
 
   @nn.compact
   def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
@@ -304,7 +305,7 @@ class SharedCell(nn.Module):
       w = jax.tree.map(lambda leaf: leaf[e], weights)
       if isinstance(ops, jax.Array):
         return _chosen(ops[e], x, w)
-      return _added(x, *_OPERATIONS[ops[e]].value(x, w))
+      return _OPERATIONS[ops[e]].whole(x, w)
 
     return _summed(edge, x)
 
@@ -340,37 +341,41 @@ def _summed(edge, x):
 
 
 class _Operation(NamedTuple):
-  """An operation of the shared network.
+  """An operation of the shared network on x[B, H, W, C].
 
   Attributes:
-    value: (x, weights) -> (y, slope, shift); an edge adds y * slope + shift,
-      x and y [B, H, W, C], slope and shift f32[C].
-    pull: (x, weights, y, cotangent of what is added) -> cotangents of x and of
-      the weights.
+    whole: (x, weights) -> what an edge adds, [B, H, W, C].
+    forward: (x, weights) -> (y, slope, shift): y * slope + shift is that, with
+      slope and shift f32[C].
+    backward: (x, weights, y, cotangent of what is added) -> cotangents of x
+      and of the weights.
   """
 
-  value: Callable
-  pull: Callable
+  whole: Callable
+  forward: Callable
+  backward: Callable
 
 
 def _plain(function) -> _Operation:
   """Without weights."""
 
-  def value(x, weights):
+  def whole(x, weights):
     del weights
+    return function(x)
+
+  def forward(x, weights):
     c = x.shape[-1]
-    return function(x), jnp.ones(c), jnp.zeros(c)
+    return whole(x, weights), jnp.ones(c), jnp.zeros(c)
 
-  def pull(x, weights, y, g):
+  def backward(x, weights, y, g):
     del y
-    (dx,) = jax.vjp(function, x)[1](g)
-    return dx, jax.tree.map(jnp.zeros_like, weights)
+    return jax.vjp(whole, x, weights)[1](g)
 
-  return _Operation(value, pull)
+  return _Operation(whole, forward, backward)
 
 
 def _convolution(name: str, convolve) -> _Operation:
-  """ReLU, convolution, batch norm. The way back does not convolve again."""
+  """ReLU, convolution, batch norm."""
 
   def convolved(x, weights):
     return convolve(jax.nn.relu(x), weights[name]["kernel"])
@@ -379,19 +384,23 @@ def _convolution(name: str, convolve) -> _Operation:
     w, c = weights[name], y.shape[-1]
     return w.get("scale", jnp.ones(c)), w.get("offset", jnp.zeros(c))
 
-  def value(x, weights):
-    y = convolved(x, weights)
-    return y, *norm.line(*norm.moments(y), *affine(weights, y))
-
   def normalised(y, weights):
     return norm.batch_norm(y, *affine(weights, y))[0]
 
-  def pull(x, weights, y, g):
+  def whole(x, weights):
+    return normalised(convolved(x, weights), weights)
+
+  def forward(x, weights):
+    y = convolved(x, weights)
+    return y, *norm.line(*norm.moments(y), *affine(weights, y))
+
+  def backward(x, weights, y, g):
+    # With y at hand XLA drops the convolution of `jax.vjp`: nothing reads it.
     dy, of_norm = jax.vjp(normalised, y, weights)[1](g)
     dx, of_kernel = jax.vjp(convolved, x, weights)[1](dy)
     return dx, jax.tree.map(jnp.add, of_norm, of_kernel)
 
-  return _Operation(value, pull)
+  return _Operation(whole, forward, backward)
 
 
 # In the order of OPERATIONS.
@@ -409,29 +418,25 @@ def _chosen(op, x, weights):
   """What an edge of operation `op`, an i32[] of jax, adds.
 
   With its own gradient, since autodiff of a switch saves what every branch
-  needs. Batch norm's line is drawn outside of the choice: XLA makes it one
-  loop with the node's sum.
+  needs. Slope and shift are applied outside of the choice, where XLA makes
+  them one loop with the node's sum.
   """
   return _chosen_fwd(op, x, weights)[0]
 
 
 def _chosen_fwd(op, x, weights):
-  values = [operation.value for operation in _OPERATIONS]
-  y, slope, shift = lax.switch(op, values, x, weights)
-  return _added(x, y, slope, shift), (op, x, weights, y)
+  branches = [operation.forward for operation in _OPERATIONS]
+  y, slope, shift = lax.switch(op, branches, x, weights)
+  return norm.along(y, slope, shift), (op, x, weights, y)
 
 
 def _chosen_bwd(residuals, g):
   op, x, weights, y = residuals
-  pulls = [operation.pull for operation in _OPERATIONS]
-  return None, *lax.switch(op, pulls, x, weights, y, g)
+  branches = [operation.backward for operation in _OPERATIONS]
+  return None, *lax.switch(op, branches, x, weights, y, g)
 
 
 _chosen.defvjp(_chosen_fwd, _chosen_bwd)
-
-
-def _added(x, y, slope, shift):
-  return (y * slope + shift).astype(x.dtype)
 
 
 class FinalCell(nn.Module):
