@@ -12,12 +12,14 @@ from test_train import last, Stop
 from configs import (
   cifar_macro,
   cifar_macro_final,
+  digits_macro,
   digits_micro,
   ptb_recurrent_final,
   pydoc_recurrent,
   pydoc_recurrent_final,
 )
 from enas_jax import build, folder, train
+from enas_jax.spaces.macro import Macro
 from enas_jax.types import ConfigError
 
 FILES = pathlib.Path(__file__).parents[1] / "configs"
@@ -121,6 +123,18 @@ def test_the_faithful_search_for_a_cell_has_the_papers_loop(profile):
       config.reinforce.step_baseline,
   ]
   assert own == [profile == "repaired"] * len(own)
+
+
+def test_a_macro_search_retrains_what_it_found(tmp_path):
+  config = digits_macro.get_config("smoke")
+  config.epochs = config.retrain.config.epochs = 1
+  config.space.operations = "avg_pool_3x3,max_pool_3x3"  # what compiles fast
+  result = train.run(config, str(tmp_path / "run"))
+  assert 0 <= result["test"]["derived"] <= 1
+  space = Macro(layers=3, operations=config.space.operations)
+  space.unflatten(result["encoding"])
+  line = json.loads((tmp_path / "run" / "metrics.jsonl").read_text())
+  assert 0 < line["controller/skip_rate"] < 1
 
 
 def final_of(tmp_path, **network):
