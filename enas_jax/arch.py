@@ -14,19 +14,18 @@ def parse(key: str, text: str, space: SearchSpace) -> Arch:
 
   Args:
     key: where the text stands in the config, for the error.
-    text: the name of a preset, the path of an `arch.json`, the integers of
-      the published encoding between spaces or commas, or the space's own
-      notation where it has one (`parse`).
+    text: the name of a preset, the path of an `arch.json` or of the folder of
+      the search that wrote it, the integers of the published encoding between
+      spaces or commas, or the space's own notation where it has one (`parse`).
     space: reads the integers.
 
   Raises:
     ConfigError: `text` is none of these, or not of this space.
   """
-  found = read(key, text)
   try:
     if text in space.presets:
       values = space.presets[text].encoding
-    elif found:
+    elif found := read(key, text):
       values = found["encoding"]
     elif re.fullmatch(r"[\s\d,\[\]-]+", text):
       values = [int(v) for v in re.findall(r"-?\d+", text)]
@@ -56,11 +55,18 @@ def words(text: str, space: SearchSpace) -> list[int] | None:
 
 
 def read(key: str, text: str) -> dict[str, Any] | None:
-  """What the file `text` holds, or None where there is no such file.
+  """What the file `text`, or that of a folder, holds; None: there is neither.
 
   Raises:
-    ConfigError: the file is no `arch.json`.
+    ConfigError: the file is no `arch.json`, or the folder has none.
   """
+  if os.path.isdir(text):
+    file = os.path.join(text, "arch.json")
+    if not os.path.isfile(file):
+      raise ConfigError(
+          key, f"the folder {text} has no arch.json, with which a search ends."
+      )
+    text = file
   if not os.path.isfile(text):  # a pathlib.Path fails at a long name
     return None
   try:

@@ -59,9 +59,10 @@ def test_a_record_reads_back(tmp_path):
   assert SMALL.flatten(parse(path)) == INTEGERS
   assert content["encoding"] == INTEGERS and content["seed"] == 3
   assert len(content["readable"]) == 4
-  config = settled(path)
-  assert config.space.to_dict() == content["space"]
-  assert config.arch == " ".join(map(str, INTEGERS))
+  for named in (path, str(tmp_path)):  # the file, or the folder of the search
+    config = settled(named)
+    assert config.space.to_dict() == content["space"]
+    assert config.arch == " ".join(map(str, INTEGERS))
 
 
 def settled(text):
@@ -136,6 +137,12 @@ def test_an_unknown_preset(text, near):
   assert "Choices: enas_micro." in message
   assert ("Did you mean 'enas_micro'?" in message) == near
   assert "arch.json" in message and "integers" in message
+
+
+def test_a_folder_does_not_hide_a_preset(tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  (tmp_path / "enas_micro").mkdir()
+  assert settled("enas_micro").arch == " ".join(PUBLISHED.split())
 
 
 def test_a_missing_file():
