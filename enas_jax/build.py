@@ -7,8 +7,10 @@ written, with a `ConfigError` that names the key and the valid choices.
 from collections.abc import Callable
 import dataclasses
 import functools
+import glob
 import hashlib
 import json
+import os
 from typing import Any, NamedTuple
 
 import jax
@@ -31,11 +33,12 @@ from enas_jax.types import (
   SearchSpace,
   Split,
   Strategy,
+  suggest,
   Task,
 )
 
-# What a retraining takes over from its search: these; the data, and what they
-# bear.
+# What a retraining takes over from its search beside the space: these; the
+# data, and what they bear.
 ALIKE = ("seed", "dtype", "devices")
 SAME = (
     ("data", "name"),
@@ -45,6 +48,8 @@ SAME = (
     ("augment", "flip"),
     ("data", "length"),
 )
+# The same as keys of a final config.
+TAKEN = ("space", *ALIKE, *map(".".join, SAME))
 # Values of `data` that say how the set is split; the loader gets the others.
 _OF_SPLITS = ("valid", "eval_batch", "length", "vary", "measure")
 
@@ -206,8 +211,10 @@ def settled(config: ConfigDict) -> ConfigDict:
   config = ConfigDict(config.to_dict())
   if "arch" not in config:
     return config
-  found = archs.read("config.arch", config.arch)
-  if found:
+  preset = check.space_type(config).presets.get(config.arch)
+  if preset:
+    config.space.update(preset.space)
+  elif found := archs.read("config.arch", config.arch):
     if found["space"]["name"] != config.space.name:
       raise ConfigError(
           "config.arch",
@@ -215,9 +222,6 @@ def settled(config: ConfigDict) -> ConfigDict:
           f" config of {config.space.name!r}.",
       )
     config.space = found["space"]
-  preset = check.space_type(config).presets.get(config.arch)
-  if preset:
-    config.space.update(preset.space)
   space = check.space(config)
   arch = archs.parse("config.arch", config.arch, space)
   config.arch = " ".join(map(str, space.flatten(arch))) or "[]"
@@ -340,6 +344,14 @@ def _check_recipes(config: ConfigDict, space: SearchSpace) -> None:
         "config.retrain.random",
         "config.retrain.config",
     )
+  else:
+    file = config.retrain.command.partition(":")[0]
+    if not os.path.isfile(file):
+      raise ConfigError(
+          "config.retrain.command",
+          f"there is no file {file!r}, which the command to retrain would"
+          f" name. {suggest(file, glob.glob('configs/*_final.py'))}",
+      )
 
 
 def _check_recipe(

@@ -23,7 +23,7 @@ import sys
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from enas_jax import folder, train, usage
+from enas_jax import build, folder, train, usage
 from enas_jax.types import ConfigError
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -37,6 +37,14 @@ def main() -> None:
   for name in ("config", "workdir"):
     if flags.FLAGS[name].value is None:
       raise ConfigError(f"--{name}", "is required.")
+  for block in ("derive", "retrain"):
+    inner = f"config.{block}.config"
+    refuse({
+        **{f"{inner}.{key}": f"--config.{key} rules" for key in build.TAKEN},
+        f"{inner}.arch": "what the search finds is trained",
+        f"{inner}.data.measure": "finalists are measured on the validation"
+        " split, what is retrained on the test split",
+    })
   train.run(_CONFIG.value, _WORKDIR.value)
 
 
@@ -68,7 +76,8 @@ def refuse(instead: dict[str, str]) -> None:
   """Dies of flags that were given to a program that would not read them.
 
   Args:
-    instead: by the flag's name, or config.KEY, what the user should know.
+    instead: by the flag's name, or config.KEY of a value or block, what the
+      user should know.
 
   Raises:
     ConfigError: one of them was given.
@@ -76,9 +85,13 @@ def refuse(instead: dict[str, str]) -> None:
   config = flags.FLAGS["config"]
   given = config_flags.get_override_values(config) if config.present else {}
   for name, words in instead.items():
-    key = name.removeprefix("config.")
-    if key in given or (key == name and flags.FLAGS[name].present):
-      raise ConfigError(f"--{name}", f"does nothing here; {words}.")
+    if name.startswith("config."):
+      keys = [f"config.{key}" for key in given]
+      found = [key for key in keys if f"{key}.".startswith(f"{name}.")]
+    else:
+      found = [name] if flags.FLAGS[name].present else []
+    if found:
+      raise ConfigError(f"--{found[0]}", f"does nothing here; {words}.")
 
 
 def _parse(argv: list[str], others: tuple[str, ...]) -> list[str]:

@@ -16,6 +16,7 @@ import tempfile
 import pytest
 
 SEARCH = "--config=configs/cifar_micro.py:smoke"
+DIGITS = "--config=configs/digits_micro.py"
 SMALL = "--config=configs/nasbench201_small.py:smoke"
 FINAL = "--config=configs/cifar_micro_final.py:smoke"
 W = "--workdir=W"
@@ -32,7 +33,7 @@ CASES = [
         " score.",
     ),
     (
-        ["--config=configs/digits_micro.py", W, "--config.retrain.random=99"],
+        [DIGITS, W, "--config.retrain.random=99"],
         "config.retrain.random: 99 is more than the 50 drawn"
         " (config.derive.random).",
     ),
@@ -55,15 +56,26 @@ CASES = [
     ),
     (
         [SMALL, W, "--config.derive.config.space.name=micro"],
-        "config.derive.config: must be a final config of the space"
-        " 'nasbench201', got a final config of 'micro'.",
+        "--config.derive.config.space.name: does nothing here; --config.space"
+        " rules.",
     ),
     (
-        [
-            "--config=configs/digits_micro.py",
-            W,
-            "--config.retrain.config.data.eval_batch=1000",
-        ],
+        [DIGITS, W, "--config.retrain.config.seed=1"],
+        "--config.retrain.config.seed: does nothing here; --config.seed rules.",
+    ),
+    (
+        [SMALL, W, "--config.derive.config.arch=nasbench201_best"],
+        "--config.derive.config.arch: does nothing here; what the search finds"
+        " is trained.",
+    ),
+    (
+        [SEARCH, W, "--config.retrain.command=configs/cifar_micro_fin.py"],
+        "config.retrain.command: there is no file 'configs/cifar_micro_fin.py',"
+        " which the command to retrain would name. Did you mean"
+        " 'configs/cifar_micro_final.py'? Choices: ...",
+    ),
+    (
+        [DIGITS, W, "--config.retrain.config.data.eval_batch=1000"],
         "config.retrain.config.data.eval_batch: ...",
     ),
     (
@@ -353,6 +365,11 @@ CASES = [
         "config.arch: 'enas_mirco' is no file and no preset. Did you mean"
         " 'enas_micro'? Choices: enas_micro. Or the path of an arch.json, or"
         " the integers.",
+    ),
+    (
+        [FINAL, W, "--config.arch=configs"],
+        "config.arch: the folder configs has no arch.json, with which a search"
+        " ends.",
     ),
     (
         [FINAL, W, "--config.arch=0 1 2"],
