@@ -57,14 +57,15 @@ def keep_programs() -> None:
   """Keeps compiled programs, so that a second start compiles nothing.
 
   In the user's cache folder, one for each machine since a program is compiled
-  for its processor; JAX_COMPILATION_CACHE_DIR names another one. Nothing in
-  it is lost when it is deleted.
+  for its processor; JAX_COMPILATION_CACHE_DIR names another one. Programs of a
+  moment are kept too, which JAX would not: a search has some two hundred, six
+  seconds in all. Nothing in the folder is lost when it is deleted.
   """
   import jax  # here too
 
-  if jax.config.jax_compilation_cache_dir is not None:
-    return
-  cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-  folder = pathlib.Path(cache) / "enas_jax" / platform.node()
-  jax.config.update("jax_compilation_cache_dir", str(folder))
-  jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+  if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+  if jax.config.jax_compilation_cache_dir is None:
+    cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    folder = pathlib.Path(cache) / "enas_jax" / platform.node()
+    jax.config.update("jax_compilation_cache_dir", str(folder))
