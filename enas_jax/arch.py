@@ -1,5 +1,6 @@
 """Architectures as text and as files: presets, integers, `arch.json`."""
 
+import itertools
 import json
 import os
 import pathlib
@@ -89,5 +90,22 @@ def record(
   return {
       **facts,
       "encoding": space.flatten(arch),
-      "readable": space.describe(arch),
+      "readable": described(arch, space),
   }
+
+
+def described(arch: Arch, space: SearchSpace) -> list[str]:
+  """A line for each state, for people; and the space's notation, if any."""
+  lines = []
+  for name, edges in space.graphs(arch).items():
+    for target, group in itertools.groupby(edges, lambda edge: edge.target):
+      terms = [
+          f"{edge.operation}({edge.source})"
+          if edge.operation
+          else str(edge.source)
+          for edge in group
+      ]
+      lines.append(f"{name} {target} = {' + '.join(terms)}")
+  if hasattr(space, "notation"):
+    lines.append(space.notation(space.flatten(arch)))
+  return lines

@@ -202,7 +202,8 @@ def _show_finalists(parts, found, best, display) -> None:
   score = parts.task.score
 
   def words(line):
-    return parts.space.describe(parts.space.unflatten(line["encoding"]))
+    arch = parts.space.unflatten(line["encoding"])
+    return archs.described(arch, parts.space)
 
   chosen = words(best)
 

@@ -85,12 +85,20 @@ class Size(NamedTuple):
   flops: Any  # f[], of one example's way forward: products and convolutions
 
 
+class Edge(NamedTuple):
+  """What a state of an architecture sums up: an operation on another one."""
+
+  target: int | str
+  source: int | str  # an input, or the target of an edge before
+  operation: str = ""  # "": the source as it is
+
+
 class SearchSpace(Protocol):
   """A set of architectures; a frozen dataclass with these members.
 
   One whose architectures have a published notation in words has `parse` too:
   text -> list[int], None where the text is no such thing; ValueError says what
-  is wrong with one that is.
+  is wrong with one that is; and its inverse, `notation`.
 
   One whose architectures differ in size has `size`: (arch, the final network,
   shape of an image) -> Size; traceable.
@@ -112,8 +120,8 @@ class SearchSpace(Protocol):
   def unflatten(self, values: list[int]) -> Arch:
     """The inverse of `flatten`, numpy; ValueError says what is wrong."""
 
-  def describe(self, arch: Arch) -> list[str]:
-    """One line a decision, for people."""
+  def graphs(self, arch: Arch) -> dict[str, list[Edge]]:
+    """All that was chosen, for people: each graph by what its states are."""
 
   def network(self, **hparams):
     """The network of the space: a flax module, called on (batch, arch)."""

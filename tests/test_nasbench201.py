@@ -91,7 +91,7 @@ def test_the_notation_is_read_wherever_an_arch_is():
   config = build.settled(config)
   preset = SPACE.presets["nasbench201_resnet"].encoding
   assert config.arch == " ".join(map(str, preset))
-  lines = SPACE.describe(SPACE.unflatten(preset))
+  lines = archs.described(SPACE.unflatten(preset), SPACE)
   assert lines == [
       "node 1 = nor_conv_3x3(0)",
       "node 2 = none(0) + nor_conv_3x3(1)",

@@ -13,6 +13,7 @@ import optax
 import pytest
 
 from enas_jax import search
+from enas_jax.arch import described
 from enas_jax.spaces import micro as micro_file
 from enas_jax.spaces import SPACES
 from enas_jax.spaces.micro import FinalCell, Micro
@@ -206,7 +207,7 @@ def test_every_encoding_reads_back(space):
         hosted(space.decode(np.asarray(space.encode(arch)))), arch
     )
     assert all(isinstance(leaf, np.ndarray) for leaf in space.unflatten(values))
-    lines.add("\n".join(space.describe(arch)))
+    lines.add("\n".join(described(arch, space)))
   assert len(lines) == len(np.unique(choices, axis=0))
 
 
@@ -306,7 +307,7 @@ def test_every_single_choice_shows(supernet, small):
   assert len(others) >= 10
   for other in others:
     changed = space.decode(other)
-    assert abs(supernet.loss(changed) - loss) > 1e-5, space.describe(changed)
+    assert abs(supernet.loss(changed) - loss) > 1e-5, described(changed, space)
 
 
 def test_fixed_network_is_the_supernet(supernet, small):
@@ -654,7 +655,7 @@ def test_an_architecture_of_the_references_users():
   space = Micro()
   arch = space.unflatten(normal + reduce)
   assert space.flatten(space.decode(space.encode(arch))) == normal + reduce
-  lines = space.describe(arch)
+  lines = described(arch, space)
   assert len(lines) == 10
   assert lines[0] == "normal 2 = sep_conv_3x3(0) + avg_pool_3x3(0)"
   assert lines[4] == "normal 6 = sep_conv_5x5(0) + avg_pool_3x3(4)"

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from enas_jax.ops import reader
 from enas_jax.ops.dot import dot
 from enas_jax.spaces import schedule as rows
-from enas_jax.types import Preset, Schedule
+from enas_jax.types import Edge, Preset, Schedule
 
 
 class LstmArch(NamedTuple):
@@ -61,9 +61,9 @@ class Lstm:
       raise ValueError(f"an LSTM has no choices, got {len(values)} integers")
     return LstmArch()
 
-  def describe(self, arch: LstmArch) -> list[str]:
+  def graphs(self, arch: LstmArch) -> dict[str, list[Edge]]:
     del arch
-    return ["two layers of LSTM"]
+    return {}
 
   def network(self, **hparams) -> reader.Reader:
     return self.module(nodes=self.nodes, **hparams)

@@ -38,6 +38,7 @@ from enas_jax.ops import choose, conv, layers, norm, pool, size
 from enas_jax.spaces import schedule as rows
 from enas_jax.types import (
     ConfigError,
+    Edge,
     Feed,
     Head,
     NO_ANCHOR,
@@ -234,13 +235,13 @@ class Macro:
       ops[layer], skips[layer, :layer] = op, bits
     return MacroArch(ops, skips)
 
-  def describe(self, arch: MacroArch) -> list[str]:
-    lines = []
-    for layer, op in enumerate(np.asarray(arch.ops)):
-      read = np.flatnonzero(np.asarray(arch.skips)[layer])
-      terms = [f"{self.names[op]}({layer})", *map(str, read)]
-      lines.append(f"tensor {layer + 1} = {' + '.join(terms)}")
-    return lines
+  def graphs(self, arch: MacroArch) -> dict[str, list[Edge]]:
+    edges = []
+    for layer, op in enumerate(np.asarray(arch.ops).tolist()):
+      edges.append(Edge(layer + 1, layer, self.names[op]))
+      read = np.flatnonzero(np.asarray(arch.skips)[layer]).tolist()
+      edges += [Edge(layer + 1, tensor) for tensor in read]
+    return {"tensor": edges}
 
   def network(self, **hparams) -> nn.Module:
     return self.module(names=self.names, **hparams)

@@ -30,7 +30,15 @@ import numpy as np
 from enas_jax.ops import cell as ops_cell
 from enas_jax.ops import conv, drop, layers, norm, pool, size
 from enas_jax.spaces import schedule as rows
-from enas_jax.types import Feed, Head, NO_ANCHOR, Preset, Schedule, Size
+from enas_jax.types import (
+    Edge,
+    Feed,
+    Head,
+    NO_ANCHOR,
+    Preset,
+    Schedule,
+    Size,
+)
 
 OPERATIONS = (
     "sep_conv_3x3",
@@ -148,15 +156,15 @@ class Micro:
       )
     return MicroArch(*tables.astype(np.int32))
 
-  def describe(self, arch: MicroArch) -> list[str]:
-    lines = []
-    for name, table in zip(arch._fields, arch, strict=True):
-      for node, (i1, op1, i2, op2) in enumerate(np.asarray(table)):
-        lines.append(
-            f"{name} {node + _INPUTS} = {OPERATIONS[op1]}({i1})"
-            f" + {OPERATIONS[op2]}({i2})"
-        )
-    return lines
+  def graphs(self, arch: MicroArch) -> dict[str, list[Edge]]:
+    return {
+        name: [
+            Edge(node, source, OPERATIONS[op])
+            for node, row in enumerate(np.asarray(table).tolist(), _INPUTS)
+            for source, op in zip(row[0::2], row[1::2], strict=True)
+        ]
+        for name, table in zip(arch._fields, arch, strict=True)
+    }
 
   def network(self, **hparams) -> nn.Module:
     return self.module(nodes=self.nodes, **hparams)

@@ -33,7 +33,7 @@ import numpy as np
 
 from enas_jax.ops import conv, layers, norm, pool, size
 from enas_jax.spaces import schedule as rows
-from enas_jax.types import Feed, Head, Preset, Schedule, Size
+from enas_jax.types import Edge, Feed, Head, Preset, Schedule, Size
 
 # In the benchmark's order.
 OPERATIONS = (
@@ -147,17 +147,15 @@ class NasBench201:
     ]
     return "+".join("|" + node for node in nodes)
 
-  def describe(self, arch: NasBench201Arch) -> list[str]:
-    values = self.flatten(arch)
-    lines = [
-        f"node {node} = " + " + ".join(
-            f"{OPERATIONS[value]}({source})"
-            for (target, source), value in zip(EDGES, values, strict=True)
-            if target == node
-        )
-        for node in (1, 2, 3)
-    ]
-    return [*lines, self.notation(values)]
+  def graphs(self, arch: NasBench201Arch) -> dict[str, list[Edge]]:
+    return {
+        "node": [
+            Edge(node, source, OPERATIONS[value])
+            for (node, source), value in zip(
+                EDGES, self.flatten(arch), strict=True
+            )
+        ]
+    }
 
   def network(self, **hparams) -> nn.Module:
     return self.module(**hparams)

@@ -34,6 +34,7 @@ from enas_jax.ops import reader, recurrent
 from enas_jax.spaces import schedule as rows
 from enas_jax.types import (
     ConfigError,
+    Edge,
     Feed,
     Head,
     NO_ANCHOR,
@@ -172,12 +173,10 @@ class Recurrent:
         ops.astype(np.int32), np.asarray(sources, np.int32)
     )
 
-  def describe(self, arch: RecurrentArch) -> list[str]:
+  def graphs(self, arch: RecurrentArch) -> dict[str, list[Edge]]:
+    sources = ["word, state", *np.asarray(arch.sources).tolist()]
     ops = [OPERATIONS[op] for op in np.asarray(arch.ops)]
-    later = zip(ops[1:], np.asarray(arch.sources), strict=True)
-    lines = [f"node 0 = {ops[0]}(word, state)"]
-    lines += [f"node {n} = {op}({j})" for n, (op, j) in enumerate(later, 1)]
-    return lines
+    return {"node": list(map(Edge, range(len(ops)), sources, ops))}
 
   def network(self, **hparams) -> nn.Module:
     return self.module(later=self._later, **hparams)
