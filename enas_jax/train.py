@@ -8,6 +8,7 @@
   checkpoints/   by Orbax
   derive.jsonl   a search: every candidate and its score
   arch.json      a search: the derived architecture
+  arch.svg       the architecture, drawn
   finalists/     a search that trains some before it derives: a run each
   retrain/       a search that retrains what it derived: a run each
   result.json    the outcome
@@ -30,6 +31,7 @@ from enas_jax import (
   build,
   checkpoint,
   derive,
+  drawing,
   evaluate,
   folder,
   metrics,
@@ -102,6 +104,8 @@ def _search(config, parts, path, display, signals) -> dict[str, Any]:
   found, drawn = derive.derive(
       config, parts, state, path, display, signals, alone
   )
+  _draw(parts, parts.space.unflatten(found["encoding"]), path)
+  display.say(f"It is drawn in {path / 'arch.svg'}.")
   if config.retrain.config:
     return _retrain(config, parts, found, drawn, path, display, alone)
   command = ["python", "-m", "enas_jax.main"]
@@ -119,6 +123,12 @@ def _search(config, parts, path, display, signals) -> dict[str, Any]:
       + shlex.join(command)
   )
   return found
+
+
+def _draw(parts, arch, path) -> None:
+  graphs = parts.space.graphs(arch)
+  if graphs:  # an LSTM has none
+    (path / "arch.svg").write_text(drawing.svg(graphs))
 
 
 def fit(
@@ -492,6 +502,7 @@ def _or_diverged(final, path, display, signals) -> dict[str, Any]:
 
 def _final(config, parts, path, display, signals) -> dict[str, Any]:
   """A final training; its outcome is the last epoch's, never the best's."""
+  _draw(parts, parts.arch, path)
   test = evaluate.evaluator(parts.task, parts.held, parts.arch)
   watch = test
   if parts.watched:

@@ -111,6 +111,7 @@ def test_a_search_leaves_a_folder_that_explains_itself(whole):
   names = {entry.name for entry in path.iterdir()}
   assert names == {
       "arch.json",
+      "arch.svg",
       "checkpoints",
       "config.json",
       "derive.jsonl",
@@ -364,6 +365,12 @@ def test_a_search_that_retrains_sets_the_derived_beside_random(tmp_path):
       for source in ("policy", "random")
   )
   assert finals["random_0"]["encoding"] == of_random[0]["encoding"]
+  # The same picture where it was found and where it was retrained.
+  pictures = [
+      (tmp_path / "run" / folder / "arch.svg").read_text()
+      for folder in (".", "retrain/derived", "retrain/random_0")
+  ]
+  assert pictures[0] == pictures[1] != pictures[2]
   # The likeliest choices come first, whatever scores best.
   assert result["encoding"] == of_policy[0]["encoding"]
   assert result["score"] == of_policy[0]["accuracy"]

@@ -1,0 +1,207 @@
+"""An architecture as a picture: SVG, which every browser shows.
+
+A circle is a state and a box an operation; what points at a state is summed up
+there. A state with a bold rim is read by no other.
+"""
+
+from html import escape
+import itertools
+
+import numpy as np
+
+from enas_jax.types import Edge
+
+# Of the first whose name the operation's contains.
+_COLOURS = {
+    "sep_conv": "#c9def5",
+    "conv": "#d9d2f2",
+    "avg_pool": "#fbe3c0",
+    "max_pool": "#f8cfc4",
+    "tanh": "#c9def5",
+    "relu": "#fbe3c0",
+    "sigmoid": "#d9d2f2",
+    "": "#e9ecef",
+}
+_FONT = 'font-family="sans-serif" font-size="12" text-anchor="middle"'
+_LETTER, _HEIGHT, _GAP = 7, 26, 12  # of a box: px a letter, and px
+_ROW = 58  # px from one rank to the next
+_LANE = 6  # px that an arrow takes where it passes a rank
+_SWEEPS = 24
+
+
+def svg(graphs: dict[str, list[Edge]]) -> str:
+  """The text of an SVG file, the graphs side by side.
+
+  Args:
+    graphs: of an architecture, as its space gives them.
+  """
+  left, height, shapes = 0.0, 0.0, []
+  for name, edges in graphs.items():
+    inner, width, depth = _graph(edges)
+    shapes += [
+        f'<g transform="translate({left:.1f} 0)">',
+        f'<text x="{width / 2:.1f}" y="20" {_FONT}>{escape(name)}</text>',
+        *inner,
+        "</g>",
+    ]
+    left, height = left + width, max(height, depth)
+  return "\n".join([
+      f'<svg xmlns="http://www.w3.org/2000/svg" width="{left:.0f}"'
+      f' height="{height:.0f}" viewBox="0 0 {left:.0f} {height:.0f}">',
+      '<defs><marker id="tip" viewBox="0 0 8 8" refX="8" refY="4"'
+      ' markerWidth="7" markerHeight="7" orient="auto">'
+      '<path d="M0 0L8 4L0 8z" fill="#555"/></marker></defs>',
+      '<rect width="100%" height="100%" fill="white"/>',
+      *shapes,
+      "</svg>\n",
+  ])
+
+
+def _graph(edges: list[Edge]) -> tuple[list[str], float, float]:
+  """(shapes, width, height) of one graph, from its inputs downwards."""
+  links, labels = _links(edges)
+  ranks, chains = _ranked(links)
+  rows = _ordered(ranks, chains)
+  place, width = _placed(rows, chains, labels)
+  top = 50.0
+  y = {vertex: top + _ROW * rank for vertex, rank in ranks.items()}
+  shapes = [_arrow(chain, place, y) for chain in chains]
+  read = {source for source, _ in links}
+  for vertex, label in labels.items():
+    x, bold = place[vertex], vertex not in read
+    shapes.append(_shape(label, x, y[vertex], isinstance(vertex, str), bold))
+  return shapes, width, top + _ROW * (len(rows) - 1) + _HEIGHT + _GAP
+
+
+def _links(edges):
+  """What points at what, and what is written on it.
+
+  A state is its name, the operation of an edge the edge's number; an edge
+  without one points from state to state.
+  """
+  links, labels = [], {}
+  for number, edge in enumerate(edges):
+    source, target = str(edge.source), str(edge.target)
+    labels |= {source: source, target: target}
+    if edge.operation:
+      labels[number] = edge.operation
+      links += [(source, number), (number, target)]
+    else:
+      links.append((source, target))
+  return links, labels
+
+
+def _ranked(links):
+  """The rank of each vertex, and each link as a chain of one vertex a rank.
+
+  A rank is the length of the longest way from an input. Where a link passes a
+  rank it has a vertex there that is only passed, a tuple.
+  """
+  ranks = {}
+  for source, target in links:  # a state's own inputs come before it is read
+    ranks[target] = max(ranks.get(target, 0), ranks.setdefault(source, 0) + 1)
+  chains = []
+  for number, (source, target) in enumerate(links):
+    passed = {
+        (number, rank): rank
+        for rank in range(ranks[source] + 1, ranks[target])
+    }
+    ranks |= passed
+    chains.append([source, *passed, target])
+  return ranks, chains
+
+
+def _neighbours(chains):
+  """What each vertex is linked with, above and below.
+
+  An operation counts for many, so that it stands between its states.
+  """
+  above, below = {}, {}
+  for chain in chains:
+    for upper, lower in itertools.pairwise(chain):
+      weight = 9 if any(isinstance(v, int) for v in chain) else 1
+      above.setdefault(lower, []).extend(weight * [upper])
+      below.setdefault(upper, []).extend(weight * [lower])
+  return above, below
+
+
+def _ordered(ranks, chains):
+  """The vertices of each rank from left to right, with few crossings.
+
+  Each is put where the mean of its neighbours stands, downwards and upwards in
+  turn (Sugiyama, Tagawa, Toda, 1981).
+  """
+  rows = [[] for _ in range(max(ranks.values()) + 1)]
+  for vertex, rank in ranks.items():
+    rows[rank].append(vertex)
+  neighbours = _neighbours(chains)
+  for sweep in range(_SWEEPS):
+    near = neighbours[sweep % 2]
+    at = {v: n for row in rows for n, v in enumerate(row)}
+    for row in rows if sweep % 2 == 0 else reversed(rows):
+      row.sort(key=lambda v: np.mean([at[u] for u in near.get(v, [v])]))
+      at |= {vertex: n for n, vertex in enumerate(row)}
+  return rows
+
+
+def _placed(rows, chains, labels):
+  """Where the centre of each vertex is in its row, and the width of all."""
+  widths = {
+      v: _width(labels[v]) + _GAP if v in labels else _LANE
+      for row in rows
+      for v in row
+  }
+  place = {v: 0.0 for v in widths}
+  neighbours = _neighbours(chains)
+  for sweep in range(_SWEEPS):
+    near = neighbours[sweep % 2]
+    for row in rows if sweep % 2 == 0 else reversed(rows):
+      wanted = [np.mean([place[u] for u in near.get(v, [v])]) for v in row]
+      found = _apart(np.array(wanted), np.array([widths[v] for v in row]))
+      place |= dict(zip(row, found.tolist(), strict=True))
+  first = min(place[v] - widths[v] / 2 for v in place) - _GAP
+  last = max(place[v] + widths[v] / 2 for v in place) + _GAP
+  return {v: x - first for v, x in place.items()}, last - first
+
+
+def _apart(wanted: np.ndarray, widths: np.ndarray) -> np.ndarray:
+  """The centres nearest to `wanted`, by least squares, that do not overlap."""
+  packed = np.cumsum(widths) - widths / 2
+  blocks = []  # (sum, count) of those that touch
+  for value in wanted - packed:
+    total, count = value, 1
+    while blocks and blocks[-1][0] / blocks[-1][1] >= total / count:
+      more, others = blocks.pop()
+      total, count = total + more, count + others
+    blocks.append((total, count))
+  return packed + np.repeat(
+      [total / count for total, count in blocks], [n for _, n in blocks]
+  )
+
+
+def _width(label: str) -> float:
+  return max(_HEIGHT, _LETTER * len(label) + 12)
+
+
+def _arrow(chain, place, y) -> str:
+  points = [(place[v], y[v]) for v in chain]
+  points[0] = points[0][0], points[0][1] + _HEIGHT / 2
+  points[-1] = points[-1][0], points[-1][1] - _HEIGHT / 2
+  path = "M{:.1f} {:.1f}".format(*points[0])
+  for (x0, y0), (x1, y1) in itertools.pairwise(points):
+    middle = (y0 + y1) / 2
+    path += f"C{x0:.1f} {middle:.1f} {x1:.1f} {middle:.1f} {x1:.1f} {y1:.1f}"
+  return f'<path d="{path}" fill="none" stroke="#555" marker-end="url(#tip)"/>'
+
+
+def _shape(label: str, x: float, y: float, state: bool, bold: bool) -> str:
+  width = _width(label)
+  colour = next(c for name, c in _COLOURS.items() if name in label)
+  return (
+      f'<rect x="{x - width / 2:.1f}" y="{y - _HEIGHT / 2:.1f}"'
+      f' width="{width:.1f}" height="{_HEIGHT}"'
+      f' rx="{_HEIGHT / 2 if state else 4}"'
+      f' fill="{"white" if state else colour}" stroke="#333"'
+      f' stroke-width="{3 if bold else 1}"/>'
+      f'<text x="{x:.1f}" y="{y + 4:.1f}" {_FONT}>{escape(label)}</text>'
+  )
