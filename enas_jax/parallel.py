@@ -53,7 +53,7 @@ def child_step(step: Callable, mesh: Mesh, split: Split) -> Callable:
   """(state, arrays, row) -> state, of all devices.
 
   Args:
-    step: `search.child_step` but for these three arguments and `average`.
+    step: `search.child_step` but for these three arguments and `unite`.
     mesh: of `mesh`.
     split: to train on; its batch is divided evenly.
   """
@@ -61,11 +61,10 @@ def child_step(step: Callable, mesh: Mesh, split: Split) -> Callable:
   def own(state, arrays, row):
     index = lax.axis_index(_AXIS)
     key = jax.random.fold_in(state.key, index)
-    average = functools.partial(lax.pmean, axis_name=_AXIS)
-    after = step(state._replace(key=key), arrays, row, average=average)
+    after = step(state._replace(key=key), arrays, row, unite=_united)
     model_state, record = after.model_state, after.child
     if not split.carried:
-      model_state = average(model_state)
+      model_state = lax.pmean(model_state, _AXIS)
     seen = jax.tree.map(jnp.subtract, record, state.child)
     seen = lax.psum(seen, _AXIS)
     return after._replace(
@@ -83,6 +82,27 @@ def child_step(step: Callable, mesh: Mesh, split: Split) -> Callable:
       out_specs=specs[0],
       check_vma=False,  # the optimiser's result is the same everywhere
   )
+
+
+def _united(task, params, rows, grads):
+  """The rows that the children of all devices use, and their mean gradient.
+
+  Rows, not whole tables, go from device to device. One that several children
+  use has its gradient where it stands first; where it stands again, there are
+  zeros in place of weight and gradient, so that an optimiser without a memory,
+  which alone moves rows, counts it once and adds nothing to it there.
+  """
+  gather = functools.partial(lax.all_gather, axis_name=_AXIS, tiled=True)
+  rows = jax.tree.map(gather, rows)
+  moved = task.take(params, rows)
+  mean = lax.pmean({k: g for k, g in grads.items() if k not in rows}, _AXIS)
+  for name, taken in rows.items():
+    first = jnp.argmax(taken[:, None] == taken, axis=1)
+    again = first != jnp.arange(len(first))
+    total = gather(grads[name]) / lax.psum(1, _AXIS)
+    mean[name] = jnp.zeros_like(total).at[first].add(total)
+    moved[name] = jax.vmap(jnp.where, (0, None, 0))(again, 0.0, moved[name])
+  return rows, moved, mean
 
 
 def strategy_step(step: Callable, mesh: Mesh, split: Split) -> Callable:

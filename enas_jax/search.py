@@ -86,7 +86,7 @@ def child_step(
     tx: optax.GradientTransformation,
     train: Split,
     progress: Callable,
-    average: Callable | None = None,
+    unite: Callable | None = None,
 ) -> SearchState:
   """One optimiser step of the shared weights on one fresh architecture.
 
@@ -99,17 +99,18 @@ def child_step(
     tx: the child's optimiser.
     train: the training split.
     progress: step i32[] -> fraction of the child steps done after this one.
-    average: of the gradients of several devices, whose children differ.
+    unite: (task, params, rows, gradient) of each device's own child -> (rows,
+      the weights in them, mean gradient) of all of these children.
   """
   key = jax.random.fold_in(state.key, state.step)
   ask_key, augment_key, loss_key = jax.random.split(key, 3)
   arch = strategy.ask(state.strategy, ask_key)
   batch = train.batch(arrays, row, augment_key)
   # An optimiser without a memory moves the weights in use and no others: of
-  # those there is not even a gradient, which may be gigabytes of zeros. Several
-  # devices use different ones, and so have to move all.
-  whole = average is not None or bool(jax.tree.leaves(state.opt_state))
-  moved = state.params if whole else task.pick(state.params, arch)
+  # those there is not even a gradient, which may be gigabytes of zeros.
+  whole = bool(jax.tree.leaves(state.opt_state))
+  rows = {} if whole else task.reads(arch)
+  moved = task.take(state.params, rows)
 
   def loss_of(moved):
     used = task.pick(moved, arch) if whole else moved
@@ -119,14 +120,12 @@ def child_step(
   (loss, (model_state, record)), grads = jax.value_and_grad(
       loss_of, has_aux=True
   )(moved)
-  if average is not None:
-    grads = average(grads)
+  if unite is not None:
+    rows, moved, grads = unite(task, state.params, rows, grads)
   # An optimiser may look at the batch: a short segment moves the weights less.
   tx = optax.with_extra_args_support(tx)
   updates, opt_state = tx.update(grads, state.opt_state, moved, batch=batch)
-  params = optax.apply_updates(moved, updates)
-  if not whole:
-    params = task.put(state.params, arch, params)
+  params = task.add(state.params, rows, updates)
   return state._replace(
       step=state.step + 1,
       params=params,

@@ -25,6 +25,7 @@ import numpy as np
 
 Arch = Any  # a NamedTuple of int32 arrays; its space knows the fields
 Params = Any  # a tree of arrays that an optimiser moves
+Rows = dict[str, jax.Array]  # of parameters by their names, i32[R] each
 ModelState = Any  # a tree of arrays that a network moves: averages, a carry
 Key = jax.Array
 Batch = Any  # what a task's network reads: one row of a `Split`
@@ -176,7 +177,8 @@ Record = dict[str, Mean | Perplexity | Likelihood]
 class Task(NamedTuple):
   """What children are for: the loss, the reward and the measure.
 
-  These three are given the weights that `pick` finds in the parameters. The
+  These three are given the weights that `pick` finds in the parameters; where
+  nothing else is said, all of them, among which the network finds its own. The
   model state is threaded through `loss` and `measure`, so it may hold the
   carry of a recurrent network from one segment to the next; a batch of such a
   task says in a field of its own when the carry starts afresh.
@@ -199,13 +201,19 @@ class Task(NamedTuple):
   # a value of either -> a number of which more is better; of the score's, the
   # reward
   worth: Callable[[Any], Any]
-  # (params, arch) -> the weights that the architecture uses; all, where the
-  # network finds its own among them
-  pick: Callable[[Params, Arch], Params] = lambda params, arch: params
-  # (params, arch, the weights that it uses) -> params with these in place
-  put: Callable[[Params, Arch, Params], Params] = (
-      lambda params, arch, used: used
+  # arch -> of the parameters of these names it uses these rows, and all of the
+  # others
+  reads: Callable[[Arch], Rows] = lambda arch: {}
+  # (params, rows) -> what there is in these rows
+  take: Callable[[Params, Rows], Params] = lambda params, rows: params
+  # (params, rows, what to add to each of them) -> params
+  add: Callable[[Params, Rows, Params], Params] = (
+      lambda params, rows, updates: jax.tree.map(jnp.add, params, updates)
   )
+
+  def pick(self, params: Params, arch: Arch) -> Params:
+    """The weights that an architecture uses."""
+    return self.take(params, self.reads(arch))
 
 
 # What a final training may be measured on -> the name of that split.

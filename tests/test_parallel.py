@@ -12,7 +12,16 @@ import pytest
 from test_train import lines
 
 from configs import cifar_micro, ptb_recurrent
-from enas_jax import build, data, folder, parallel, progress, search, train
+from enas_jax import (
+  build,
+  data,
+  folder,
+  optim,
+  parallel,
+  progress,
+  search,
+  train,
+)
 from enas_jax.spaces import SPACES
 from enas_jax.strategies import STRATEGIES
 from enas_jax.tasks import TASKS
@@ -104,6 +113,72 @@ def test_two_devices_with_one_child_are_one_device(make, tx):
       shared, everywhere
   )
   chex.assert_trees_all_close(alone.controller, shared.controller, rtol=1e-5)
+
+
+def test_children_that_differ_move_their_rows_by_the_mean_gradient():
+  l2 = clip = 0.1
+  task, (split, _), one = text()
+  # Both have the first node in common and not the second.
+  other = one._replace(ops=np.array([0, 1, 3]), sources=np.array([0, 0]))
+  rows = [task.reads(arch)["nodes"].tolist() for arch in (one, other)]
+  assert rows[0][0] == rows[1][0] and rows[0][1] != rows[1][1]
+  fixed = STRATEGIES["fixed"](None, arch=one)
+  differing = fixed._replace(
+      ask=lambda state, key: jax.tree.map(
+          functools.partial(jnp.where, jax.lax.axis_index("devices") == 0),
+          one,
+          other,
+      )
+  )
+  tx = optim.sgd(epochs=1, steps=1, lr=2.0, clip=clip, l2=l2).tx
+  first = search.init(
+      jax.random.key(0), task=task, strategy=fixed, tx=tx, train=split, arch=one
+  )
+  row = jax.tree.map(lambda leaf: leaf[0], split.rows(jax.random.key(1)))
+  halves = []
+  for n, arch in enumerate((one, other)):
+    half = slice(n * ROWS // 2, (n + 1) * ROWS // 2)
+    arrays, state = jax.tree.map(
+        lambda leaf: leaf[half],  # noqa: B023
+        (split.arrays, first.model_state),
+    )
+    batch = split.batch(arrays, row, None)
+
+    def loss(params, arch, state, batch):
+      used = task.pick(params, arch)
+      return task.loss(used, state, arch, batch, jax.random.key(0), 0.0)[0]
+
+    halves.append(jax.jit(jax.grad(loss))(first.params, arch, state, batch))
+  grads = jax.tree.map(lambda a, b: (a + b) / 2, *halves)
+  used = jax.tree.map(jnp.ones_like, first.params)
+  used["nodes"] = jnp.zeros_like(used["nodes"]).at[np.array(rows)].set(1.0)
+  grads = jax.tree.map(
+      lambda g, w, u: g + 2 * l2 * w * u, grads, first.params, used
+  )
+  norm = optax.global_norm(grads)
+  assert norm > clip
+  grads = jax.tree.map(lambda g: g * clip / norm, grads)
+  expected = jax.tree.map(
+      lambda w, g: w - 2.0 * batch.share * g, first.params, grads
+  )
+
+  mesh = parallel.mesh(jax.devices()[:2])
+  step = functools.partial(
+      search.child_step,
+      task=task,
+      strategy=differing,
+      tx=tx,
+      train=split,
+      progress=lambda n: 0.0,
+  )
+  after = jax.jit(parallel.child_step(step, mesh, split))(
+      parallel.place(mesh, split, first),
+      parallel.place_arrays(mesh, split, split.arrays),
+      row,
+  )
+  chex.assert_trees_all_close(
+      jax.device_get(after.params), expected, atol=1e-5
+  )
 
 
 def test_what_one_device_does_differs_from_the_other_and_counts():

@@ -208,6 +208,9 @@ class Echo:
   def start(self, rows):
     return jnp.zeros((rows, 1))
 
+  def reads(self, arch):
+    return {}
+
   def apply(self, variables, words, arch, state, *, train, rngs=None):
     del arch, rngs
     seen = state[:, None] + jnp.arange(1, words.shape[1] + 1)[None, :, None]

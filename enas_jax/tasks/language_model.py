@@ -50,18 +50,16 @@ def language_model(
     )
     return variables["params"], begin({}, batch)
 
-  def pick(params, arch):
-    rows = network.reads(arch)
+  def take(params, rows):
     return {
         k: reader.take(w, rows[k]) if k in rows else w
         for k, w in params.items()
     }
 
-  def put(params, arch, used):
-    rows = network.reads(arch)
+  def add(params, rows, updates):
     return {
-        k: params[k].at[rows[k]].set(w) if k in rows else w
-        for k, w in used.items()
+        k: params[k].at[rows[k]].add(u) if k in rows else params[k] + u
+        for k, u in updates.items()
     }
 
   def read(used, state, arch, batch, *, train, rngs=None):
@@ -126,8 +124,9 @@ def language_model(
       metric="perplexity",
       score="perplexity",
       worth=worth,
-      pick=pick,
-      put=put,
+      reads=network.reads,
+      take=take,
+      add=add,
   )
 
 
