@@ -152,8 +152,8 @@ def sgd(
     lr: learning rate.
     clip: global norm; 0: none.
     l2: of sum(w^2), without a half; clipped with the rest. Over the weights
-      that the child uses (the children, of several devices), or over all where
-      there is an average of the weights.
+      that the step's child uses (or children, on several devices), or over all
+      where there is an average of the weights.
     average_after: steps after which the average begins (enas_lm on TPU).
     patience: of the non-monotonic trigger (NT-ASGD), see `observe`. With
       neither there is no average.

@@ -85,23 +85,37 @@ def child_step(step: Callable, mesh: Mesh, split: Split) -> Callable:
 
 
 def _united(task, params, rows, grads):
-  """The rows that the children of all devices use, and their mean gradient.
+  """(rows, the weights in them, mean gradient) of the children of all devices.
 
-  Rows, not whole tables, go from device to device. One that several children
-  use has its gradient where it stands first; where it stands again, there are
-  zeros in place of weight and gradient, so that an optimiser without a memory,
-  which alone moves rows, counts it once and adds nothing to it there.
+  Of D devices and R rows each, D R rows: these go from device to device in
+  place of whole tables, which are larger as long as the devices are few. A row
+  that several children use has its gradient where it stands first; where it
+  stands again, there are zeros in place of weight and gradient, so that an
+  optimiser without a memory, which alone moves rows, counts it once and adds
+  nothing to it there.
   """
-  gather = functools.partial(lax.all_gather, axis_name=_AXIS, tiled=True)
-  rows = jax.tree.map(gather, rows)
+  if not rows:
+    return rows, params, lax.pmean(grads, _AXIS)
+  gather = functools.partial(lax.all_gather, axis_name=_AXIS)
+  every = jax.tree.map(gather, rows)  # [D, R] each
+  rows = jax.tree.map(jnp.ravel, every)
   moved = task.take(params, rows)
   mean = lax.pmean({k: g for k, g in grads.items() if k not in rows}, _AXIS)
+
+  def add(total, child):
+    first, share = child
+    return total.at[first].add(share, unique_indices=True), None
+
   for name, taken in rows.items():
     first = jnp.argmax(taken[:, None] == taken, axis=1)
     again = first != jnp.arange(len(first))
-    total = gather(grads[name]) / lax.psum(1, _AXIS)
-    mean[name] = jnp.zeros_like(total).at[first].add(total)
     moved[name] = jax.vmap(jnp.where, (0, None, 0))(again, 0.0, moved[name])
+    shares = gather(grads[name]) / len(every[name])
+    # One device after the other, in the same order on each: all have to come to
+    # the same bits, and a GPU adds to equal rows in any order.
+    total = jnp.zeros_like(moved[name])
+    children = first.reshape(every[name].shape), shares
+    mean[name], _ = lax.scan(add, total, children)
   return rows, moved, mean
 
 

@@ -99,7 +99,7 @@ class SearchSpace(Protocol):
 
   One whose architectures have a published notation in words has `parse` too:
   text -> list[int], None where the text is no such thing; ValueError says what
-  is wrong with one that is; and its inverse, `notation`.
+  is wrong with one that is; and its inverse, `notation`: list[int] -> text.
 
   One whose architectures differ in size has `size`: (arch, the final network,
   shape of an image) -> Size; traceable.
@@ -122,7 +122,10 @@ class SearchSpace(Protocol):
     """The inverse of `flatten`, numpy; ValueError says what is wrong."""
 
   def graphs(self, arch: Arch) -> dict[str, list[Edge]]:
-    """All that was chosen, for people: each graph by what its states are."""
+    """All that was chosen, for people: by what its states are called, a graph.
+
+    The edges of a state stand together, after those of the states it reads.
+    """
 
   def network(self, **hparams):
     """The network of the space: a flax module, called on (batch, arch)."""
@@ -201,8 +204,8 @@ class Task(NamedTuple):
   # a value of either -> a number of which more is better; of the score's, the
   # reward
   worth: Callable[[Any], Any]
-  # arch -> of the parameters of these names it uses these rows, and all of the
-  # others
+  # arch -> of the parameters of these names it uses these rows, each once at
+  # most, and all of the others
   reads: Callable[[Arch], Rows] = lambda arch: {}
   # (params, rows) -> what there is in these rows
   take: Callable[[Params, Rows], Params] = lambda params, rows: params

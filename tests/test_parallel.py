@@ -181,6 +181,29 @@ def test_children_that_differ_move_their_rows_by_the_mean_gradient():
   )
 
 
+def test_a_row_of_two_children_is_moved_once():
+  task = TASKS["language_model"](SPACES["recurrent"]().network(vocabulary=9))
+  params = {"nodes": jnp.arange(1.0, 6.0)[:, None], "bias": jnp.ones(2)}
+  rows = {"nodes": jnp.array([0, 2, 1, 2])}  # two of each device
+  grads = {
+      "nodes": jnp.array([[10.0], [20.0], [30.0], [40.0]]),
+      "bias": jnp.array([1.0, 2.0, 3.0, 4.0]),
+  }
+  shared = jax.sharding.PartitionSpec("devices")
+  rows, moved, mean = jax.shard_map(
+      functools.partial(parallel._united, task),
+      mesh=parallel.mesh(jax.devices()[:2]),
+      in_specs=(jax.sharding.PartitionSpec(), shared, shared),
+      out_specs=jax.sharding.PartitionSpec(),
+      check_vma=False,
+  )(params, rows, grads)
+  assert rows["nodes"].tolist() == [0, 2, 1, 2]
+  assert moved["nodes"].ravel().tolist() == [1.0, 3.0, 2.0, 0.0]
+  assert mean["nodes"].ravel().tolist() == [5.0, 30.0, 15.0, 0.0]
+  assert moved["bias"].tolist() == [1.0, 1.0]
+  assert mean["bias"].tolist() == [2.0, 3.0]
+
+
 def test_what_one_device_does_differs_from_the_other_and_counts():
   """Children, averages, and a number that is not finite on one of the two."""
   plain, (split, _), _ = images()

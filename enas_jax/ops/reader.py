@@ -81,7 +81,10 @@ class Reader(nn.Module):
     return jnp.zeros((batch, self.hidden))
 
   def reads(self, arch) -> dict[str, jax.Array]:
-    """Of the tables of the shared weights, the rows that `arch` reads."""
+    """Of the tables of the shared weights, the rows that `arch` reads.
+
+    No row of a table twice.
+    """
     del arch
     return {}
 
