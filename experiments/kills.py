@@ -38,11 +38,7 @@ _COMMAND = (
 
 
 def _start(workdir: pathlib.Path, cache: str) -> subprocess.Popen:
-  environment = {
-      **os.environ,
-      "JAX_COMPILATION_CACHE_DIR": cache,
-      "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
-  }
+  environment = {**os.environ, "JAX_COMPILATION_CACHE_DIR": cache}
   return subprocess.Popen(
       [*_COMMAND, f"--workdir={workdir}"],
       env=environment,

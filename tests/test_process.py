@@ -100,9 +100,11 @@ def test_a_second_start_compiles_nothing(tmp_path, name):
   environment.pop("JAX_COMPILATION_CACHE_DIR", None)
   environment[name] = str(tmp_path / "here")
   environment.pop("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", None)
-  found = []
-  for _ in range(2):
-    found.append(run(_PROGRAMS, environment))
+  found = [run(_PROGRAMS, environment) for _ in range(2)]
   (folder, first, _), (_, second, served) = found
   assert pathlib.Path(folder).is_relative_to(tmp_path / "here")
   assert int(first) and not int(second) and int(served)
+  # A user who wants to keep fewer programs does.
+  environment["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "100"
+  environment[name] = str(tmp_path / "else")
+  assert [run(_PROGRAMS, environment)[2] for _ in range(2)] == ["0", "0"]
