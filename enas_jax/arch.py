@@ -36,7 +36,7 @@ def parse(key: str, text: str, space: SearchSpace) -> Arch:
       raise ConfigError(
           key,
           f"{text!r} is no file and no preset. {suggest(text, space.presets)}"
-          " Or the path of an arch.json, or the integers.",
+          " Or the path of an arch.json or of its search, or the integers.",
       )
     return space.unflatten(values)
   except ValueError as error:

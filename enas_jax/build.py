@@ -11,6 +11,7 @@ import glob
 import hashlib
 import json
 import os
+import runpy
 from typing import Any, NamedTuple
 
 import jax
@@ -202,8 +203,8 @@ def _penalised(task: Task, penalty: Callable) -> Task:
 def settled(config: ConfigDict) -> ConfigDict:
   """A copy of `config` whose arch is integers, with the space they are of.
 
-  A file and a preset bring their space with them. So the record of a run says
-  what it trains, whatever becomes of the file.
+  A file, or the one of a folder, and a preset bring their space with them. So
+  the record of a run says what it trains, whatever becomes of the file.
 
   Raises:
     ConfigError: the file is no `arch.json`, or of a space this cannot be.
@@ -345,13 +346,29 @@ def _check_recipes(config: ConfigDict, space: SearchSpace) -> None:
         "config.retrain.config",
     )
   else:
-    file = config.retrain.command.partition(":")[0]
-    if not os.path.isfile(file):
-      raise ConfigError(
-          "config.retrain.command",
-          f"there is no file {file!r}, which the command to retrain would"
-          f" name. {suggest(file, glob.glob('configs/*_final.py'))}",
-      )
+    made = recipe(config)
+    _check_final("config.retrain.command", made, config.space.name)
+
+
+def recipe(config: ConfigDict) -> ConfigDict:
+  """The config that the command names with which a search ends.
+
+  Raises:
+    ConfigError: there is no such file, or it fails.
+  """
+  key, text = "config.retrain.command", config.retrain.command
+  path, *variant = text.split(":", 1)
+  if not os.path.isfile(path):
+    near = suggest(path, glob.glob("configs/*_final.py"))
+    raise ConfigError(key, f"there is no file {path!r}. {near}")
+  try:
+    return runpy.run_path(path)["get_config"](*variant)
+  except ConfigError as error:  # of the variant
+    why = str(error).partition(": ")[2]
+    raise ConfigError(key, f"{text!r}: {why}") from None
+  except Exception as error:  # anything can happen in a user's file
+    why = " ".join(f"{type(error).__name__}: {error}".split())
+    raise ConfigError(key, f"{path} fails: {why}") from None
 
 
 def _check_recipe(
@@ -365,13 +382,7 @@ def _check_recipe(
         f"nothing is trained without a final config in {where}, which a config"
         " file sets, as configs/digits_micro.py does.",
     )
-  name = recipe.get("space", {}).get("name")
-  if "arch" not in recipe or name != config.space.name:
-    raise ConfigError(
-        f"config.{block}.config",
-        f"must be a final config of the space {config.space.name!r}, got a"
-        f" {'final config' if 'arch' in recipe else 'search'} of {name!r}.",
-    )
+  _check_final(f"config.{block}.config", recipe, config.space.name)
   try:
     made = final(config, None)
     # Reads the data for their size alone, of a retraining the test split
@@ -379,3 +390,13 @@ def _check_recipe(
     _data(made, check.check(made), True)
   except ConfigError as error:
     raise error.inside(f"config.{block}") from None
+
+
+def _check_final(key: str, recipe: ConfigDict, space: str) -> None:
+  name = recipe.get("space", {}).get("name")
+  if "arch" not in recipe or name != space:
+    raise ConfigError(
+        key,
+        f"must be a final config of the space {space!r}, got a"
+        f" {'final config' if 'arch' in recipe else 'search'} of {name!r}.",
+    )

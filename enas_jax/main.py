@@ -37,14 +37,7 @@ def main() -> None:
   for name in ("config", "workdir"):
     if flags.FLAGS[name].value is None:
       raise ConfigError(f"--{name}", "is required.")
-  for block in ("derive", "retrain"):
-    inner = f"config.{block}.config"
-    refuse({
-        **{f"{inner}.{key}": f"--config.{key} rules" for key in build.TAKEN},
-        f"{inner}.arch": "what the search finds is trained",
-        f"{inner}.data.measure": "finalists are measured on the validation"
-        " split, what is retrained on the test split",
-    })
+  refuse_taken()
   train.run(_CONFIG.value, _WORKDIR.value)
 
 
@@ -92,6 +85,27 @@ def refuse(instead: dict[str, str]) -> None:
       found = [name] if flags.FLAGS[name].present else []
     if found:
       raise ConfigError(f"--{found[0]}", f"does nothing here; {words}.")
+
+
+def refuse_taken() -> None:
+  """Dies of flags of a search's final configs that the search itself sets.
+
+  Raises:
+    ConfigError: one of them was given.
+  """
+  for block in ("derive", "retrain"):
+    inner = f"config.{block}.config"
+    refuse({
+        **{f"{inner}.{key}": f"--config.{key} rules" for key in build.TAKEN},
+        f"{inner}.arch": "what the search finds is trained",
+        f"{inner}.data.measure": "finalists are measured on the validation"
+        " split, what is retrained on the test split",
+        f"{inner}.data.valid": "finalists are measured on as many images as"
+        " the search (--config.data.valid), what is retrained on none",
+    })
+  config = flags.FLAGS["config"].value
+  if config.get("retrain", {}).get("config"):
+    refuse({"config.retrain.command": "config.retrain.config retrains"})
 
 
 def _parse(argv: list[str], others: tuple[str, ...]) -> list[str]:

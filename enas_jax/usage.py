@@ -86,6 +86,12 @@ def _absent(config, names: list[str]) -> ConfigError | None:
     block = config if isinstance(config, ConfigDict) else {}
     if name not in block:
       key = ".".join(["config", *names[: depth + 1]])
+      if depth and not block and isinstance(config, ConfigDict):
+        return ConfigError(
+            key,
+            "no such key: the block is empty. A config file of your own sets"
+            " it whole, as configs/digits_micro.py sets config.retrain.config.",
+        )
       return ConfigError(key, f"no such key. {suggest(name, block)}")
     config = block[name]
   return None

@@ -7,9 +7,7 @@ beside training each candidate alone by the recipe that the search's last line
 would name. The data are read, since their number decides the steps.
 """
 
-import importlib.util
 import json
-import pathlib
 
 from absl import flags
 import jax
@@ -25,7 +23,7 @@ def counted(config: ConfigDict) -> dict[str, object]:
   config = build.settled(config)
   parts = build.experiment(config)
   if not config.retrain.config:
-    config.retrain.config = _recipe(config.retrain.command)
+    config.retrain.config = build.recipe(config)
   count = config.derive.archs + config.derive.random
   archs = search.listed(
       search.propose(parts.uniform, (), jax.random.key(config.seed), count),
@@ -38,26 +36,13 @@ def counted(config: ConfigDict) -> dict[str, object]:
   return found
 
 
-def _recipe(text: str) -> ConfigDict:
-  """The config that `--config=text` names."""
-  path, _, variant = text.partition(":")
-  if not pathlib.Path(path).is_file():
-    raise ConfigError(
-        "config.retrain.command",
-        f"there is no file {path!r} here; run this where configs/ is.",
-    )
-  spec = importlib.util.spec_from_file_location("recipe", path)
-  module = importlib.util.module_from_spec(spec)
-  spec.loader.exec_module(module)
-  return module.get_config(variant)
-
-
 def main() -> None:
   """Prints one JSON object."""
   config = flags.FLAGS.config
   if config is None or "arch" in config:
     raise ConfigError("--config", "give one that searches.")
   command.refuse({"workdir": "nothing is written"})
+  command.refuse_taken()
   print(json.dumps(counted(config), indent=2))
 
 

@@ -303,6 +303,7 @@ def _on_config(values, seeds: list[int]) -> None:
       "config.seed": "give --seeds",
       "config.strategy.name": "give --strategies",
   })
+  command.refuse_taken()
   if "arch" in values.config:
     raise ConfigError("--config", "it trains one architecture; none searches.")
   path = values.workdir or "runs/search_vs_random"

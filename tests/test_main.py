@@ -64,15 +64,55 @@ CASES = [
         "--config.retrain.config.seed: does nothing here; --config.seed rules.",
     ),
     (
+        [SMALL, W, "--config.derive.config.data.valid=7"],
+        "--config.derive.config.data.valid: does nothing here; finalists are"
+        " measured on as many images as the search (--config.data.valid), what"
+        " is retrained on none.",
+    ),
+    (
+        [SMALL, W, "--config.derive.config.data.measure=test"],
+        "--config.derive.config.data.measure: does nothing here; finalists are"
+        " measured on the validation split, what is retrained on the test"
+        " split.",
+    ),
+    (
         [SMALL, W, "--config.derive.config.arch=nasbench201_best"],
         "--config.derive.config.arch: does nothing here; what the search finds"
         " is trained.",
     ),
     (
         [SEARCH, W, "--config.retrain.command=configs/cifar_micro_fin.py"],
-        "config.retrain.command: there is no file 'configs/cifar_micro_fin.py',"
-        " which the command to retrain would name. Did you mean"
-        " 'configs/cifar_micro_final.py'? Choices: ...",
+        "config.retrain.command: there is no file 'configs/cifar_micro_fin.py'."
+        " Did you mean 'configs/cifar_micro_final.py'? Choices: ...",
+    ),
+    (
+        [SEARCH, W, "--config.retrain.command=configs/cifar_micro.py"],
+        "config.retrain.command: must be a final config of the space 'micro',"
+        " got a search of 'micro'.",
+    ),
+    (
+        [
+            SEARCH,
+            W,
+            "--config.retrain.command=configs/cifar_micro_final.py:smokee",
+        ],
+        "config.retrain.command: 'configs/cifar_micro_final.py:smokee': unknown"
+        " variant 'smokee'. Did you mean 'smoke'? Choices: ...",
+    ),
+    (
+        [SEARCH, W, "--config.retrain.command=README.md"],
+        "config.retrain.command: README.md fails: ...",
+    ),
+    (
+        [DIGITS, W, "--config.retrain.command=configs/digits_micro_final.py"],
+        "--config.retrain.command: does nothing here; config.retrain.config"
+        " retrains.",
+    ),
+    (
+        [SEARCH, W, "--config.retrain.config.epochs=3"],
+        "config.retrain.config.epochs: no such key: the block is empty. A"
+        " config file of your own sets it whole, as configs/digits_micro.py"
+        " sets config.retrain.config.",
     ),
     (
         [DIGITS, W, "--config.retrain.config.data.eval_batch=1000"],
@@ -363,8 +403,8 @@ CASES = [
     (
         [FINAL, W, "--config.arch=enas_mirco"],
         "config.arch: 'enas_mirco' is no file and no preset. Did you mean"
-        " 'enas_micro'? Choices: enas_micro. Or the path of an arch.json, or"
-        " the integers.",
+        " 'enas_micro'? Choices: enas_micro. Or the path of an arch.json or"
+        " of its search, or the integers.",
     ),
     (
         [FINAL, W, "--config.arch=configs"],
