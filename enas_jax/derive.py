@@ -37,6 +37,7 @@ from enas_jax import (
   build,
   check,
   cost,
+  drawing,
   evaluate,
   folder,
   metrics,
@@ -95,7 +96,7 @@ def derive(
         "config.objective took nothing off: no candidate costs more than its"
         " target."
     )
-  best, how = ranked[POLICY][0], "the best by score"
+  best, how = ranked[POLICY][0], "the policy's best by score"
   if config.derive.by == check.BY_POLICY and parts.strategy.candidates:
     best = next(line for line in lines if line["source"] == POLICY)
     how = "the strategy's own choice (config.derive.by)"
@@ -106,10 +107,12 @@ def derive(
         " alone"
     )
   content = _content(config, parts, ranked, finalists, best)
+  arch = parts.space.unflatten(best["encoding"])
+  picture = drawing.write(path, parts.space.graphs(arch))
   folder.write_json(path / "arch.json", content)
   display.say(
       f"Derived architecture, {how}, which scores {best[metric]:.4f} by shared"
-      f" weights, written to {path / 'arch.json'}:\n  "
+      f" weights, written to {path / 'arch.json'} and drawn in {picture}:\n  "
       + "\n  ".join(content["readable"])
   )
   if parts.size:

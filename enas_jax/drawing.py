@@ -1,11 +1,12 @@
 """An architecture as a picture: SVG, which every browser shows.
 
-A circle is a state and a box an operation; what points at a state is summed up
-there. A state with a bold rim is read by no other.
+A rounded box is a state and a square one an operation; what points at a state
+is summed up there. A state with a bold rim is read by no other.
 """
 
 from html import escape
 import itertools
+import pathlib
 
 import numpy as np
 
@@ -24,9 +25,16 @@ _COLOURS = {
 }
 _FONT = 'font-family="sans-serif" font-size="12" text-anchor="middle"'
 _LETTER, _HEIGHT, _GAP = 7, 26, 12  # of a box: px a letter, and px
-_ROW = 58  # px from one rank to the next
-_LANE = 6  # px that an arrow takes where it passes a rank
-_SWEEPS = 24
+_ROW = 58  # px from one level to the next
+_LANE = 6  # px that an arrow takes where it passes a level
+_SWEEPS = 8  # up and down; of more, pictures hardly change
+
+
+def write(folder: pathlib.Path, graphs: dict[str, list[Edge]]) -> pathlib.Path:
+  """Writes `arch.svg` into the folder of a run; its path."""
+  path = folder / "arch.svg"
+  path.write_text(svg(graphs))
+  return path
 
 
 def svg(graphs: dict[str, list[Edge]]) -> str:
@@ -60,12 +68,12 @@ def svg(graphs: dict[str, list[Edge]]) -> str:
 def _graph(edges: list[Edge]) -> tuple[list[str], float, float]:
   """(shapes, width, height) of one graph, from its inputs downwards."""
   links, labels = _links(edges)
-  ranks, chains = _ranked(links)
-  rows = _ordered(ranks, chains)
+  levels, chains = _levelled(links)
+  rows = _ordered(levels, chains)
   place, width = _placed(rows, chains, labels)
   top = 50.0
-  y = {vertex: top + _ROW * rank for vertex, rank in ranks.items()}
-  shapes = [_arrow(chain, place, y) for chain in chains]
+  y = {vertex: top + _ROW * level for vertex, level in levels.items()}
+  shapes = [_arrow([(place[v], y[v]) for v in chain]) for chain in chains]
   read = {source for source, _ in links}
   for vertex, label in labels.items():
     x, bold = place[vertex], vertex not in read
@@ -91,30 +99,32 @@ def _links(edges):
   return links, labels
 
 
-def _ranked(links):
-  """The rank of each vertex, and each link as a chain of one vertex a rank.
+def _levelled(links):
+  """The level of each vertex, and each link as a chain of one vertex a level.
 
-  A rank is the length of the longest way from an input. Where a link passes a
-  rank it has a vertex there that is only passed, a tuple.
+  A level is the length of the longest way from an input. Where a link passes a
+  level it has a vertex there that is only passed, a tuple.
   """
-  ranks = {}
+  levels = {}
   for source, target in links:  # a state's own inputs come before it is read
-    ranks[target] = max(ranks.get(target, 0), ranks.setdefault(source, 0) + 1)
+    below = levels.setdefault(source, 0) + 1
+    levels[target] = max(levels.get(target, 0), below)
   chains = []
   for number, (source, target) in enumerate(links):
     passed = {
-        (number, rank): rank
-        for rank in range(ranks[source] + 1, ranks[target])
+        (number, level): level
+        for level in range(levels[source] + 1, levels[target])
     }
-    ranks |= passed
+    levels |= passed
     chains.append([source, *passed, target])
-  return ranks, chains
+  return levels, chains
 
 
 def _neighbours(chains):
   """What each vertex is linked with, above and below.
 
-  An operation counts for many, so that it stands between its states.
+  An operation counts for many, so that it stands between its states, and not
+  among the arrows of skips.
   """
   above, below = {}, {}
   for chain in chains:
@@ -125,15 +135,15 @@ def _neighbours(chains):
   return above, below
 
 
-def _ordered(ranks, chains):
-  """The vertices of each rank from left to right, with few crossings.
+def _ordered(levels, chains):
+  """The vertices of each level from left to right, with few crossings.
 
   Each is put where the mean of its neighbours stands, downwards and upwards in
   turn (Sugiyama, Tagawa, Toda, 1981).
   """
-  rows = [[] for _ in range(max(ranks.values()) + 1)]
-  for vertex, rank in ranks.items():
-    rows[rank].append(vertex)
+  rows = [[] for _ in range(max(levels.values()) + 1)]
+  for vertex, level in levels.items():
+    rows[level].append(vertex)
   neighbours = _neighbours(chains)
   for sweep in range(_SWEEPS):
     near = neighbours[sweep % 2]
@@ -165,7 +175,10 @@ def _placed(rows, chains, labels):
 
 
 def _apart(wanted: np.ndarray, widths: np.ndarray) -> np.ndarray:
-  """The centres nearest to `wanted`, by least squares, that do not overlap."""
+  """The centres f[n] nearest to `wanted` f[n] where nothing overlaps.
+
+  By least squares; `widths` f[n] are those of what stands there.
+  """
   packed = np.cumsum(widths) - widths / 2
   blocks = []  # (sum, count) of those that touch
   for value in wanted - packed:
@@ -183,25 +196,30 @@ def _width(label: str) -> float:
   return max(_HEIGHT, _LETTER * len(label) + 12)
 
 
-def _arrow(chain, place, y) -> str:
-  points = [(place[v], y[v]) for v in chain]
-  points[0] = points[0][0], points[0][1] + _HEIGHT / 2
-  points[-1] = points[-1][0], points[-1][1] - _HEIGHT / 2
-  path = "M{:.1f} {:.1f}".format(*points[0])
-  for (x0, y0), (x1, y1) in itertools.pairwise(points):
+def _arrow(points: list[tuple[float, float]]) -> str:
+  """From the foot of the first to the head of the last, upright in between."""
+  half = _HEIGHT / 2
+  (x0, y0), *rest = points
+  path = f"M{x0:.1f} {y0 + half:.1f}"
+  for x1, y1 in rest:
     middle = (y0 + y1) / 2
-    path += f"C{x0:.1f} {middle:.1f} {x1:.1f} {middle:.1f} {x1:.1f} {y1:.1f}"
+    path += (
+        f"V{y0 + half:.1f}C{x0:.1f} {middle:.1f} {x1:.1f} {middle:.1f}"
+        f" {x1:.1f} {y1 - half:.1f}"
+    )
+    x0, y0 = x1, y1
   return f'<path d="{path}" fill="none" stroke="#555" marker-end="url(#tip)"/>'
 
 
 def _shape(label: str, x: float, y: float, state: bool, bold: bool) -> str:
   width = _width(label)
   colour = next(c for name, c in _COLOURS.items() if name in label)
+  dashes = ' stroke-dasharray="4"' if label == "none" else ""
   return (
       f'<rect x="{x - width / 2:.1f}" y="{y - _HEIGHT / 2:.1f}"'
       f' width="{width:.1f}" height="{_HEIGHT}"'
       f' rx="{_HEIGHT / 2 if state else 4}"'
       f' fill="{"white" if state else colour}" stroke="#333"'
-      f' stroke-width="{3 if bold else 1}"/>'
+      f' stroke-width="{3 if bold else 1}"{dashes}/>'
       f'<text x="{x:.1f}" y="{y + 4:.1f}" {_FONT}>{escape(label)}</text>'
   )

@@ -104,8 +104,6 @@ def _search(config, parts, path, display, signals) -> dict[str, Any]:
   found, drawn = derive.derive(
       config, parts, state, path, display, signals, alone
   )
-  _draw(parts, parts.space.unflatten(found["encoding"]), path)
-  display.say(f"It is drawn in {path / 'arch.svg'}.")
   if config.retrain.config:
     return _retrain(config, parts, found, drawn, path, display, alone)
   command = ["python", "-m", "enas_jax.main"]
@@ -123,12 +121,6 @@ def _search(config, parts, path, display, signals) -> dict[str, Any]:
       + shlex.join(command)
   )
   return found
-
-
-def _draw(parts, arch, path) -> None:
-  graphs = parts.space.graphs(arch)
-  if graphs:  # an LSTM has none
-    (path / "arch.svg").write_text(drawing.svg(graphs))
 
 
 def fit(
@@ -502,7 +494,7 @@ def _or_diverged(final, path, display, signals) -> dict[str, Any]:
 
 def _final(config, parts, path, display, signals) -> dict[str, Any]:
   """A final training; its outcome is the last epoch's, never the best's."""
-  _draw(parts, parts.arch, path)
+  drawing.write(path, parts.space.graphs(parts.arch))
   test = evaluate.evaluator(parts.task, parts.held, parts.arch)
   watch = test
   if parts.watched:

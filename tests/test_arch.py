@@ -9,7 +9,10 @@ import pytest
 
 from configs import cifar_micro_final
 from enas_jax import arch, build
+from enas_jax.spaces.lstm import Lstm
+from enas_jax.spaces.macro import Macro
 from enas_jax.spaces.micro import Micro
+from enas_jax.spaces.recurrent import Recurrent
 from enas_jax.types import ConfigError
 
 SPACE, SMALL = Micro(), Micro(nodes=2)
@@ -63,6 +66,41 @@ def test_a_record_reads_back(tmp_path):
     config = settled(named)
     assert config.space.to_dict() == content["space"]
     assert config.arch == " ".join(map(str, INTEGERS))
+
+
+@pytest.mark.parametrize("space, integers, lines", [
+    (
+        Macro(layers=3),
+        [1, 5, 0, 2, 1, 1],
+        [
+            "tensor 1 = sep_conv_3x3(0)",
+            "tensor 2 = max_pool_3x3(1)",
+            "tensor 3 = conv_5x5(2) + 0 + 1",
+        ],
+    ),
+    (
+        Recurrent(nodes=3),
+        [0, 1, 0, 3, 2, 2],
+        [
+            "node 0 = tanh(word, state)",
+            "node 1 = relu(0)",
+            "node 2 = identity(0)",
+            "node 3 = sigmoid(2)",
+        ],
+    ),
+    (
+        Recurrent(nodes=3, dialect="2018"),
+        [1, 0, 3, 1, 2],
+        [
+            "node 0 = relu(word, state)",
+            "node 1 = sigmoid(0)",
+            "node 2 = identity(1)",
+        ],
+    ),
+    (Lstm(), [], ["layer 1 = LSTM(word)", "layer 2 = LSTM(1)"]),
+])
+def test_an_architecture_in_words(space, integers, lines):
+  assert arch.described(space.unflatten(integers), space) == lines
 
 
 def settled(text):

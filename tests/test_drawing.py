@@ -1,6 +1,7 @@
 """Pictures of architectures: all is in them, and nothing covers anything."""
 
 import itertools
+import pathlib
 import re
 from xml.etree import ElementTree
 
@@ -14,6 +15,8 @@ from enas_jax.spaces import SPACES
 from enas_jax.strategies import STRATEGIES
 from enas_jax.types import Edge
 
+# By `make demo`; experiments/README.md says when.
+DERIVED = "140110001100" "140314010010"
 SVG = "{http://www.w3.org/2000/svg}"
 
 
@@ -28,12 +31,27 @@ def drawn(graphs):
         [float(box.get(key)) for key in ("x", "y", "width", "height")]
         for box in group.findall(f"{SVG}rect")
     ]
-    arrows = [
-        [float(value) for value in re.findall(r"[\d.]+", path.get("d"))]
-        for path in group.findall(f"{SVG}path")
-    ]
+    arrows = [points(path.get("d")) for path in group.findall(f"{SVG}path")]
     found.append((left, texts, boxes, arrows))
   return root, found
+
+
+def points(path) -> np.ndarray:
+  """[n, 2], on the way of an arrow."""
+  found = []
+  for kind, text in re.findall(r"([MVC])([^MVC]*)", path):
+    numbers = np.array([float(number) for number in text.split()])
+    match kind:
+      case "M":
+        found.append(numbers)
+      case "V":
+        found.append(np.array([found[-1][0], numbers[0]]))
+      case "C":
+        ends = np.stack([found[-1], *numbers.reshape(3, 2)])
+        for t in np.linspace(0.1, 1, 10):
+          s = 1 - t
+          found.append([s**3, 3 * s * s * t, 3 * s * t * t, t**3] @ ends)
+  return np.array(found)
 
 
 def architectures():
@@ -67,26 +85,27 @@ def test_all_is_there_once_and_in_its_place():
       feet = [(x + w / 2, y + h) for x, y, w, h in boxes]
       heads = [(x + w / 2, y) for x, y, w, h in boxes]
       for arrow in arrows:
-        for end, ends in ((arrow[:2], feet), (arrow[-2:], heads)):
+        for end, ends in ((arrow[0], feet), (arrow[-1], heads)):
           assert np.abs(np.subtract(ends, end)).max(-1).min() < 0.2
-        assert arrow[1] < arrow[-1]
+        assert (np.diff(arrow[:, 1]) >= 0).all()
+        for x, y, w, h in boxes:
+          inside = np.abs(arrow - [x + w / 2, y + h / 2]) - [w / 2, h / 2]
+          assert inside.max(-1).min() > -0.2
     width, height = (float(root.get(key)) for key in ("width", "height"))
     for left, _, boxes, arrows in found:
       for x, y, w, h in boxes:
         assert min(left + x, y) >= 0
         assert left + x + w <= width and y + h <= height
-      assert all(left + max(arrow[::2]) <= width for arrow in arrows)
+      assert all(left + arrow[:, 0].max() <= width for arrow in arrows)
 
 
-def test_an_arrow_passes_beside_the_boxes_of_a_rank():
-  edges = [Edge(1, 0, "identity"), Edge(2, 1, "identity"), Edge(2, 0)]
-  _, [(_, _, boxes, arrows)] = drawn({"cell": edges})
-  passing = max(arrows, key=len)
-  passed = np.reshape(passing[6:-2], (-1, 6))[:, :2]  # where it passes a rank
-  assert len(passed) == 3
-  for x, y, width, height in boxes:
-    for px, py in passed:
-      assert not (y < py < y + height and x < px < x + width)
+def test_an_operation_stands_between_its_states():
+  space = SPACES["macro"](layers=8)
+  all_skips = space.unflatten([n for k in range(8) for n in (0, *[1] * k)])
+  _, [(_, _, boxes, _)] = drawn(space.graphs(all_skips))
+  middles = [x + w / 2 for x, y, w, _ in sorted(boxes, key=lambda box: box[1])]
+  assert len(middles) == 17
+  assert np.abs(np.diff(middles)).mean() < 15
 
 
 def test_arrows_that_need_not_cross_do_not():
@@ -100,6 +119,13 @@ def test_what_no_other_reads_has_a_bold_rim():
   svg = drawing.svg({"cell": [Edge(1, 0, "tanh"), Edge(2, 0)]})
   bold = re.findall(r'stroke-width="3".*?>(\w+)</text>', svg)
   assert sorted(bold) == ["1", "2"]
+
+
+def test_the_readme_shows_what_was_derived():
+  file = pathlib.Path(__file__).parent.parent / "experiments/digits_micro.svg"
+  space = SPACES["micro"](nodes=3)
+  arch = space.unflatten([int(digit) for digit in DERIVED])
+  assert file.read_text() == drawing.svg(space.graphs(arch))
 
 
 def test_any_name_is_text():

@@ -63,7 +63,7 @@ class Lstm:
 
   def graphs(self, arch: LstmArch) -> dict[str, list[Edge]]:
     del arch
-    return {}
+    return {"layer": [Edge(1, "word", "LSTM"), Edge(2, 1, "LSTM")]}
 
   def network(self, **hparams) -> reader.Reader:
     return self.module(nodes=self.nodes, **hparams)
