@@ -77,7 +77,11 @@ def read(key: str, text: str) -> dict[str, Any] | None:
     if any(type(value) is not int for value in content["encoding"]):
       raise TypeError("the encoding is not of integers")
     return content
-  except (ValueError, KeyError, TypeError, OSError) as error:
+  except KeyError as error:
+    raise ConfigError(
+        key, f"{text} is not an arch.json: it lacks {error}."
+    ) from None
+  except (ValueError, TypeError, OSError) as error:
     raise ConfigError(
         key, f"{text} is not an arch.json ({type(error).__name__}: {error})."
     ) from None
