@@ -7,7 +7,7 @@ import pathlib
 import re
 from typing import Any
 
-from enas_jax.types import Arch, ConfigError, SearchSpace, suggest
+from enas_jax.types import Arch, ConfigError, one_line, SearchSpace, suggest
 
 
 def parse(key: str, text: str, space: SearchSpace) -> Arch:
@@ -83,7 +83,7 @@ def read(key: str, text: str) -> dict[str, Any] | None:
     ) from None
   except (ValueError, TypeError, OSError) as error:
     raise ConfigError(
-        key, f"{text} is not an arch.json ({type(error).__name__}: {error})."
+        key, f"{text} is not an arch.json ({one_line(error)})."
     ) from None
 
 

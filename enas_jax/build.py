@@ -31,6 +31,7 @@ from enas_jax.types import (
   check_arguments,
   check_whole,
   ConfigError,
+  one_line,
   SearchSpace,
   Split,
   Strategy,
@@ -367,8 +368,7 @@ def recipe(config: ConfigDict) -> ConfigDict:
     why = str(error).partition(": ")[2]
     raise ConfigError(key, f"{text!r}: {why}") from None
   except Exception as error:  # anything can happen in a user's file
-    why = " ".join(f"{type(error).__name__}: {error}".split())
-    raise ConfigError(key, f"{path} fails: {why}") from None
+    raise ConfigError(key, f"{path} fails: {one_line(error)}") from None
 
 
 def _check_recipe(

@@ -280,6 +280,11 @@ class ConfigError(Exception):
     return ConfigError(f"{block}.{key}", message)
 
 
+def one_line(error: Exception) -> str:
+  """An error of others, for the end of one's own."""
+  return " ".join(f"{type(error).__name__}: {error}".split())
+
+
 def lookup(key: str, name: str, choices: dict[str, Any], what: str):
   """`choices[name]`, or a ConfigError that lists the choices."""
   if name in choices:

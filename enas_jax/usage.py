@@ -7,7 +7,7 @@ import re
 from absl import flags
 from ml_collections import config_flags, ConfigDict
 
-from enas_jax.types import ConfigError, suggest
+from enas_jax.types import ConfigError, one_line, suggest
 
 _KINDS = {
     bool: "true or false",
@@ -43,7 +43,7 @@ def explain(
   line = re.sub(r"(?<=\n)(--?config)\n", r"\1=", "\n".join(argv))
   files = re.findall(r"^--?config=.*", line, re.MULTILINE)
   if not files:
-    return ConfigError("--config", _line(error))
+    return ConfigError("--config", one_line(error))
   path = files[-1].partition("=")[2].partition(":")[0]
   if not os.path.isfile(path):
     near = suggest(path, glob.glob("configs/*.py"))
@@ -68,14 +68,14 @@ def explain(
     return ConfigError(
         f"config.{wrong[1]}", f"must be {wanted}, got {wrong[2]!r}."
     )
-  return ConfigError("--config", _line(error))
+  return ConfigError("--config", one_line(error))
 
 
 def _fault(path: str, error: Exception) -> str:
   """The last line of a failure inside a file, and where in it."""
   _, traceback, lines = str(error).partition("Traceback (most recent")
   if not traceback:
-    return _line(error)
+    return one_line(error)
   places = re.findall(rf'File "[^"]*{re.escape(path)}", line (\d+)', lines)
   where = f"in line {places[-1]}, " if places else ""
   return where + lines.strip().splitlines()[-1].strip()
@@ -86,7 +86,7 @@ def _absent(config, names: list[str]) -> ConfigError | None:
     block = config if isinstance(config, ConfigDict) else {}
     if name not in block:
       key = ".".join(["config", *names[: depth + 1]])
-      if depth and not block and isinstance(config, ConfigDict):
+      if isinstance(config, ConfigDict) and not block:
         return ConfigError(
             key,
             "no such key: the block is empty. A config file of your own sets"
@@ -95,7 +95,3 @@ def _absent(config, names: list[str]) -> ConfigError | None:
       return ConfigError(key, f"no such key. {suggest(name, block)}")
     config = block[name]
   return None
-
-
-def _line(error: Exception) -> str:
-  return " ".join(f"{type(error).__name__}: {error}".split())
