@@ -136,6 +136,7 @@ def test_strategy_steps_begin_after_the_warmup(whole):
   path, _ = whole
   first, second = lines(path / "metrics.jsonl")
   assert "controller/reward" not in first and "controller/reward" in second
+  assert "controller/skip_rate" in second
   assert int(last(path)["step"]) == 14 + 14 + 2
 
 
