@@ -7,7 +7,8 @@ import pathlib
 import re
 from typing import Any
 
-from enas_jax.types import Arch, ConfigError, one_line, SearchSpace, suggest
+from enas_jax.errors import ConfigError, one_line, suggest
+from enas_jax.types import Arch, SearchSpace
 
 
 def parse(key: str, text: str, space: SearchSpace) -> Arch:

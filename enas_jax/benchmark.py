@@ -26,7 +26,8 @@ import numpy as np
 
 from enas_jax import arch as archs
 from enas_jax import ranking
-from enas_jax.types import ConfigError, SearchSpace
+from enas_jax.errors import ConfigError
+from enas_jax.types import SearchSpace
 
 # What numpy raises at a file that is no table.
 _BROKEN = (

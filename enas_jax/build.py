@@ -23,6 +23,7 @@ from enas_jax import arch as archs
 from enas_jax import benchmark as benchmarks
 from enas_jax import check, data, optim
 from enas_jax.benchmark import Benchmark
+from enas_jax.errors import ConfigError, one_line, suggest
 from enas_jax.strategies import STRATEGIES
 from enas_jax.strategies.evolution import neighbours
 from enas_jax.tasks import TASKS
@@ -30,12 +31,9 @@ from enas_jax.types import (
   Arch,
   check_arguments,
   check_whole,
-  ConfigError,
-  one_line,
   SearchSpace,
   Split,
   Strategy,
-  suggest,
   Task,
 )
 

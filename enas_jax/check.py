@@ -12,6 +12,7 @@ import jax
 from ml_collections import ConfigDict
 
 from enas_jax import data, optim
+from enas_jax.errors import ConfigError, lookup, suggest
 from enas_jax.spaces import SPACES
 from enas_jax.strategies import STRATEGIES
 from enas_jax.tasks import TASKS
@@ -20,11 +21,8 @@ from enas_jax.types import (
   check_number,
   check_type,
   check_whole,
-  ConfigError,
-  lookup,
   SearchSpace,
   Size,
-  suggest,
 )
 
 # Keys whose value has a bound of its own; every other number is finite, >= 0.

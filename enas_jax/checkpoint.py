@@ -7,7 +7,8 @@ from typing import Any
 import jax
 import orbax.checkpoint as ocp
 
-from enas_jax.types import ConfigError, SearchState
+from enas_jax.errors import ConfigError
+from enas_jax.types import SearchState
 
 _KEEP = 2  # the newest may be cut short by a crash: the one before is kept
 

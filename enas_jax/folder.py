@@ -12,7 +12,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from enas_jax import check
-from enas_jax.types import ConfigError
+from enas_jax.errors import ConfigError
 
 _SHOWN = 6  # differing keys in a refusal
 

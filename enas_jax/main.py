@@ -24,7 +24,7 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from enas_jax import build, folder, train, usage
-from enas_jax.types import ConfigError
+from enas_jax.errors import ConfigError
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "The experiment, a file of configs/.", lock_config=True

@@ -13,7 +13,6 @@ is imported. `search.py` knows these types and nothing else.
 """
 
 from collections.abc import Callable
-import difflib
 import enum
 import inspect
 import math
@@ -22,6 +21,8 @@ from typing import Any, NamedTuple, Protocol
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+from enas_jax.errors import ConfigError, suggest
 
 Arch = Any  # a NamedTuple of int32 arrays; its space knows the fields
 Params = Any  # a tree of arrays that an optimiser moves
@@ -266,37 +267,6 @@ class SearchState(NamedTuple):
   controller: Record  # of the strategy steps since the epoch began
   failed: jax.Array  # i32[], first step with a non-finite value, or NEVER
   key: Key
-
-
-class ConfigError(Exception):
-  """A value that the user gave and that cannot work: one line with its key."""
-
-  def __init__(self, key: str, message: str):
-    super().__init__(f"{key}: {message}")
-
-  def inside(self, block: str) -> "ConfigError":
-    """The same error of a value that lies in `block`."""
-    key, _, message = str(self).partition(": ")
-    return ConfigError(f"{block}.{key}", message)
-
-
-def one_line(error: Exception) -> str:
-  """An error of others, for the end of one's own."""
-  return " ".join(f"{type(error).__name__}: {error}".split())
-
-
-def lookup(key: str, name: str, choices: dict[str, Any], what: str):
-  """`choices[name]`, or a ConfigError that lists the choices."""
-  if name in choices:
-    return choices[name]
-  raise ConfigError(key, f"unknown {what} {name!r}. {suggest(name, choices)}")
-
-
-def suggest(name: str, choices) -> str:
-  """The valid choices, and the nearest one when it looks like a slip."""
-  near = difflib.get_close_matches(str(name), [str(c) for c in choices], n=1)
-  hint = f"Did you mean {near[0]!r}? " if near else ""
-  return f"{hint}Choices: {', '.join(sorted(map(str, choices))) or 'none'}."
 
 
 def check_arguments(

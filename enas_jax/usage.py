@@ -7,7 +7,7 @@ import re
 from absl import flags
 from ml_collections import config_flags, ConfigDict
 
-from enas_jax.types import ConfigError, one_line, suggest
+from enas_jax.errors import ConfigError, one_line, suggest
 
 _KINDS = {
     bool: "true or false",

@@ -2,7 +2,7 @@
 
 from typing import Any, NamedTuple
 
-from enas_jax.types import ConfigError, suggest
+from enas_jax.errors import ConfigError, suggest
 
 _WORDS = ("smoke", "profile=repaired", "profile=faithful")
 

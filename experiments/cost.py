@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 
 from enas_jax import build, cost, search
 from enas_jax import main as command
-from enas_jax.types import ConfigError
+from enas_jax.errors import ConfigError
 
 
 def counted(config: ConfigDict) -> dict[str, object]:

@@ -45,9 +45,10 @@ import numpy as np
 from configs import nasbench201
 from enas_jax import benchmark, build, folder, progress, search, train
 from enas_jax import main as command
+from enas_jax.errors import ConfigError, lookup
 from enas_jax.spaces import SPACES
 from enas_jax.strategies import STRATEGIES
-from enas_jax.types import ConfigError, lookup, Strategy
+from enas_jax.types import Strategy
 
 _LAST = 100  # samples by which a policy is judged
 _SEARCHES = {k: v for k, v in STRATEGIES.items() if k != "fixed"}

@@ -38,7 +38,7 @@ import optax
 
 from enas_jax import benchmark, build, evaluate, progress, ranking, search
 from enas_jax import main as command
-from enas_jax.types import ConfigError
+from enas_jax.errors import ConfigError
 
 _DRAW = 2**32 - 1  # the seed of the architectures, no other's
 _GOOD = 92.0  # percent

@@ -33,9 +33,9 @@ import numpy as np
 
 from enas_jax import benchmark, build, checkpoint, evaluate, ranking, search
 from enas_jax import main as command
+from enas_jax.errors import ConfigError
 from enas_jax.spaces import SPACES
 from enas_jax.strategies import STRATEGIES
-from enas_jax.types import ConfigError
 
 _IMAGES = (500, 1000, 2000, 5000)  # to rank by
 _SMALL = 64  # images, a reward or a batch

@@ -9,11 +9,11 @@ import pytest
 
 from configs import cifar_micro_final
 from enas_jax import arch, build
+from enas_jax.errors import ConfigError
 from enas_jax.spaces.lstm import Lstm
 from enas_jax.spaces.macro import Macro
 from enas_jax.spaces.micro import Micro
 from enas_jax.spaces.recurrent import Recurrent
-from enas_jax.types import ConfigError
 
 SPACE, SMALL = Micro(), Micro(nodes=2)
 # Published cells, as the reference's script has them.

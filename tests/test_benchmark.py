@@ -11,9 +11,9 @@ from test_nasbench201 import TABLE
 
 from configs import cifar_micro, nasbench201
 from enas_jax import benchmark, build, ranking, train
+from enas_jax.errors import ConfigError
 from enas_jax.spaces import SPACES
 from enas_jax.spaces.nasbench201 import NasBench201
-from enas_jax.types import ConfigError
 
 SPACE = NasBench201()
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from enas_jax.data.images import ImageBatch
+from enas_jax.errors import ConfigError
 from enas_jax.tasks.classification import classification
-from enas_jax.types import ConfigError
 
 
 class Pixels(nn.Module):

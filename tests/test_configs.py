@@ -19,8 +19,8 @@ from configs import (
   pydoc_recurrent_final,
 )
 from enas_jax import build, folder, train
+from enas_jax.errors import ConfigError
 from enas_jax.spaces.macro import Macro
-from enas_jax.types import ConfigError
 
 FILES = pathlib.Path(__file__).parents[1] / "configs"
 NAMES = sorted(file.stem for file in FILES.glob("*.py"))

@@ -10,7 +10,7 @@ import pytest
 from enas_jax.data import Augment, Images, Source
 from enas_jax.data import augment as augments
 from enas_jax.data.images import hold_out, image_split, statistics
-from enas_jax.types import ConfigError
+from enas_jax.errors import ConfigError
 
 
 def make_images(n, height=4, width=5, channels=3):

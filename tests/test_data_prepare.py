@@ -13,7 +13,7 @@ from tensorflow_datasets.core.download import download_manager
 
 from enas_jax import data
 from enas_jax.data import prepare
-from enas_jax.types import ConfigError
+from enas_jax.errors import ConfigError
 
 COUNT = 5  # records of a file
 TEN = [f"data_batch_{i}.bin" for i in range(1, 6)]

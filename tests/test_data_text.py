@@ -7,7 +7,7 @@ import pytest
 
 from enas_jax import data
 from enas_jax.data import text
-from enas_jax.types import ConfigError
+from enas_jax.errors import ConfigError
 
 
 def write(folder, train="a b\n c b\n", valid="a\n", test="b c\n", stem=""):

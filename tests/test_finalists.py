@@ -16,10 +16,10 @@ from configs import (
   nasbench201_final,
 )
 from enas_jax import build, cost, data, derive, folder, progress, train
+from enas_jax.errors import ConfigError
 from enas_jax.spaces import SPACES
 from enas_jax.strategies import STRATEGIES
 from enas_jax.strategies.evolution import mutants, neighbours
-from enas_jax.types import ConfigError
 
 
 def config_of(finalists):

@@ -13,16 +13,17 @@ import test_spaces
 from test_spaces import count, filled, hosted, images, random_choices
 
 from enas_jax import controller
+from enas_jax.errors import ConfigError
 from enas_jax.spaces import macro as macro_file
 from enas_jax.spaces.macro import (
-    FinalLayer,
-    Macro,
-    MacroArch,
-    Merge,
-    SharedLayer,
+  FinalLayer,
+  Macro,
+  MacroArch,
+  Merge,
+  SharedLayer,
 )
 from enas_jax.strategies import STRATEGIES
-from enas_jax.types import ConfigError, Head, NO_ANCHOR
+from enas_jax.types import Head, NO_ANCHOR
 
 
 @pytest.fixture

@@ -16,10 +16,10 @@ from test_spaces import count, filled, hosted, images, supernet_of, unmoved
 from configs import nasbench201, nasbench201_final
 from enas_jax import arch as archs
 from enas_jax import build
+from enas_jax.errors import ConfigError
 from enas_jax.spaces import nasbench201 as space_file
 from enas_jax.spaces.nasbench201 import EDGES, NasBench201, OPERATIONS
 from enas_jax.tasks import TASKS
-from enas_jax.types import ConfigError
 
 SPACE = NasBench201()
 RESNET = (

@@ -22,10 +22,11 @@ from enas_jax import (
   search,
   train,
 )
+from enas_jax.errors import ConfigError
 from enas_jax.spaces import SPACES
 from enas_jax.strategies import STRATEGIES
 from enas_jax.tasks import TASKS
-from enas_jax.types import ConfigError, Mean
+from enas_jax.types import Mean
 
 ROWS = 8
 

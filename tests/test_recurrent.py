@@ -13,11 +13,12 @@ from test_ops_recurrent import sigmoid
 from test_spaces import count, Words, words
 
 from enas_jax import controller, optim, search
+from enas_jax.errors import ConfigError
 from enas_jax.ops import reader, softmax
 from enas_jax.spaces.lstm import Lstm, LstmArch
 from enas_jax.spaces.recurrent import OPERATIONS, Recurrent
 from enas_jax.tasks import TASKS
-from enas_jax.types import ConfigError, Split, Strategy
+from enas_jax.types import Split, Strategy
 
 
 def shapes(space, arch, **hparams):

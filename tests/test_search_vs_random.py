@@ -11,9 +11,9 @@ from test_nasbench201 import TABLE
 
 from configs import nasbench201, pydoc_recurrent
 from enas_jax import benchmark, folder, progress
+from enas_jax.errors import ConfigError
 from enas_jax.spaces.nasbench201 import NasBench201
 from enas_jax.strategies import STRATEGIES
-from enas_jax.types import ConfigError
 from experiments import search_vs_random as experiment
 
 SPACE = NasBench201()

@@ -9,9 +9,9 @@ import pytest
 
 from configs import digits_micro, pydoc_recurrent
 from enas_jax import build, flops, search
+from enas_jax.errors import ConfigError
 from enas_jax.spaces import SPACES
 from enas_jax.strategies import STRATEGIES
-from enas_jax.types import ConfigError
 
 NETWORKS = [
     ("macro", {"layers": 4}, {"filters": 3, "widen": 2, "concat": True}),

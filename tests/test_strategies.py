@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 
 from enas_jax import controller, search
+from enas_jax.errors import ConfigError
 from enas_jax.spaces import schedule as rows
 from enas_jax.spaces.micro import Micro
 from enas_jax.strategies import STRATEGIES
-from enas_jax.types import ConfigError, Feed, Head
+from enas_jax.types import Feed, Head
 
 SPACE = Micro(nodes=2)
 # Not what the prior of the space prefers.

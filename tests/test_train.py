@@ -16,7 +16,7 @@ import pytest
 
 from configs import cifar_macro, cifar_micro, digits_micro
 from enas_jax import build, cost, data, folder, progress, search, train
-from enas_jax.types import ConfigError
+from enas_jax.errors import ConfigError
 
 
 def search_config():

@@ -10,8 +10,8 @@ from test_main import answers
 
 from configs import nasbench201_small
 from enas_jax import search, train
+from enas_jax.errors import ConfigError
 from enas_jax.strategies import STRATEGIES
-from enas_jax.types import ConfigError
 from experiments import trained_weights as experiment
 
 

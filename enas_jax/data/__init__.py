@@ -6,7 +6,8 @@ from enas_jax.data import digits, folder, ptb, pydoc, synthetic, tfds
 from enas_jax.data.augment import Augment
 from enas_jax.data.images import Images, Source
 from enas_jax.data.text import TextSource
-from enas_jax.types import check_arguments, ConfigError
+from enas_jax.errors import ConfigError
+from enas_jax.types import check_arguments
 
 __all__ = [
     "DATASETS",

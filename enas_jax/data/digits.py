@@ -5,7 +5,7 @@ import functools
 import numpy as np
 
 from enas_jax.data.images import Images, Source
-from enas_jax.types import ConfigError
+from enas_jax.errors import ConfigError
 
 _TEST = 360  # examples, about a fifth
 

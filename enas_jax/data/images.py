@@ -13,7 +13,8 @@ import numpy as np
 
 from enas_jax.data import augment as augments
 from enas_jax.data.augment import Augment
-from enas_jax.types import check_whole, ConfigError, lookup, MEASURES, Split
+from enas_jax.errors import ConfigError, lookup
+from enas_jax.types import check_whole, MEASURES, Split
 
 _CHUNK = 1024  # images that are looked at together on the host
 _BATCH = "config.child.batch"

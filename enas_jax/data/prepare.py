@@ -16,7 +16,7 @@ from absl import app, flags, logging
 import numpy as np
 
 from enas_jax.data import tfds as sets
-from enas_jax.types import ConfigError
+from enas_jax.errors import ConfigError
 
 _PIXELS = 32 * 32 * 3
 _SECONDS = 5  # to wait for a host

@@ -10,7 +10,7 @@ import pathlib
 import numpy as np
 
 from enas_jax.data import text
-from enas_jax.types import ConfigError
+from enas_jax.errors import ConfigError
 
 _KEY = "config.data.path"
 

@@ -13,7 +13,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from enas_jax.types import check_whole, ConfigError, lookup, MEASURES, Split
+from enas_jax.errors import ConfigError, lookup
+from enas_jax.types import check_whole, MEASURES, Split
 
 EOS, UNKNOWN = "<eos>", "<unk>"
 

@@ -7,7 +7,8 @@ import numpy as np
 
 from enas_jax.data.images import Images, Source
 from enas_jax.data.resize import square
-from enas_jax.types import check_whole, ConfigError
+from enas_jax.errors import ConfigError
+from enas_jax.types import check_whole
 
 _KEY = "config.data.name"
 _CHUNK = 1024  # examples that are decoded together

@@ -34,18 +34,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from enas_jax.errors import ConfigError
 from enas_jax.ops import choose, conv, layers, norm, pool, size
 from enas_jax.spaces import schedule as rows
-from enas_jax.types import (
-    ConfigError,
-    Edge,
-    Feed,
-    Head,
-    NO_ANCHOR,
-    Preset,
-    Schedule,
-    Size,
-)
+from enas_jax.types import Edge, Feed, Head, NO_ANCHOR, Preset, Schedule, Size
 
 _OPERATION = re.compile(r"(sep_)?conv_([357])x\2|(avg|max)_pool_3x3")
 _FOUR = "conv_3x3,sep_conv_3x3,conv_5x5,sep_conv_5x5"

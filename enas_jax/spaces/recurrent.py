@@ -30,17 +30,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from enas_jax.errors import ConfigError
 from enas_jax.ops import reader, recurrent
 from enas_jax.spaces import schedule as rows
-from enas_jax.types import (
-    ConfigError,
-    Edge,
-    Feed,
-    Head,
-    NO_ANCHOR,
-    Preset,
-    Schedule,
-)
+from enas_jax.types import Edge, Feed, Head, NO_ANCHOR, Preset, Schedule
 
 OPERATIONS = tuple(recurrent.ACTIVATIONS)
 # Of each number in a dialect, the number here.

@@ -13,15 +13,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from enas_jax.errors import ConfigError
 from enas_jax.strategies.random import random
-from enas_jax.types import (
-  Arch,
-  ConfigError,
-  Head,
-  Schedule,
-  SearchSpace,
-  Strategy,
-)
+from enas_jax.types import Arch, Head, Schedule, SearchSpace, Strategy
 
 
 class EvolutionState(NamedTuple):

@@ -4,7 +4,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from enas_jax.types import Likelihood, lookup, Mean, Task
+from enas_jax.errors import lookup
+from enas_jax.types import Likelihood, Mean, Task
 
 SCORES = dict.fromkeys(("accuracy", "likelihood"))
 
