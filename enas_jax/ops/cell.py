@@ -1,16 +1,25 @@
 """The searched cell: nodes that sum branches of other nodes (ENAS §2.4)."""
 
+from collections.abc import Callable
 import functools
+from typing import Any
 
 import jax
 from jax import lax
 import jax.numpy as jnp
 import numpy as np
 
-from enas_jax.ops import conv
+from enas_jax.ops import choose, conv
 
 
-def cell(branches, weights, mix, inputs, sources, ops):
+def cell(
+    branches: tuple[Callable, ...],
+    weights: Any,
+    mix: jax.Array,
+    inputs: jax.Array | tuple[jax.Array, jax.Array],
+    sources: jax.Array,
+    ops: jax.Array,
+) -> jax.Array:
   """Runs a cell and mixes its loose ends: the states that no side reads.
 
   States 0 and 1 are the inputs, state n + 2 is node n:
@@ -80,7 +89,7 @@ def _forward(branches, weights, mix, inputs, sources, ops):
     def run(branch, turn, states):
       return states.at[target].add(branch(states[source + turn], w))
 
-    return _chosen(branches, op, run, states), None
+    return choose.update(op, branches, run, states), None
 
   states, _ = lax.scan(step, states, _sides(sources, ops, weights))
 
@@ -118,7 +127,7 @@ def _backward(branches, residuals, g):
       )
       return dstates.at[source].add(dx), dweights
 
-    return _chosen(branches, op, pull, carry), None
+    return choose.update(op, branches, pull, carry), None
 
   sides = _sides(sources, ops, weights)
   targets, _, _, flat = sides
@@ -146,26 +155,3 @@ def _loose(sources):
   """(the states, those that no side reads first; how many these are)."""
   read = jnp.zeros(len(sources) + 2, bool).at[sources.ravel()].set(True)
   return jnp.argsort(read), (~read).sum()
-
-
-def _chosen(branches, op, run, carry):
-  """run(branches[op], 0, carry).
-
-  A loop for each branch, of one turn or none. XLA updates what a loop carries
-  in place, where what goes through a `lax.switch` is copied as a whole (seen
-  on the CPU, and in the memory that the TPU's compiler asks for). The turn's
-  number, always 0, keeps what depends on it within the loop.
-
-  On a GPU, a switch: the card asks its host before each loop whether to run
-  it, and once before a switch, which costs more than the copies (timed in
-  NAS-Bench-201 when its cell was made so, not in micro). Told apart by JAX's
-  default backend as the program is traced, since to trace a cell both ways
-  takes twice as long; each is right everywhere.
-  """
-  if jax.default_backend() == "gpu":
-    runs = [functools.partial(run, branch, 0) for branch in branches]
-    return lax.switch(op, runs, carry)
-  for n, branch in enumerate(branches):
-    body = functools.partial(run, branch)
-    carry = lax.fori_loop(0, (op == n).astype(jnp.int32), body, carry)
-  return carry

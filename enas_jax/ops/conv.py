@@ -22,14 +22,14 @@ _IMAGES_A_TURN = 4  # at most, of the depthwise weight gradient on the CPU
 _ENTRIES_AT_ONCE, _ENTRIES_A_CHUNK = 3 << 19, 3 << 18
 
 
-def pointwise(x, w):
+def pointwise(x: jax.Array, w: jax.Array) -> jax.Array:
   """1x1 convolution: x[B, H, W, C], w[C, F] -> [B, H, W, F]."""
   y = x.reshape(-1, x.shape[-1]) @ w.astype(x.dtype)
   return y.reshape(*x.shape[:-1], w.shape[-1])
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def depthwise(x, w, stride: int = 1):
+def depthwise(x: jax.Array, w: jax.Array, stride: int = 1) -> jax.Array:
   """Depthwise convolution with SAME padding.
 
   Args:
@@ -137,7 +137,7 @@ def _depthwise_dw(x, g, w, stride):
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def dense(x, w, stride: int = 1):
+def dense(x: jax.Array, w: jax.Array, stride: int = 1) -> jax.Array:
   """Ordinary convolution with SAME padding.
 
   Args:
@@ -330,7 +330,9 @@ def _chunks(a, x, w):
   return a.reshape(-1, n, *a.shape[1:])
 
 
-def factorized_reduction(x, w1, w2):
+def factorized_reduction(
+    x: jax.Array, w1: jax.Array, w2: jax.Array
+) -> jax.Array:
   """Halves the resolution: two pointwise paths one pixel apart.
 
   The second path reads the odd rows and columns. Where the size is odd its

@@ -1,10 +1,11 @@
 """The product of a computation in half the width."""
 
+import jax
 import jax.numpy as jnp
 
 
-def dot(a, b):
-  """a @ b with operands in the type of a and float32 sums: f32[...].
+def dot(a: jax.Array, b: jax.Array) -> jax.Array:
+  """Returns a @ b with operands in the type of a and float32 sums: f32[...].
 
   XLA merges a transpose into the product that reads it, but not across the
   border of a loop. Of the second operand that costs nothing; with the first

@@ -4,7 +4,9 @@ import jax
 import jax.numpy as jnp
 
 
-def drop_path(key, x, keep):
+def drop_path(
+    key: jax.Array, x: jax.Array, keep: jax.Array | float
+) -> jax.Array:
   """Keeps or drops x[B, H, W, C] one example at a time. The key is consumed.
 
   Reference: image_ops.py. `keep` may be traced: it falls from layer to layer

@@ -20,8 +20,8 @@ _DRAW = 1 << 16  # normals drawn at a time
 _TRUNCATED_STD = 0.87962566103423978
 
 
-def he_normal(fan_in) -> Callable:
-  """Truncated normal of variance 2 / fan_in, the reference's initialiser.
+def he_normal(fan_in: float | np.ndarray) -> Callable:
+  """Returns the reference's initialiser: a cut normal of variance 2 / fan_in.
 
   Args:
     fan_in: a number, or an array that broadcasts against the parameter.

@@ -8,7 +8,9 @@ import jax.numpy as jnp
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
-def batch_norm(x, scale, offset, eps: float = 1e-5):
+def batch_norm(
+    x: jax.Array, scale: jax.Array, offset: jax.Array, eps: float = 1e-5
+) -> tuple[jax.Array, jax.Array, jax.Array]:
   """Normalises x[B, H, W, C] by its own statistics over (B, H, W).
 
   The statistics are float32 whatever x is. They come back for the caller's
@@ -28,24 +30,37 @@ def batch_norm(x, scale, offset, eps: float = 1e-5):
   return normalize(x, mean, var, scale, offset, eps), mean, var
 
 
-def normalize(x, mean, var, scale, offset, eps: float = 1e-5):
+def normalize(
+    x: jax.Array,
+    mean: jax.Array,
+    var: jax.Array,
+    scale: jax.Array,
+    offset: jax.Array,
+    eps: float = 1e-5,
+) -> jax.Array:
   """Normalises x[B, H, W, C] by given statistics, [C] each."""
   return along(x, *line(mean, var, scale, offset, eps))
 
 
-def along(x, slope, shift):
-  """x * slope + shift, in the type of x."""
+def along(x: jax.Array, slope: jax.Array, shift: jax.Array) -> jax.Array:
+  """Returns x * slope + shift, in the type of x."""
   return (x * slope + shift).astype(x.dtype)
 
 
-def line(mean, var, scale, offset, eps: float = 1e-5):
-  """(slope, shift), [C] each: `normalize` is `along` them."""
+def line(
+    mean: jax.Array,
+    var: jax.Array,
+    scale: jax.Array,
+    offset: jax.Array,
+    eps: float = 1e-5,
+) -> tuple[jax.Array, jax.Array]:
+  """Returns (slope, shift), [C] each: `normalize` is `along` them."""
   slope = scale * lax.rsqrt(var + eps)
   return slope, offset - mean * slope
 
 
-def moments(x):
-  """(mean, biased variance) of x[B, H, W, C] over (B, H, W), f32[C] each."""
+def moments(x: jax.Array) -> tuple[jax.Array, jax.Array]:
+  """Returns mean and biased variance of x[B, H, W, C], f32[C] each."""
   # Both sums at once: a variance that waits for the mean is a pass more. The
   # rounding must not make it negative.
   x = x.astype(jnp.float32)

@@ -13,7 +13,7 @@ _SIZE = 3  # the only window of the search spaces (ENAS §2.3, §2.4)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
-def avg_pool(x, stride: int = 1):
+def avg_pool(x: jax.Array, stride: int = 1) -> jax.Array:
   """3x3 SAME average of x[B, H, W, C]; padding is not counted."""
   return lax.platform_dependent(
       x,
@@ -74,7 +74,7 @@ def _window(x, stride, initial, combine):
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
-def max_pool(x, stride: int = 1):
+def max_pool(x: jax.Array, stride: int = 1) -> jax.Array:
   """3x3 SAME maximum of x[B, H, W, C].
 
   The cotangent of a tie goes to its first pixel in raster order, as in XLA's
@@ -127,7 +127,7 @@ def _max_taps(x, stride):
   return best, first
 
 
-def avg_pool_valid(x, size: int, stride: int):
+def avg_pool_valid(x: jax.Array, size: int, stride: int) -> jax.Array:
   """size x size average of x[B, H, W, C] without padding (auxiliary head)."""
 
   def average(x, axis):

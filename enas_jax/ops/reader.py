@@ -1,11 +1,14 @@
 """The frame of a language model: tied embeddings around a recurrent cell."""
 
-from typing import Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 from flax import linen as nn
 import jax
 from jax.experimental import layout
 import jax.numpy as jnp
+
+from enas_jax.options import Count, Keep, NonNegative, Small
+from enas_jax.types import Arch, Rows
 
 
 class Reading(NamedTuple):
@@ -20,12 +23,16 @@ class Reading(NamedTuple):
 
 @jax.custom_vjp
 def take(table: jax.Array, rows: jax.Array) -> jax.Array:
-  """table[rows], one row after the other.
+  """Returns table[rows], read one row after the other.
 
-  Of a large table the TPU's compiler would cut a gather into strips, and copy
-  the whole of it to do so; or, in bfloat16, to lay it out as a product of the
-  rows has them: so these keep the table's layout. The way back is that of a
+  The TPU's compiler would cut a gather from a large table into strips, and copy
+  the whole table to do so, or, in bfloat16, to lay it out as a product of the
+  rows has them. So the rows keep the table's layout. The gradient is that of a
   gather.
+
+  Args:
+    table: [R, ...].
+    rows: i32[n].
   """
   at = jax.lax.dynamic_index_in_dim
   taken = jnp.concatenate([at(table, row) for row in rows])
@@ -46,13 +53,13 @@ take.defvjp(_take_forward, _take_backward)
 
 
 class Reader(nn.Module):
-  """A language model; a subclass gives the cell.
+  """The frame of a language model; a subclass gives the cell.
 
   Every dropout keeps one mask for the whole segment. The masks and rates are
   those of enas_lm; nothing is dropped in evaluation.
 
   Attributes:
-    vocabulary: V.
+    vocabulary: V, how many words there are.
     hidden: H, of the cell and the embedding.
     init_range: weights start uniform within it, but where a cell has a range
       of its own.
@@ -65,51 +72,53 @@ class Reader(nn.Module):
     dtype: of the computation; weights, sums and the softmax are float32.
   """
 
-  vocabulary: int
-  hidden: int = 200
-  init_range: float = 0.04
-  word_keep: float = 0.9
-  embedded_keep: float = 0.8
-  input_keep: float = 0.25
-  state_keep: float = 0.75
-  weight_keep: float = 1.0
-  output_keep: float = 0.25
-  dtype: str = "float32"
+  vocabulary: Count
+  hidden: Annotated[Count, Small(8)] = 200
+  init_range: NonNegative = 0.04
+  word_keep: Keep = 0.9
+  embedded_keep: Keep = 0.8
+  input_keep: Keep = 0.25
+  state_keep: Keep = 0.75
+  weight_keep: Keep = 1.0
+  output_keep: Keep = 0.25
+  dtype: Literal["float32", "bfloat16"] = "float32"
 
   def start(self, batch: int) -> Any:
-    """What to carry into the first word: a tree of f32[B, ...]."""
+    """Returns what to carry into the first word: a tree of f32[B, ...]."""
     return jnp.zeros((batch, self.hidden))
 
-  def reads(self, arch) -> dict[str, jax.Array]:
-    """Of the tables of the shared weights, the rows that `arch` reads.
+  def reads(self, arch: Arch) -> Rows:
+    """Returns the rows that `arch` reads of each table of shared weights.
 
-    No row of a table twice.
+    It reads no row twice. {}: there are no tables (see `enas_jax/rows.py`).
     """
     del arch
     return {}
 
   @property
   def child(self) -> nn.Module:
-    """The network of the weights that one architecture reads."""
+    """Returns the network of the weights that one architecture reads."""
     return self
 
-  def read(self, x, arch, carry, *, train: bool):
+  def read(
+      self, x: jax.Array, arch: Arch, carry: Any, *, train: bool
+  ) -> tuple[jax.Array, Any, jax.Array]:
     """Runs the cell: x[S, B, H] -> (states, carries, squares).
 
-    As in `Reading`, but [S, B] lead where it has [B, S].
+    They are those of `Reading`, but [S, B] lead where it has [B, S].
     """
     raise NotImplementedError
 
   @nn.compact
   def __call__(
-      self, words: jax.Array, arch, carry, *, train: bool
+      self, words: jax.Array, arch: Arch, carry: Any, *, train: bool
   ) -> Reading:
     """Reads a segment.
 
     Args:
       words: i32[B, S].
       arch: of jax arrays (one program for all) or of numpy arrays.
-      carry: as of `start`, behind the words before.
+      carry: like that of `start`, behind the words before.
       train: dropout, from the "dropout" stream.
     """
     h, batch = self.hidden, len(words)
@@ -131,8 +140,10 @@ class Reader(nn.Module):
     )
     return Reading(features, table, states, carries, squares)
 
-  def weight(self, name: str, *shape: int, within: float | None = None):
-    """A parameter that starts uniform within +-`within` or `init_range`."""
+  def weight(
+      self, name: str, *shape: int, within: float | None = None
+  ) -> jax.Array:
+    """Makes a parameter that starts uniform in +-`within` or +-`init_range`."""
     within = within or self.init_range
 
     def init(key, shape):
@@ -141,7 +152,7 @@ class Reader(nn.Module):
     return self.param(name, init, shape)
 
   def mask(self, train: bool, keep: float, *shape: int) -> jax.Array:
-    """What dropout multiplies by: 0 or 1 / keep."""
+    """Draws what dropout multiplies by: 0 or 1 / keep."""
     if not train or keep == 1.0:
       return jnp.ones(shape)
     kept = jax.random.bernoulli(self.make_rng("dropout"), keep, shape)

@@ -10,6 +10,7 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
+from enas_jax.ops import choose
 from enas_jax.ops.dot import dot
 
 # In the order of enas_lm. The derivative is given the activation's value.
@@ -22,8 +23,17 @@ ACTIVATIONS: dict[str, tuple[Callable, Callable]] = {
 
 
 @jax.custom_vjp
-def run(x, state, mask, first, nodes, sources, ops, mix):
-  """The cell's outputs at every position.
+def run(
+    x: jax.Array,
+    state: jax.Array,
+    mask: jax.Array,
+    first: jax.Array,
+    nodes: jax.Array,
+    sources: jax.Array,
+    ops: jax.Array,
+    mix: jax.Array,
+) -> jax.Array:
+  """Returns the cell's outputs at every position.
 
   Node 0 is a highway unit on the input and the state before, each later one
   on an earlier node; `h, t` are the two halves of a product, f an activation:
@@ -61,16 +71,6 @@ def run(x, state, mask, first, nodes, sources, ops, mix):
   return _forward(x, state, mask, first, nodes, sources, ops, mix)[0]
 
 
-def _one(index, choices):
-  """choices[index]; where the index is data, all are made and one is kept.
-
-  At a branch a GPU halts to ask its host; a buffer of choices would be copied.
-  """
-  if isinstance(index, jax.Array):
-    return lax.select_n(index, *choices)
-  return choices[index]
-
-
 def _forward(x, state, mask, first, nodes, sources, ops, mix):
   dtype = x.dtype
   x, start, mask = (jnp.swapaxes(a, -1, -2) for a in (x, state, mask))
@@ -79,12 +79,12 @@ def _forward(x, state, mask, first, nodes, sources, ops, mix):
   def step(state, x):
     values, kept = [], []
     for n, op in enumerate(ops):
-      before = _one(sources[n - 1], values) if n else state
+      before = choose.value(sources[n - 1], values) if n else state
       read = (mask * before).astype(dtype)
       if n == 0:
         read = jnp.concatenate([x, read])
       h, t = jnp.split(dot(transposed[n], read), 2)
-      value = _one(op, [f(h) for f, _ in ACTIVATIONS.values()])
+      value = choose.value(op, [f(h) for f, _ in ACTIVATIONS.values()])
       gate = jax.nn.sigmoid(t)
       values.append(before + gate * (value - before))
       kept.append([_pack(dtype, a) for a in (before, value, gate)])
@@ -110,7 +110,7 @@ def _backward(residuals, g):
       d = mix[n] * (g + dafter)
       for later in range(n + 1, count):
         d += jnp.where(sources[later - 1] == n, dbefores[later], 0.0)
-      slope = _one(ops[n], [f(value) for _, f in ACTIVATIONS.values()])
+      slope = choose.value(ops[n], [f(value) for _, f in ACTIVATIONS.values()])
       # Both halves at once: to join two is slower on the CPU.
       dproduct = jnp.where(of_t, (value - before) * (1 - gate), slope)
       dproduct = (d * gate * dproduct).reshape(-1, d.shape[-1]).astype(dtype)

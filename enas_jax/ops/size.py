@@ -2,7 +2,7 @@
 
 A pair is i64[2] of numpy: parameters, and floating point operations of one
 image's way forward, two for each multiplication of a product (`flops.py` counts
-the same in a program).
+the same in a program). `pixels` are those of a layer's result.
 """
 
 import jax
@@ -13,38 +13,41 @@ from enas_jax.types import Size
 
 
 def norm(channels: int) -> np.ndarray:
-  """Of a batch norm: scale and offset."""
+  """Returns the pair of a batch norm: scale and offset."""
   return np.array([2 * channels, 0])
 
 
 def pointwise(inputs: int, outputs: int, pixels: int) -> np.ndarray:
-  """Of a 1 x 1 convolution to so many pixels, without a norm."""
+  """Returns the pair of a 1 x 1 convolution, without a norm."""
   return inputs * outputs * np.array([1, 2 * pixels])
 
 
 def conv(inputs: int, outputs: int, side: int, pixels: int) -> np.ndarray:
-  """Of BN(conv side x side); with side 1 of a factorised reduction, too."""
+  """Returns the pair of BN(conv side x side).
+
+  With side 1 it is that of a factorised reduction, too.
+  """
   return pointwise(side**2 * inputs, outputs, pixels) + norm(outputs)
 
 
 def separable(channels: int, side: int, pixels: int) -> np.ndarray:
-  """Of BN(pointwise(depthwise side x side))."""
+  """Returns the pair of BN(pointwise(depthwise side x side))."""
   depthwise = pointwise(side**2, channels, pixels)
   return depthwise + conv(channels, channels, 1, pixels)
 
 
 def classifier(inputs: int, classes: int, bias: bool = False) -> np.ndarray:
-  """Of the linear layer behind the average of all pixels."""
+  """Returns the pair of the linear layer behind the average of all pixels."""
   return pointwise(inputs, classes, 1) + np.array([classes * bias, 0])
 
 
 def halved(height: int, width: int) -> tuple[int, int]:
-  """The sides of an image after a stride of 2."""
+  """Returns the sides of an image after a stride of 2."""
   return -(-height // 2), -(-width // 2)
 
 
-def total(base, *terms) -> Size:
-  """The sum of `base` and of all entries of tables, each so many times.
+def total(base: np.ndarray, *terms: tuple) -> Size:
+  """Returns the sum of `base` and of all entries of tables, each so many times.
 
   Args:
     base: a pair.
@@ -64,6 +67,6 @@ def total(base, *terms) -> Size:
   return Size(params, flops)
 
 
-def one_hot(index, count: int):
-  """bool[..., count], of numpy or jax as `index` is."""
+def one_hot(index: jax.Array, count: int) -> jax.Array:
+  """Returns bool[..., count], of numpy or jax as `index` is."""
   return index[..., None] == np.arange(count)

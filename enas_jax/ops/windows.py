@@ -10,25 +10,34 @@ With stride 2 the padded input is first split by the parity of row and column
 into four phases, so that every tap is a contiguous slice of one phase.
 """
 
+from collections.abc import Callable
+
 import jax
 from jax import lax
 import jax.numpy as jnp
 
 
 def same(size: int, k: int, stride: int) -> tuple[int, int]:
-  """(output size, padding before) of SAME padding, as in TensorFlow."""
+  """Returns (output size, padding before) of SAME padding, as in TensorFlow."""
   out = -(-size // stride)
   return out, max((out - 1) * stride + k - size, 0) // 2
 
 
-def pad(x, rows=(0, 0), columns=(0, 0), value=0.0) -> jax.Array:
-  """[B, H, W, C] with so many of `value` before and after; cut where < 0."""
+def pad(
+    x: jax.Array,
+    rows: tuple[int, int] = (0, 0),
+    columns: tuple[int, int] = (0, 0),
+    value: float = 0.0,
+) -> jax.Array:
+  """Returns x[B, H, W, C] with so many of `value` around it; cut where < 0."""
   edges = [(0, 0, 0), (*rows, 0), (*columns, 0), (0, 0, 0)]
   return lax.pad(x, jnp.asarray(value, x.dtype), edges)
 
 
-def split(x, k: int, stride: int, value=0.0) -> list[list[jax.Array]]:
-  """[B, H, W, C] padded with `value`, as stride x stride phases."""
+def split(
+    x: jax.Array, k: int, stride: int, value: float = 0.0
+) -> list[list[jax.Array]]:
+  """Returns x[B, H, W, C] padded with `value`, as stride x stride phases."""
   pads = []
   for size in x.shape[1:3]:
     out, low = same(size, k, stride)
@@ -41,8 +50,10 @@ def split(x, k: int, stride: int, value=0.0) -> list[list[jax.Array]]:
   return [[x[:, a::stride, b::stride] for b in steps] for a in steps]
 
 
-def taps(x, k: int, stride: int, value=0.0) -> list[jax.Array]:
-  """The k * k taps of x[B, H, W, C] in raster order, [B, Ho, Wo, C] each."""
+def taps(
+    x: jax.Array, k: int, stride: int, value: float = 0.0
+) -> list[jax.Array]:
+  """Returns the taps of x[B, H, W, C] in raster order, [B, Ho, Wo, C] each."""
   phases = split(x, k, stride, value)
   height, width = (same(size, k, stride)[0] for size in x.shape[1:3])
 
@@ -54,22 +65,26 @@ def taps(x, k: int, stride: int, value=0.0) -> list[jax.Array]:
   return [tap(i, j) for i in range(k) for j in range(k)]
 
 
-def spread(g, k: int, stride: int) -> jax.Array:
+def spread(g: jax.Array, k: int, stride: int) -> jax.Array:
   """Pads an output cotangent [B, Ho, Wo, C] so that `back` can slice it."""
   edge = ((k - 1) // stride,) * 2
   return pad(g, edge, edge)
 
 
-def back(spread_g, i: int, j: int, k: int, stride: int) -> jax.Array:
-  """The adjoint of tap (i, j): `spread_g` moved to the phase that it reads."""
+def back(
+    spread_g: jax.Array, i: int, j: int, k: int, stride: int
+) -> jax.Array:
+  """Returns the adjoint of tap (i, j): `spread_g` moved to what it reads."""
   reach = (k - 1) // stride
   height, width = (size - reach for size in spread_g.shape[1:3])
   p, q = reach - i // stride, reach - j // stride
   return spread_g[:, p : p + height, q : q + width]
 
 
-def collect(term, k: int, stride: int, height: int, width: int) -> jax.Array:
-  """The adjoint of all taps together: [B, height, width, C].
+def collect(
+    term: Callable, k: int, stride: int, height: int, width: int
+) -> jax.Array:
+  """Returns the adjoint of all taps together: [B, height, width, C].
 
   Sums term(i, j), what tap (i, j) sends `back`, over the taps of each phase,
   interleaves the phases and cuts the padding off.

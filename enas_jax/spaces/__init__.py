@@ -1,13 +1,11 @@
 """The search spaces by name. A new one is a file and a line here."""
 
-from enas_jax.spaces.lstm import Lstm
 from enas_jax.spaces.macro import Macro
 from enas_jax.spaces.micro import Micro
 from enas_jax.spaces.nasbench201 import NasBench201
 from enas_jax.spaces.recurrent import Recurrent
 
 SPACES = {
-    "lstm": Lstm,
     "macro": Macro,
     "micro": Micro,
     "nasbench201": NasBench201,

@@ -1,0 +1,91 @@
+"""An LSTM to set beside searched cells: a network without choices.
+
+It has two layers with as many weights as a recurrent cell of the same hidden
+size, but for the biases. It is trained by the cells' recipes, with masks where
+theirs are: on the words, the embedded input, every state that enters a product,
+the weights from state to state, the output (AWD-LSTM: Merity et al., 2017).
+"""
+
+import functools
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from enas_jax.ops import reader
+from enas_jax.ops.dot import dot
+from enas_jax.options import Count
+
+
+class Lstm(reader.Reader):
+  """A language model of two layers of LSTM, the second of which is H wide.
+
+  It takes an empty tuple for its architecture.
+
+  Attributes:
+    nodes: The number of nodes of the cell, in the dialect lm, that it is as
+      large as.
+  """
+
+  nodes: Count = 8
+
+  @property
+  def _widths(self) -> tuple[int, int]:
+    # A cell has 4 H^2 + 2 n H^2 weights, two layers 4 (inner + H)^2.
+    inner = self.hidden * (math.sqrt(1 + self.nodes / 2) - 1)
+    return max(1, round(inner)), self.hidden
+
+  def start(self, batch: int) -> Any:
+    """Returns the state and the cell of both layers before the first word."""
+    return tuple((jnp.zeros((batch, w)),) * 2 for w in self._widths)
+
+  def read(
+      self, x: jax.Array, arch: Any, carry: Any, *, train: bool
+  ) -> tuple[jax.Array, Any, jax.Array]:
+    """Runs both layers: x[S, B, H] -> (states, carries, squares)."""
+    del arch  # there is nothing to choose
+    carries, squares = [], 0.0
+    for index, width in enumerate(self._widths):
+      within = 1 / math.sqrt(width)
+      weight = functools.partial(self.weight, within=within)
+      given = weight(f"input_{index}", x.shape[-1], 4 * width)
+      own = weight(f"state_{index}", width, 4 * width)
+      bias = weight(f"bias_{index}", 4 * width)
+      squares += (given**2).sum() + (own**2).sum()
+      own *= self.mask(train, self.weight_keep, *own.shape)
+      mask = self.mask(train, self.state_keep, x.shape[1], width)
+      x, cells = _layer(dot(x, given) + bias, carry[index], mask, own, x.dtype)
+      carries.append((x, cells))
+      if index == 0:  # as a state it enters a product, too
+        x *= self.mask(train, self.state_keep, *x.shape[1:]).astype(x.dtype)
+    return x, tuple(carries), squares
+
+
+def _layer(given, carry, mask, weight, dtype):
+  """Runs one layer over a segment.
+
+  Args:
+    given: f32[S, B, 4 W], the input's part of the gates.
+    carry: state and cell before, f32[B, W] each.
+    mask: f32[B, W].
+    weight: f32[W, 4 W].
+    dtype: of the states and the operands of the product.
+
+  Returns:
+    states [S, B, W], cells f32[S, B, W].
+  """
+  mask = mask.astype(dtype)
+
+  def step(carry, given):
+    state, cell = carry
+    keep, write, value, read = jnp.split(
+        given + dot(mask * state, weight), 4, -1
+    )
+    cell = jax.nn.sigmoid(keep) * cell
+    cell += jax.nn.sigmoid(write) * jnp.tanh(value)
+    state = (jax.nn.sigmoid(read) * jnp.tanh(cell)).astype(dtype)
+    return (state, cell), (state, cell)
+
+  state, cell = carry
+  return jax.lax.scan(step, (state.astype(dtype), cell), given)[1]

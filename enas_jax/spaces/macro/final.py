@@ -1,0 +1,73 @@
+"""The layers of the macro space's final network: only what was chosen."""
+
+from collections.abc import Sequence
+
+from flax import linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from enas_jax.ops import layers
+from enas_jax.spaces.macro import operations
+
+
+class FinalLayer(nn.Module):
+  """A layer of the final network: the one operation of that name.
+
+  The reference's has no pools and full convolutions only (defects M2, M3).
+
+  Attributes:
+    operation: its name.
+    plain_convs: whether a separable convolution is a full one.
+  """
+
+  operation: str
+  plain_convs: bool
+
+  @nn.compact
+  def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+    """Returns the layer's result on x[B, H, W, C], of the same shape."""
+    c, name = x.shape[-1], self.operation
+    x = layers.Conv(c, 1, True)(jax.nn.relu(x), train=train)
+    size = int(name[-1])
+    if "pool" in name:
+      return operations.apply(name, x, {name: ()})
+    if name.startswith("sep") and not self.plain_convs:
+      separable = layers.SeparableConv(c, size, 1, True, stacks=1)
+      return separable(x, train=train)
+    return layers.Conv(c, size, True)(jax.nn.relu(x), train=train)
+
+
+class FinalMerge(nn.Module):
+  """Joins a layer's result and the tensors that its skip bits name.
+
+  Attributes:
+    concat: whether they are concatenated and mixed by a 1 x 1 convolution;
+      off: summed.
+  """
+
+  concat: bool
+
+  @nn.compact
+  def __call__(
+      self,
+      x: jax.Array,
+      tensors: Sequence[jax.Array],
+      bits: np.ndarray,
+      *,
+      train: bool,
+  ) -> jax.Array:
+    """Returns what is joined, [B, H, W, C].
+
+    Args:
+      x: [B, H, W, C].
+      tensors: of the same shape.
+      bits: i32[len(tensors)].
+      train: moving averages.
+    """
+    if not self.concat:
+      x = operations.summed(x, tensors, bits)
+      return layers.BatchNorm(True)(x, train=train)
+    read = [t for t, bit in zip(tensors, bits, strict=True) if bit]
+    joined = jax.nn.relu(jnp.concatenate([*read, x], -1))
+    return layers.Conv(x.shape[-1], 1, True)(joined, train=train)

@@ -1,0 +1,107 @@
+"""The macro space's network, which runs shared or final layers."""
+
+from typing import Annotated, Literal
+
+from flax import linen as nn
+import jax
+
+from enas_jax.ops import layers
+from enas_jax.options import Count, Keep, Small
+from enas_jax.spaces.macro import topology
+from enas_jax.spaces.macro.arch import MacroArch, stretched
+from enas_jax.spaces.macro.final import FinalLayer, FinalMerge
+from enas_jax.spaces.macro.shared import SharedLayer, SharedMerge
+
+
+class MacroNetwork(nn.Module):
+  """A convolutional network of macro layers.
+
+  What the shared and the final one differ in stands in this folder's
+  `__init__.py`.
+
+  Attributes:
+    classes: The number of classes.
+    names: The operations, in the order of their numbers.
+    final: Whether this is the network of the final training instead of the
+      shared one; it takes a numpy architecture, builds only what that chose,
+      and tracks moving averages.
+    filters: The channels of the first layers.
+    widen: The factor on the channels where the image is halved.
+    concat: Whether skips are concatenated and mixed by a 1 x 1 convolution.
+    plain_convs: Whether the final network has full convolutions in place of
+      separable ones, as the reference's has (defect M2).
+    stretch: How many times in a row every layer is built, with its operation
+      and its skips; a skip reads the last copy of the layer it read. So a
+      network of 12 layers becomes one of 24, which is halved after 8 and 16.
+      For numpy architectures.
+    keep: The keep probability of the dropout before the classifier.
+    dtype: The type of the computation; weights, statistics and the classifier
+      are float32.
+  """
+
+  classes: Count
+  names: tuple[str, ...]
+  final: bool = False
+  filters: Annotated[Count, Small(4)] = 36
+  widen: Count = 1
+  concat: bool = False
+  plain_convs: bool = False
+  stretch: Count = 1
+  keep: Keep = 0.9
+  dtype: Literal["float32", "bfloat16"] = "float32"
+
+  @nn.compact
+  def __call__(
+      self,
+      images: jax.Array,
+      arch: MacroArch,
+      *,
+      train: bool,
+      dropout: bool | None = None,
+      progress: jax.Array | float = 0.0,
+  ) -> tuple[jax.Array, None]:
+    """Returns the class logits of `images` under `arch`.
+
+    Args:
+      images: f32[B, H, W, C], normalised.
+      arch: of jax arrays (one program for all) or of numpy arrays (only what
+        is chosen is built).
+      train: moving averages.
+      dropout: whether features are dropped; by default as `train`. Randomness
+        comes from the "dropout" stream.
+      progress: unused; macro networks have no drop-path.
+
+    Returns:
+      logits f32[B, classes], None for the auxiliary head that there is not.
+    """
+    del progress
+    dropout = train if dropout is None else dropout
+    if self.stretch > 1:
+      arch = stretched(arch, self.stretch)
+    stem = layers.Conv(self.filters, 3, self.final, name="stem")
+    tensors = [stem(images.astype(self.dtype), train=train)]
+    for layer in topology.layers(
+        len(arch.ops), self.filters, self.widen, images.shape[1:3]
+    ):
+      if layer.halved:
+        shrink = layers.FactorizedReduction
+        tensors = [
+            shrink(layer.channels, self.final)(t, train=train) for t in tensors
+        ]
+      tensors.append(self._layer(layer.index, tensors, arch, train))
+    classifier = layers.Classifier(self.classes, self.keep, name="classifier")
+    return classifier(tensors[-1], dropout=dropout), None
+
+  def _layer(self, index, tensors, arch, train):
+    """Returns what a layer makes of the tensors before it."""
+    name, op = f"layer_{index}", arch.ops[index]
+    if self.final:
+      layer = FinalLayer(self.names[op], self.plain_convs, name=name)
+      x = layer(tensors[-1], train=train)
+    else:
+      x = SharedLayer(self.names, name=name)(tensors[-1], op, train=train)
+    if not index:
+      return x
+    join = FinalMerge if self.final else SharedMerge
+    merge = join(self.concat, name=f"merge_{index}")
+    return merge(x, tensors[:-1], arch.skips[index, :index], train=train)

@@ -1,0 +1,51 @@
+"""The size of a macro architecture's final network, without building it."""
+
+import math
+
+import numpy as np
+
+from enas_jax.ops import size
+from enas_jax.spaces.macro import topology
+from enas_jax.spaces.macro.arch import MacroArch
+from enas_jax.spaces.macro.network import MacroNetwork
+from enas_jax.types import Size
+
+
+def of(
+    arch: MacroArch,
+    depth: int,
+    network: MacroNetwork,
+    image: tuple[int, int, int],
+) -> Size:
+  """Returns the size of the final network of `arch`; traceable.
+
+  Args:
+    arch: of numpy or jax.
+    depth: L.
+    network: the final one.
+    image: height, width and channels.
+  """
+  *sides, channels = image
+  c, pixels, names = network.filters, math.prod(sides), network.names
+  base = size.conv(channels, c, 3, pixels)
+  ops = np.zeros((depth, len(names), 2), int)
+  skips = np.zeros((depth, 2), int)
+  for layer in topology.layers(depth, c, network.widen, tuple(sides)):
+    index, pixels = layer.index, math.prod(layer.sides)
+    if layer.halved:  # the stem's tensor, too
+      base += (index + 1) * size.conv(c, layer.channels, 1, pixels)
+    c = layer.channels
+    base += size.conv(c, c, 1, pixels)
+    for op, name in enumerate(names):
+      if name.startswith("sep") and not network.plain_convs:
+        ops[index, op] = size.separable(c, int(name[-1]), pixels)
+      elif "conv" in name:
+        ops[index, op] = size.conv(c, c, int(name[-1]), pixels)
+    if index and network.concat:
+      base += size.conv(c, c, 1, pixels)
+      skips[index] = size.pointwise(c, c, pixels)
+    elif index:
+      base += size.norm(c)
+  base += size.classifier(c, network.classes)
+  chosen = size.one_hot(arch.ops, len(names))
+  return size.total(base, (ops, chosen), (skips, arch.skips.sum(1)))

@@ -1,0 +1,34 @@
+"""What both kinds of micro cells begin with."""
+
+from flax import linen as nn
+import jax
+
+from enas_jax.ops import layers
+
+
+class Calibrate(nn.Module):
+  """Brings the two inputs of a cell to one size and to `channels`.
+
+  The cells call it "_Calibrate_0" in the parameters, as runs have stored it.
+
+  Attributes:
+    channels: of both results.
+    track: whether batch norms track moving averages.
+  """
+
+  channels: int
+  track: bool
+
+  @nn.compact
+  def __call__(
+      self, before: jax.Array, x: jax.Array, *, train: bool
+  ) -> tuple[jax.Array, jax.Array]:
+    c = self.channels
+    if before.shape[1:3] != x.shape[1:3]:
+      shrink = layers.FactorizedReduction(c, self.track)
+      before = shrink(jax.nn.relu(before), train=train)
+    elif before.shape[-1] != c:
+      before = layers.Conv(c, 1, self.track)(jax.nn.relu(before), train=train)
+    if x.shape[-1] != c:
+      x = layers.Conv(c, 1, self.track)(jax.nn.relu(x), train=train)
+    return before, x

@@ -1,0 +1,108 @@
+"""The cells of the micro space's final network: only what was chosen."""
+
+from flax import linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from enas_jax.ops import drop, layers, pool
+from enas_jax.spaces.micro import topology
+from enas_jax.spaces.micro.arch import INPUTS, OPERATIONS
+from enas_jax.spaces.micro.calibrate import Calibrate
+
+
+def step(
+    cell: topology.Cell,
+    states: tuple[jax.Array, jax.Array],
+    table: np.ndarray,
+    keep: jax.Array | float,
+    drop_path: bool,
+    *,
+    train: bool,
+) -> tuple[jax.Array, jax.Array]:
+  """Runs one cell of the network.
+
+  Args:
+    cell: which.
+    states: what the two cells before it returned.
+    table: i32[N, 4], its part of the architecture.
+    keep: keep probability of a path.
+    drop_path: whether paths are dropped.
+    train: passed on.
+
+  Returns:
+    The states for the next cell.
+  """
+  before, x = states
+  run = FinalCell(
+      cell.channels,
+      stride=2 if cell.reduce else 1,
+      keep=keep,
+      drop_path=drop_path,
+      name=f"cell_{cell.index}",
+  )
+  return x, run(before, x, table, train=train)
+
+
+class FinalCell(nn.Module):
+  """A cell of the final network: only what the architecture chose.
+
+  Attributes:
+    channels: of every node.
+    stride: 2 in a reduction cell, on the operations that read an input.
+    keep: keep probability of a path.
+    drop_path: whether paths are dropped; identities never are.
+  """
+
+  channels: int
+  stride: int
+  keep: jax.Array | float
+  drop_path: bool
+
+  @nn.compact
+  def __call__(
+      self, before: jax.Array, x: jax.Array, table: np.ndarray, *, train: bool
+  ) -> jax.Array:
+    """Returns [B, H, W, ends * C] of two states and the cell's table."""
+    c = self.channels
+    before, x = Calibrate(c, True, name="_Calibrate_0")(
+        before, x, train=train
+    )
+    # The counterpart of the search's mixing of loose ends: the reference
+    # projects input 1 always, though its channels are right by now.
+    x = layers.Conv(c, 1, True)(jax.nn.relu(x), train=train)
+    states = [before, x]
+    for node in np.asarray(table).tolist():
+      sides = zip(node[0::2], node[1::2], strict=True)
+      states.append(sum(
+          self._apply(states[source], op, source, train) for source, op in sides
+      ))
+    used = set(np.asarray(table)[:, 0::2].ravel().tolist())
+    ends = [s for i, s in enumerate(states) if i not in used]
+    height = min(end.shape[1] for end in ends)
+    ends = [
+        end
+        if end.shape[1] == height
+        else layers.FactorizedReduction(c, True)(end, train=train)
+        for end in ends
+    ]
+    return jnp.concatenate(ends, -1)
+
+  def _apply(self, x, op: int, source: int, train: bool) -> jax.Array:
+    stride = self.stride if source < INPUTS else 1
+    match OPERATIONS[op]:
+      case "identity":
+        if stride == 1:
+          return x
+        return layers.FactorizedReduction(self.channels, True)(x, train=train)
+      case "sep_conv_3x3" | "sep_conv_5x5" as name:
+        y = layers.SeparableConv(self.channels, int(name[-1]), stride, True)(
+            x, train=train
+        )
+      case "avg_pool_3x3":
+        y = pool.avg_pool(x, stride)
+      case "max_pool_3x3":
+        y = pool.max_pool(x, stride)
+    if self.drop_path:
+      y = drop.drop_path(self.make_rng("dropout"), y, self.keep)
+    return y

@@ -1,0 +1,90 @@
+"""The micro space's network, which runs shared or final cells."""
+
+from typing import Annotated, Literal
+
+from flax import linen as nn
+import jax
+
+from enas_jax.ops import layers
+from enas_jax.options import Count, Keep, Small
+from enas_jax.spaces.micro import final, shared, topology
+from enas_jax.spaces.micro.arch import MicroArch
+
+
+class MicroNetwork(nn.Module):
+  """A convolutional network of micro cells.
+
+  Attributes:
+    classes: The number of classes.
+    final: Whether this is the network of the final training instead of the
+      shared one; it takes a numpy architecture and tracks moving averages.
+    nodes: N, the computed nodes of a cell.
+    cells: The number of normal cells; two reduction cells come on top.
+    filters: The channels of the first cells, doubled at each reduction.
+    keep: The keep probability of the dropout before the classifier.
+    drop_path_keep: The keep probability of the last cell's paths at the end of
+      the final training; the reference passes it to the search, unused.
+    aux: Whether there is an auxiliary head.
+    row_fan_in: Whether a table starts at the scale of its number of rows, as
+      the reference's does.
+    dtype: The type of the computation; weights, statistics and the classifier
+      are float32.
+  """
+
+  classes: Count
+  final: bool = False
+  nodes: Count = 5
+  cells: Annotated[Count, Small(1)] = 6
+  filters: Annotated[Count, Small(4)] = 20
+  keep: Keep = 0.9
+  drop_path_keep: Keep = 1.0
+  aux: bool = True
+  row_fan_in: bool = False
+  dtype: Literal["float32", "bfloat16"] = "float32"
+
+  @nn.compact
+  def __call__(
+      self,
+      images: jax.Array,
+      arch: MicroArch,
+      *,
+      train: bool,
+      dropout: bool | None = None,
+      progress: jax.Array | float = 0.0,
+  ) -> tuple[jax.Array, jax.Array | None]:
+    """Returns the class logits of `images` under `arch`.
+
+    Args:
+      images: f32[B, H, W, C], normalised.
+      arch: of jax arrays (one program for all) or of numpy arrays (only what
+        is chosen is built).
+      train: moving averages, drop-path and the auxiliary head.
+      dropout: whether features are dropped; by default as `train`. Randomness
+        comes from the "dropout" stream.
+      progress: fraction of the training that is done, for drop-path.
+
+    Returns:
+      logits f32[B, classes], auxiliary logits or None.
+    """
+    dropout = train if dropout is None else dropout
+    images = images.astype(self.dtype)
+    stem = layers.Conv(3 * self.filters, 3, self.final)
+    states, aux = (stem(images, train=train),) * 2, None
+    for cell in topology.cells(self.cells, self.filters, images.shape[1:3]):
+      table = arch.reduce if cell.reduce else arch.normal
+      if self.final:
+        decay = progress * (cell.index + 1) / (self.cells + 2)
+        keep = 1.0 - decay * (1.0 - self.drop_path_keep)
+        dropped = train and self.drop_path_keep < 1.0
+        states = final.step(cell, states, table, keep, dropped, train=train)
+      else:
+        states = shared.step(
+            cell, states, table, self.row_fan_in, train=train
+        )
+      if self.aux and train and cell.heads:
+        head = layers.AuxiliaryHead(self.classes, self.final, name="aux")
+        aux = head(states[1], train=train)
+    logits = layers.Classifier(self.classes, self.keep, name="classifier")(
+        jax.nn.relu(states[1]), dropout=dropout
+    )
+    return logits, aux

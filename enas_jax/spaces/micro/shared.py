@@ -1,0 +1,118 @@
+"""The cells of the micro space's shared network: the search runs these."""
+
+import functools
+
+from flax import linen as nn
+import jax
+import numpy as np
+
+from enas_jax.ops import cell as ops_cell
+from enas_jax.ops import conv, layers, norm, pool
+from enas_jax.spaces.micro import topology
+from enas_jax.spaces.micro.arch import INPUTS
+from enas_jax.spaces.micro.calibrate import Calibrate
+
+
+def step(
+    cell: topology.Cell,
+    states: tuple[jax.Array, jax.Array],
+    table: jax.Array,
+    row_fan_in: bool,
+    *,
+    train: bool,
+) -> tuple[jax.Array, jax.Array]:
+  """Runs one cell of the network; halves the image before a reduction cell.
+
+  Args:
+    cell: which.
+    states: what the two cells before it returned.
+    table: i32[N, 4], its part of the architecture.
+    row_fan_in: as the network has it.
+    train: passed on.
+
+  Returns:
+    The states for the next cell.
+  """
+  before, x = states
+  if cell.reduce:
+    shrink = layers.FactorizedReduction(cell.channels, False)
+    before, x = x, shrink(x, train=train)
+  run = SharedCell(cell.channels, row_fan_in, name=f"cell_{cell.index}")
+  return x, run(before, x, table, train=train)
+
+
+class SharedCell(nn.Module):
+  """A cell of the shared network: every operation, one program.
+
+  Weights are tables over (node, input read): node k has k + 2 rows, and two
+  sides with weights of their own.
+
+  Attributes:
+    channels: of every node.
+    row_fan_in: as the network has it.
+  """
+
+  channels: int
+  row_fan_in: bool
+
+  @nn.compact
+  def __call__(
+      self, before: jax.Array, x: jax.Array, table: jax.Array, *, train: bool
+  ) -> jax.Array:
+    """Returns [B, H, W, C] of two states and the cell's table, i32[N, 4]."""
+    c, nodes = self.channels, table.shape[0]
+    states = nodes + INPUTS
+    before, x = Calibrate(c, False, name="_Calibrate_0")(
+        before, x, train=train
+    )
+    sources, ops = table[:, 0::2], table[:, 1::2]  # i32[N, 2] each
+
+    counts = np.arange(nodes) + INPUTS
+    row = (np.cumsum(counts) - counts)[:, None] + sources
+    # Of the faithful initialiser: the rows of each row's own table.
+    per_row = np.repeat(counts, counts)[:, None, None]
+
+    def tables(name, init, fan_in, shape):
+      """[rows, 2 sides, 2 stacks, *shape], read at the chosen inputs."""
+      if init is None:
+        fan_in = per_row if self.row_fan_in else np.full((1, 1, 1), fan_in)
+        trailing = [1] * len(shape)
+        init = layers.he_normal(fan_in.reshape(*fan_in.shape, *trailing))
+      full = self.param(name, init, (counts.sum(), 2, 2, *shape))
+      return full[row, np.arange(2)]
+
+    weights = {
+        f"conv{k}": {
+            "depthwise": tables(f"depthwise_{k}", None, k * k, (k, k, c)),
+            "pointwise": tables(f"pointwise_{k}", None, c, (c, c)),
+            "scale": tables(f"scale_{k}", nn.initializers.ones, 1, (c,)),
+            "offset": tables(f"offset_{k}", nn.initializers.zeros, 1, (c,)),
+        }
+        for k in (3, 5)
+    }
+    # One loose end's slice is c wide; how many are loose is not known here.
+    mix_init = layers.he_normal(states if self.row_fan_in else c)
+    mix = self.param("mix", mix_init, (states, c, c))
+    out = ops_cell.cell(_BRANCHES, weights, mix, (before, x), sources, ops)
+    return layers.BatchNorm(False)(out, train=train)
+
+
+def _separable(name: str, x: jax.Array, weights) -> jax.Array:
+  w = weights[name]
+  for stack in range(2):
+    x = conv.depthwise(jax.nn.relu(x), w["depthwise"][stack])
+    x = conv.pointwise(x, w["pointwise"][stack])
+    x, _, _ = norm.batch_norm(x, w["scale"][stack], w["offset"][stack])
+  return x
+
+
+# In the order of OPERATIONS; see `ops.cell`. The way back runs the separable
+# convolutions again: to keep all of them took 1.12 times as long a step on the
+# CPU, and 2.4 times the memory.
+_BRANCHES = (
+    functools.partial(_separable, "conv3"),
+    functools.partial(_separable, "conv5"),
+    lambda x, weights: pool.avg_pool(x),
+    lambda x, weights: pool.max_pool(x),
+    lambda x, weights: x,
+)

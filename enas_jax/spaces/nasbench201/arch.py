@@ -1,0 +1,22 @@
+"""An architecture of NAS-Bench-201, and what its integers stand for."""
+
+from typing import NamedTuple
+
+import jax
+
+# In the benchmark's order.
+OPERATIONS = (
+    "none",
+    "skip_connect",
+    "nor_conv_1x1",
+    "nor_conv_3x3",
+    "avg_pool_3x3",
+)
+# (node, the node that it reads), in the order of the integers.
+EDGES = ((1, 0), (2, 0), (2, 1), (3, 0), (3, 1), (3, 2))
+
+
+class NasBench201Arch(NamedTuple):
+  """One cell: the operation of each edge."""
+
+  ops: jax.Array  # i32[6]

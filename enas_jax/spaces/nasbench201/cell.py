@@ -1,0 +1,170 @@
+"""The cells of NAS-Bench-201: of the shared network and of the final one."""
+
+from flax import linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from enas_jax.ops import choose, conv, layers, norm, pool
+from enas_jax.spaces.nasbench201.arch import EDGES, OPERATIONS
+
+_NONE = OPERATIONS.index("none")
+_CONVOLUTIONS = [n for n, name in enumerate(OPERATIONS) if "conv" in name]
+
+
+class SharedCell(nn.Module):
+  """A cell of the shared network: tables of weights, a row for each edge.
+
+  Attributes:
+    affine: whether batch norms have a scale and an offset.
+  """
+
+  affine: bool
+
+  @nn.compact
+  def __call__(
+      self, x: jax.Array, ops: jax.Array, *, train: bool
+  ) -> jax.Array:
+    """Returns node 3 of x[B, H, W, C], of its shape; ops: i32[6]."""
+    del train
+    c, edges = x.shape[-1], len(EDGES)
+
+    def norm_weights(name):
+      ones, zeros = nn.initializers.ones, nn.initializers.zeros
+      return {
+          "scale": self.param(f"scale_{name}", ones, (edges, c)),
+          "offset": self.param(f"offset_{name}", zeros, (edges, c)),
+      }
+
+    weights = {
+        name: {
+            "kernel": self.param(
+                f"kernel_{name}",
+                layers.he_normal(np.prod(window, initial=c)),
+                (edges, *window, c, c),
+            ),
+            **(norm_weights(name) if self.affine else {}),
+        }
+        for name, window in (("1", ()), ("3", (3, 3)))
+    }
+    ops = needed(ops, self.affine)
+
+    def edge(e, x):
+      w = jax.tree.map(lambda leaf: leaf[e], weights)
+      return choose.line(ops[e], _BRANCHES, x, w)
+
+    return _summed(edge, x)
+
+
+def needed(ops: jax.Array, affine: bool) -> jax.Array:
+  """Returns the cell without what adds nothing to its output.
+
+  An edge to a node that is read by `none` alone becomes `none` itself, and so
+  does one from a node that only `none` makes, unless it is a convolution whose
+  batch norm has an offset: the compiler sees that in a fixed cell, in a
+  searched one it has to be told.
+
+  Args:
+    ops: i32[6], jax or numpy, which the result is, too.
+    affine: whether batch norms have an offset.
+  """
+  xp = jnp if isinstance(ops, jax.Array) else np
+  full, adds = {0: xp.asarray(True)}, []
+  for (node, source), op in zip(EDGES, ops, strict=True):
+    offset = affine & xp.isin(op, np.array(_CONVOLUTIONS))
+    adds.append((op != _NONE) & (full[source] | offset))
+    full[node] = full.get(node, False) | adds[-1]
+  read, kept = {3: True}, []
+  for (node, source), some in reversed(list(zip(EDGES, adds, strict=True))):
+    kept.append(some & read[node])
+    read[source] = read.get(source, False) | kept[-1]
+  return xp.where(xp.stack(kept[::-1]), ops, _NONE)
+
+
+def _summed(edge, x):
+  """Returns node 3 where node 0 is x; edge(e, source) -> what edge e adds."""
+  nodes = {0: x}
+  for e, (node, source) in enumerate(EDGES):
+    y = edge(e, nodes[source])
+    nodes[node] = nodes[node] + y if node in nodes else y
+  return nodes[3]
+
+
+def _plain(function) -> choose.Branch:
+  """Makes a branch of a function without weights."""
+
+  def whole(x, weights):
+    del weights
+    return function(x)
+
+  def forward(x, weights):
+    c = x.shape[-1]
+    return whole(x, weights), jnp.ones(c), jnp.zeros(c)
+
+  def backward(x, weights, y, g):
+    del y
+    return jax.vjp(whole, x, weights)[1](g)
+
+  return choose.Branch(whole, forward, backward)
+
+
+def _convolution(name: str, convolve) -> choose.Branch:
+  """Makes a branch of ReLU, convolution and batch norm."""
+
+  def convolved(x, weights):
+    return convolve(jax.nn.relu(x), weights[name]["kernel"])
+
+  def affine(weights, y):
+    w, c = weights[name], y.shape[-1]
+    return w.get("scale", jnp.ones(c)), w.get("offset", jnp.zeros(c))
+
+  def normalised(y, weights):
+    return norm.batch_norm(y, *affine(weights, y))[0]
+
+  def whole(x, weights):
+    return normalised(convolved(x, weights), weights)
+
+  def forward(x, weights):
+    y = convolved(x, weights)
+    return y, *norm.line(*norm.moments(y), *affine(weights, y))
+
+  def backward(x, weights, y, g):
+    # With y at hand XLA drops the convolution of `jax.vjp`: nothing reads it.
+    dy, of_norm = jax.vjp(normalised, y, weights)[1](g)
+    dx, of_kernel = jax.vjp(convolved, x, weights)[1](dy)
+    return dx, jax.tree.map(jnp.add, of_norm, of_kernel)
+
+  return choose.Branch(whole, forward, backward)
+
+
+# In the order of OPERATIONS.
+_BRANCHES = (
+    _plain(jnp.zeros_like),
+    _plain(lambda x: x),
+    _convolution("1", conv.pointwise),
+    _convolution("3", conv.dense),
+    _plain(pool.avg_pool),
+)
+
+
+class FinalCell(nn.Module):
+  """A cell of the final network: only what the architecture chose."""
+
+  @nn.compact
+  def __call__(
+      self, x: jax.Array, ops: np.ndarray, *, train: bool
+  ) -> jax.Array:
+    """Returns node 3 of x[B, H, W, C], of its shape; ops: i32[6]."""
+
+    def edge(e, x):
+      match name := OPERATIONS[ops[e]]:
+        case "none":
+          return jnp.zeros_like(x)
+        case "skip_connect":
+          return x
+        case "avg_pool_3x3":
+          return pool.avg_pool(x)
+      layer = layers.Conv(x.shape[-1], int(name[-1]), True, name=f"edge_{e}")
+      return layer(jax.nn.relu(x), train=train)
+
+    return _summed(edge, x)

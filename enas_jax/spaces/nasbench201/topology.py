@@ -1,0 +1,29 @@
+"""The stages of the NAS-Bench-201 network, and how wide each is."""
+
+from typing import NamedTuple
+
+from enas_jax.ops import size
+
+_STAGES = 3
+
+
+class Stage(NamedTuple):
+  """Some cells in a row; all stages but the first begin with a reduction."""
+
+  index: int
+  channels: int
+  sides: tuple[int, int]  # height and width of its cells
+
+
+def stages(filters: int, sides: tuple[int, int]) -> list[Stage]:
+  """Returns the stages of a network from first to last.
+
+  Args:
+    filters: channels of the first; each has twice those of the one before.
+    sides: height and width of the image; each stage halves them.
+  """
+  out = [Stage(0, filters, sides)]
+  for index in range(1, _STAGES):
+    filters, sides = 2 * filters, size.halved(*sides)
+    out.append(Stage(index, filters, sides))
+  return out
