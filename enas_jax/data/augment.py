@@ -1,33 +1,41 @@
-"""Augmentation of a batch on the device, each example on its own.
+"""Augments a batch on the device, each example on its own.
 
 Images are normalised already, so the zeros that fill a border or a hole are
 the mean of the training images (ENAS §3.2; official `data_utils.py`).
 """
 
-from typing import NamedTuple
+import dataclasses
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
 
-from enas_jax.types import check_whole
+from enas_jax.options import checked, Ge, Le, Small, Whole
 
 
-class Augment(NamedTuple):
-  """What is done to a training image, in this order."""
+@dataclasses.dataclass(frozen=True)
+class Augment:
+  """Says what is done to a training image, in this order.
 
-  pad: int = 4  # zeros on each side, then a crop of the first size; 0: off
-  flip: bool = True  # left to right, one image in two
-  cutout: int = 0  # side of the hole of Cutout in pixels; 0: off
+  Attributes:
+    pad: zeros on each side, before a crop of the first size; 0: off.
+    flip: whether one image in two is mirrored, left to right.
+    cutout: the side of the hole of Cutout in pixels; 0: off.
+    cutout_corner: whether the hole is drawn by its top-left corner.
+  """
+
+  pad: Annotated[Whole, Small(1)] = 4
+  flip: bool = True
+  cutout: Whole = 0
   # The official code draws the hole's top-left corner, so that its holes are
   # cut off at the lower and right border only; the Cutout paper its centre.
   cutout_corner: bool = False
 
-
-def check(augment: Augment, shape: tuple[int, int, int]) -> None:
-  """Raises ConfigError if a value is out of range."""
-  smallest = min(shape[:2])
-  check_whole("config.augment.pad", augment.pad, high=smallest)
-  check_whole("config.augment.cutout", augment.cutout, high=2 * smallest)
+  def check(self, shape: tuple[int, int, int]) -> None:
+    """Raises ConfigError if an image of shape (H, W, C) is too small for it."""
+    side = min(shape[:2])
+    checked("pad", self.pad, Annotated[int, Ge(0), Le(side)])
+    checked("cutout", self.cutout, Annotated[int, Ge(0), Le(2 * side)])
 
 
 def apply(augment: Augment, key: jax.Array, images: jax.Array) -> jax.Array:
@@ -62,12 +70,12 @@ def _shift_and_flip(augment, shift_key, flip_key, images):
 
 
 def _clip(index, size):
-  """The index held within the image, and where it was so already."""
+  """Holds an index within the image; says where it was so already."""
   return jnp.clip(index, 0, size - 1), (index >= 0) & (index < size)
 
 
 def _hole(augment, key, shape):
-  """bool[B, H, W], a square that the border may cut off."""
+  """Draws bool[B, H, W]: squares that the border may cut off."""
   batch, height, width, _ = shape
   top, left = jax.random.randint(
       key, (2, batch, 1), 0, jnp.array([height, width])[:, None, None]

@@ -11,7 +11,7 @@ _TEST = 360  # examples, about a fifth
 
 
 def load() -> Source:
-  """Handwritten digits, 8 x 8 grey, 1,437 to train and 360 to test.
+  """Returns handwritten digits, 8 x 8 grey: 1,437 to train, 360 to test.
 
   Raises, when a split is read:
     ConfigError: scikit-learn is not installed.
@@ -30,7 +30,7 @@ def _read(part: slice) -> Images:
     from sklearn import datasets
   except ImportError:
     raise ConfigError(
-        "config.data.name",
+        "name",
         "'digits' comes with scikit-learn: pip install enas_jax[demo]",
     ) from None
   digits = datasets.load_digits()

@@ -5,10 +5,10 @@ import pathlib
 
 import numpy as np
 
-from enas_jax.data.images import Images, Source
+from enas_jax.data.images import Images, Path, Source
 from enas_jax.data.resize import square
 from enas_jax.errors import ConfigError
-from enas_jax.types import check_whole
+from enas_jax.options import Count
 
 _SUFFIXES = (
     *(".bmp", ".gif", ".jpeg", ".jpg", ".pgm"),
@@ -19,8 +19,8 @@ _DEEP = ("I", "F")  # first letters of Pillow's modes of more than 8 bits
 Files = list[tuple[pathlib.Path, int]]  # with the number of the class
 
 
-def load(*, path: str, size: int | None = None) -> Source:
-  """Images in `path`/train/<class>/ and `path`/test/<class>/.
+def load(*, path: Path, size: Count | None = None) -> Source:
+  """Returns the images in `path`/train/<class>/ and `path`/test/<class>/.
 
   Classes are numbered in the order of their names. The images are of one
   channel where all training images are grey, else of three. The headers of
@@ -29,43 +29,41 @@ def load(*, path: str, size: int | None = None) -> Source:
   Args:
     path: the folder that holds `train` and `test`.
     size: the central square of each image is resized to size x size pixels;
-      None or 0: all images have the size of the first.
+      None: all images have the size of the first.
 
   Raises:
     ConfigError: here, a folder that is missing or empty, classes that differ;
       when a split is read, an image that differs in size or cannot be read.
   """
-  if size:
-    check_whole("config.data.size", size, low=1)
   root = pathlib.Path(path).expanduser()
   names, train = _files(root / "train")
   test_names, test = _files(root / "test")
   if test_names != names:
     odd = sorted(set(names) ^ set(test_names))
     raise ConfigError(
-        "config.data.path",
+        "path",
         f"the classes in {root}/train and {root}/test differ: only one of them"
         f" has {', '.join(odd)}.",
     )
-  shape = _shape(train, size)
+  shape, resize = _shape(train, size), size is not None
   return Source(
       shape=shape,
       classes=len(names),
-      train=functools.partial(_read, train, shape, bool(size)),
-      test=functools.partial(_read, test, shape, bool(size)),
+      train=functools.partial(_read, train, shape, resize),
+      test=functools.partial(_read, test, shape, resize),
   )
 
 
 def _files(folder: pathlib.Path) -> tuple[list[str], Files]:
-  """The classes of a split and its image files."""
+  """Lists the classes of a split and its image files."""
   if not folder.is_dir():
-    raise ConfigError("config.data.path", f"there is no folder {folder}.")
+    raise ConfigError("path", f"there is no folder {folder}.")
   classes = sorted(
       p for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".")
   )
   if len(classes) < 2:
     raise ConfigError(
-        "config.data.path",
+        "path",
         f"{folder} needs a folder for each of at least 2 classes, it has"
         f" {len(classes)}.",
     )
@@ -73,10 +71,7 @@ def _files(folder: pathlib.Path) -> tuple[list[str], Files]:
   for number, each in enumerate(classes):
     found = sorted(p for p in each.iterdir() if _is_image(p))
     if not found:
-      raise ConfigError(
-          "config.data.path",
-          f"no image in {each} ({' '.join(_SUFFIXES)}).",
-      )
+      raise ConfigError("path", f"no image in {each} ({' '.join(_SUFFIXES)}).")
     files.extend((p, number) for p in found)
   # Whoever holds out the last examples must not hold out the last class.
   # RandomState: numpy promises that its stream never changes.
@@ -90,20 +85,16 @@ def _is_image(path: pathlib.Path) -> bool:
 
 
 def _open(path: pathlib.Path):
-  """A Pillow image of which the header is read."""
+  """Opens a Pillow image; only its header is read."""
   from PIL import Image
 
   try:
     picture = Image.open(path)
   except (OSError, SyntaxError, ValueError) as error:
-    raise ConfigError(
-        "config.data.path", f"cannot read {path}: {error}"
-    ) from None
+    raise ConfigError("path", f"cannot read {path}: {error}") from None
   if picture.mode.startswith(_DEEP):
     picture.close()
-    raise ConfigError(
-        "config.data.path", f"{path} has more than 8 bits a channel."
-    )
+    raise ConfigError("path", f"{path} has more than 8 bits a channel.")
   return picture
 
 
@@ -115,7 +106,7 @@ def _shape(files: Files, size: int | None) -> tuple[int, int, int]:
     with _open(path) as picture:
       grey = grey and Image.getmodebase(picture.mode) == "L"
   with _open(files[0][0]) as picture:
-    width, height = (size, size) if size else picture.size
+    width, height = picture.size if size is None else (size, size)
   return height, width, 1 if grey else 3
 
 
@@ -126,7 +117,7 @@ def _read(files: Files, shape: tuple[int, int, int], resize: bool) -> Images:
     with _open(path) as picture:
       if not resize and picture.size != (width, height):
         raise ConfigError(
-            "config.data.size",
+            "size",
             f"the images differ: {path} has {picture.width}x{picture.height}"
             f" pixels, others {width}x{height}. Give the size to resize to.",
         )
@@ -134,7 +125,7 @@ def _read(files: Files, shape: tuple[int, int, int], resize: bool) -> Images:
         picture = picture.convert("L" if channels == 1 else "RGB")
       except (OSError, SyntaxError, ValueError) as error:
         raise ConfigError(
-            "config.data.path", f"cannot read {path}: {error}"
+            "path", f"cannot read {path}: {error}"
         ) from None
     if resize:
       picture = square(picture, height)

@@ -1,12 +1,18 @@
-"""Labelled images: in host memory, and as batches on the device.
+"""Labelled images, and how they become batches.
+
+Images stay in host memory as they were read. Whoever trains or measures puts
+a split's arrays on a device, and there its batches are gathered.
 
 Next to the letters of types.py, n is the number of examples of a split.
 """
 
 from collections.abc import Callable
+import dataclasses
+import functools
 import math
-from typing import NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
+from annotated_types import MinLen
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,10 +20,12 @@ import numpy as np
 from enas_jax.data import augment as augments
 from enas_jax.data.augment import Augment
 from enas_jax.errors import ConfigError, lookup
-from enas_jax.types import check_whole, MEASURES, Split
+from enas_jax.options import checked, Count, Ge, Le, Small
+from enas_jax.types import MEASURES, Split
 
 _CHUNK = 1024  # images that are looked at together on the host
-_BATCH = "config.child.batch"
+
+Path = Annotated[str, MinLen(1)]  # of a folder: "" is none
 
 
 class Images(NamedTuple):
@@ -27,38 +35,61 @@ class Images(NamedTuple):
   labels: np.ndarray  # i32[n], 0 to classes - 1
 
 
-class Source(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Source:
   """A data set of which no image has been read yet.
 
   `train` and `test` read their own split and nothing of the other, so what is
-  only given `train` cannot see the test images.
+  only given `train` cannot see the test images. Each reads once, when it is
+  first called; all splits that are made of it share these arrays.
+
+  Attributes:
+    shape: (H, W, C).
+    classes: the number of them.
+    train: reads the training split.
+    test: reads the test split.
+    mirrors: whether a mirrored image is one of its class.
   """
 
-  shape: tuple[int, int, int]  # H, W, C
+  shape: tuple[int, int, int]
   classes: int
   train: Callable[[], Images]
   test: Callable[[], Images]
-  mirrors: bool = True  # whether a mirrored image is one of its class
+  mirrors: bool = True
 
   task = "classification"
 
+  def __post_init__(self):
+    for split in ("train", "test"):
+      object.__setattr__(self, split, functools.cache(getattr(self, split)))
+
   @property
   def facts(self) -> dict[str, int]:
-    """What a network has to know of the set."""
+    """Says what a network has to know of the set."""
     return {"classes": self.classes}
 
   def search(
-      self, *, batch: int, valid: int, eval_batch: int = 0, **augment
+      self,
+      *,
+      batch: Annotated[Count, Small(32)],
+      valid: Annotated[Count, Small(64)],
+      eval_batch: Annotated[Count | None, Small(64)] = None,
+      **augment: Any,
   ) -> tuple[Split, Split]:
-    """The training split in two: to train on, and `valid` images to reward.
+    """Splits the training split: to train on, and `valid` images to reward.
 
     The test split is not read, and nothing here leads to it.
 
     Args:
-      batch: of the children's steps.
-      valid: how many of the last images are held out.
-      eval_batch: of a reward, and of a candidate's pass over them; 0: `batch`.
-      **augment: the fields of `Augment`.
+      batch: the number of images in a step of a child.
+      valid: the number of images held out, the last ones.
+      eval_batch: the number of held-out images in a reward, and in a step of a
+        candidate's pass over them; None: as many as `batch`.
+      **augment: the options of `Augment`.
+
+    Raises:
+      ConfigError: "batch", "valid", "eval_batch", "pad" or "cutout" does not
+        suit the number or the size of the images.
     """
     train, held = hold_out(self.train(), valid)
     mean, std = statistics(train)
@@ -69,8 +100,8 @@ class Source(NamedTuple):
             held,
             mean=mean,
             std=std,
-            batch=eval_batch or batch,
-            batch_key="config.data.eval_batch" if eval_batch else _BATCH,
+            batch=batch if eval_batch is None else eval_batch,
+            batch_key="batch" if eval_batch is None else "eval_batch",
             part="validation",
         ),
     )
@@ -78,23 +109,27 @@ class Source(NamedTuple):
   def final(
       self,
       *,
-      batch: int,
-      eval_batch: int,
-      measure: str = "test",
-      valid: int = 0,
-      **augment,
+      batch: Annotated[Count, Small(32)],
+      eval_batch: Annotated[Count, Small(64)],
+      measure: Literal["test", "valid"] = "test",
+      valid: Annotated[Count | None, Small(64)] = None,
+      **augment: Any,
   ) -> tuple[Split, None, Split]:
-    """What to train on, none to watch, and what to measure on.
+    """Returns what to train on, None to watch, and what to measure on.
 
     Args:
-      batch: of the steps.
-      eval_batch: of a pass over what is measured on.
+      batch: the number of images in a training step.
+      eval_batch: the number of images in a step of a measurement.
       measure: "test": all training images, and the test split. "valid": the
         images of `search`; the test split is not read.
-      valid: how many of the last training images "valid" holds out.
-      **augment: the fields of `Augment`.
+      valid: the number of training images, the last ones, that are held out
+        where `measure` is "valid"; else it is not read.
+      **augment: the options of `Augment`.
+
+    Raises:
+      ConfigError: what `search` raises, and an unknown "measure".
     """
-    part = lookup("config.data.measure", measure, MEASURES, "split")
+    part = lookup("measure", measure, MEASURES, "split")
     train = self.train()
     if measure == "valid":
       train, held = hold_out(train, valid)
@@ -110,22 +145,23 @@ class Source(NamedTuple):
             mean=mean,
             std=std,
             batch=eval_batch,
-            batch_key="config.data.eval_batch",
+            batch_key="eval_batch",
             part=part,
         ),
     )
 
-  def _augment(self, **wanted) -> Augment:
+  def _augment(self, **wanted: Any) -> Augment:
     augment = Augment(**wanted)
-    return augment._replace(flip=augment.flip and self.mirrors)
+    return dataclasses.replace(augment, flip=augment.flip and self.mirrors)
 
 
 class ImageBatch(NamedTuple):
-  """A batch for the device."""
+  """A batch as a network reads it, on a device."""
 
   images: jax.Array  # f32[B, H, W, C], normalised
   labels: jax.Array  # i32[B]
   weight: jax.Array  # f32[B], 0 for an example that only fills the batch
+  share: jax.Array  # f32[], 1: every batch is whole
 
 
 def hold_out(images: Images, count: int) -> tuple[Images, Images]:
@@ -137,7 +173,7 @@ def hold_out(images: Images, count: int) -> tuple[Images, Images]:
     ConfigError: `count` leaves one of the two without an example.
   """
   high = len(images.labels) - 1
-  check_whole("config.data.valid", count, low=1, high=high)
+  checked("valid", count, Annotated[int, Ge(1), Le(high)])
   return (
       Images(images.images[:-count], images.labels[:-count]),
       Images(images.images[-count:], images.labels[-count:]),
@@ -145,11 +181,12 @@ def hold_out(images: Images, count: int) -> tuple[Images, Images]:
 
 
 def statistics(images: Images) -> tuple[np.ndarray, np.ndarray]:
-  """Mean and standard deviation of each channel, f32[C] of pixels in [0, 1].
+  """Returns mean and standard deviation of each channel, f32[C] each.
 
-  They are those of the train part in use, without the held-out examples
-  (official `data_utils.py`). The deviation is at least one grey level, so a
-  channel that never changes is not divided by zero.
+  Pixels count as in [0, 1]. The images are to be those of the train part in
+  use, without the held-out examples (official `data_utils.py`). The deviation
+  is at least one grey level, so a channel that never changes is not divided by
+  zero.
   """
   channels = images.images.shape[-1]
   # Sums over counts of grey levels are exact, and need no float copy.
@@ -173,10 +210,10 @@ def image_split(
     std: np.ndarray,
     batch: int,
     augment: Augment | None = None,
-    batch_key: str = _BATCH,
+    batch_key: str = "batch",
     part: str = "training",
 ) -> Split:
-  """Puts the images on the device, as batches of `ImageBatch`.
+  """Makes batches of images, `ImageBatch`; the arrays are those given.
 
   A row of the plan is (index i32[B], weight f32[B]). A shuffled pass is a
   permutation whose last batch is filled up from the permutation's beginning,
@@ -199,13 +236,13 @@ def image_split(
       than the image.
   """
   n = len(images.labels)
-  check_whole(batch_key, batch, low=1)
+  checked(batch_key, batch, Count)
   if batch > n:
     raise ConfigError(
         batch_key, f"{batch} is more than the {n} examples of the {part} split."
     )
   if augment is not None:
-    augments.check(augment, images.images.shape[1:])
+    augment.check(images.images.shape[1:])
   steps = math.ceil(n / batch)
   mean, std = np.float32(mean), np.float32(std)
 
@@ -224,7 +261,7 @@ def image_split(
     pixels = (arrays.images[index].astype(jnp.float32) / 255 - mean) / std
     if augment is not None and key is not None:
       pixels = augments.apply(augment, key, pixels)
-    return ImageBatch(pixels, arrays.labels[index], weight)
+    labels = arrays.labels[index]
+    return ImageBatch(pixels, labels, weight, jnp.float32(1))
 
-  arrays = jax.device_put(images)
-  return Split(arrays, steps, rows, gather, batch, "images")
+  return Split(images, steps, rows, gather, batch, "images")

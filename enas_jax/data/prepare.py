@@ -33,8 +33,8 @@ def prepare(name: str, data_dir: str | None) -> str:
     The folder of the prepared set.
 
   Raises:
-    ConfigError: no image set, no network, a broken download, or it needs
-      TensorFlow.
+    ConfigError: of "name": no image set, no network, a broken download, or it
+      needs TensorFlow.
   """
   import tensorflow_datasets as tfds
   from tensorflow_datasets.core.download import download_manager, util
@@ -45,7 +45,7 @@ def prepare(name: str, data_dir: str | None) -> str:
   sets.find_features(name, builder)
   if not builder.is_prepared():
     for url in list(builder.url_infos or ())[:1]:
-      _reach(name, url)
+      _reach(url)
     # TFDS's own copy in Google's cloud is not in a format that we can read.
     config = tfds.download.DownloadConfig(
         try_download_gcs=False, force_checksums_validation=True
@@ -56,7 +56,7 @@ def prepare(name: str, data_dir: str | None) -> str:
       if "tensorflow" not in str(error).lower():
         raise
       raise ConfigError(
-          f"prepare {name}",
+          "name",
           "TFDS needs TensorFlow to prepare this set (not to read it):"
           " pip install tensorflow",
       ) from None
@@ -66,11 +66,11 @@ def prepare(name: str, data_dir: str | None) -> str:
         util.DownloadError,
     ) as error:
       reason = str(error).partition("\n")[0]
-      raise ConfigError(f"prepare {name}", reason) from None
+      raise ConfigError("name", reason) from None
   return str(builder.data_path)
 
 
-def _reach(name: str, url: str) -> None:
+def _reach(url: str) -> None:
   """Raises ConfigError at once where TFDS would try again for minutes."""
   request = urllib.request.Request(url, method="HEAD")
   try:
@@ -81,12 +81,12 @@ def _reach(name: str, url: str) -> None:
     host = urllib.parse.urlsplit(url).hostname
     reason = getattr(error, "reason", error)
     raise ConfigError(
-        f"prepare {name}", f"cannot download from {host}: {reason}"
+        "name", f"cannot download from {host}: {reason}"
     ) from None
 
 
 def _cifar(name: str, data_dir: str | None):
-  """The stock builder, but for its steps that need TensorFlow; else None."""
+  """Makes the stock builder without TensorFlow; None of other sets."""
   from tensorflow_datasets.core import registered
   from tensorflow_datasets.image_classification import cifar
 
@@ -105,7 +105,7 @@ def _cifar(name: str, data_dir: str | None):
 
 
 def _split(self, dl_manager):
-  """As the stock builder, but TFDS unpacks with TensorFlow; Python can too."""
+  """Replaces the stock step, which unpacks with TensorFlow; Python can too."""
   info = self._cifar_info
   archive = dl_manager.download(info.url)
   with tarfile.open(archive) as tar:
@@ -124,7 +124,7 @@ def _split(self, dl_manager):
 
 
 def _examples(self, prefix, data):
-  """As the stock builder, but its arrays TFDS encodes with TensorFlow."""
+  """Replaces the stock step, whose arrays TFDS encodes with TensorFlow."""
   from PIL import Image
 
   keys = self._cifar_info.label_keys
@@ -147,7 +147,7 @@ def main(argv: list[str]) -> None:
   try:
     folder = prepare(argv[1], _DATA_DIR.value)
   except ConfigError as error:
-    print(error, file=sys.stderr)
+    print(f"prepare {argv[1]}: {error.message}", file=sys.stderr)
     sys.exit(2)
   print(f"{argv[1]} is prepared in {folder}")
 

@@ -5,6 +5,7 @@ replaced by <unk>. The end of a line becomes the word <eos>. The vocabulary is
 that of the training text, in sorted order.
 """
 
+from collections.abc import Callable
 import pathlib
 
 import numpy as np
@@ -12,20 +13,20 @@ import numpy as np
 from enas_jax.data import text
 from enas_jax.errors import ConfigError
 
-_KEY = "config.data.path"
+_KEY = "path"
 
 
-def load(path: str = "") -> text.TextSource:
-  """The corpus in the folder `path`.
+def load(*, path: str | None = None) -> text.TextSource:
+  """Returns the corpus in the folder `path`; its training text is read here.
 
   Args:
-    path: holds `NAME.train.txt`, `NAME.valid.txt` and `NAME.test.txt` of one
-      NAME, or `train.txt` and so on.
+    path: the folder of `NAME.train.txt`, `NAME.valid.txt` and `NAME.test.txt`
+      of one NAME, or of `train.txt` and so on; it must be given.
 
   Raises:
-    ConfigError: a file is missing, empty or not of text.
+    ConfigError: no folder, or a file that is missing, empty or not of text.
   """
-  if not path:
+  if not path:  # a default, so that what we say of it is this
     raise ConfigError(
         _KEY,
         "'ptb' needs the folder of its three texts."
@@ -38,7 +39,7 @@ def load(path: str = "") -> text.TextSource:
   words = _words(files["train"])
   vocabulary = {word: n for n, word in enumerate(sorted(set(words)))}
 
-  def reader(part):
+  def reader(part: str) -> Callable[[], np.ndarray]:
     def read() -> np.ndarray:
       return text.numbers(_words(files[part]), vocabulary, str(files[part]))
 

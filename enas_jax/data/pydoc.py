@@ -5,6 +5,7 @@ perplexities on it.
 """
 
 import collections
+from collections.abc import Callable
 import re
 
 import numpy as np
@@ -17,7 +18,7 @@ _RARE = 3  # words seen less often in the training text are <unk>
 
 
 def load() -> text.TextSource:
-  """The topics, whole, as near to eight, one and one tenth of the words."""
+  """Returns the corpus: whole topics, near 8, 1 and 1 tenths of the words."""
   from pydoc_data import topics  # half a megabyte that few runs need
 
   texts = [_words(topics.topics[topic]) for topic in sorted(topics.topics)]
@@ -35,7 +36,7 @@ def load() -> text.TextSource:
   vocabulary = {w: n for n, w in enumerate(sorted(kept | {text.UNKNOWN}))}
   unknown = vocabulary[text.UNKNOWN]
 
-  def reader(part):
+  def reader(part: str) -> Callable[[], np.ndarray]:
     def read() -> np.ndarray:
       found = [vocabulary.get(word, unknown) for word in parts[part]]
       return np.array(found, np.int32)

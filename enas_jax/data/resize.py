@@ -1,8 +1,13 @@
-"""Pictures of different sizes, made alike."""
+"""Makes pictures of different sizes alike."""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+  import PIL.Image
 
 
-def square(picture, size: int):
-  """The central square of a Pillow image, size x size pixels."""
+def square(picture: "PIL.Image.Image", size: int) -> "PIL.Image.Image":
+  """Returns the central square of a picture, size x size pixels."""
   from PIL import Image
 
   side = min(picture.size)

@@ -1,11 +1,12 @@
 """Images whose best operation is known: the toy that a search must solve."""
 
 import functools
+from typing import Annotated
 
 import numpy as np
 
 from enas_jax.data.images import Images, Source
-from enas_jax.types import check_whole
+from enas_jax.options import Ge, Seed, Small
 
 _PERIOD = 6  # rows
 _WAVE = 3  # columns, the side of a pool: see below
@@ -15,12 +16,12 @@ _NOISE = 10  # of each pixel, likewise
 
 def load(
     *,
-    size: int = 16,
-    examples: int = 512,
-    test_examples: int = 256,
-    seed: int = 0,
+    size: Annotated[int, Ge(8), Small(8)] = 16,
+    examples: Annotated[int, Ge(4)] = 512,
+    test_examples: Annotated[int, Ge(4)] = 256,
+    seed: Seed = 0,
 ) -> Source:
-  """Textures of random rows; the class is how they go on after 6 rows.
+  """Returns textures of random rows; how they go on after 6 is the class.
 
   The red and the green channel of an image each have 6 random rows, which
   then come again, and again: unchanged, or with the opposite sign each time.
@@ -47,18 +48,11 @@ def load(
   Mirrored or shifted, an image keeps its class.
 
   Args:
-    size: of a side, in pixels.
-    examples: of the train split.
-    test_examples: of the test split.
-    seed: the whole set is a function of it and of the other arguments.
-
-  Raises:
-    ConfigError: a number out of range.
+    size: pixels of a side.
+    examples: the number of images in the train split.
+    test_examples: the number of images in the test split.
+    seed: makes the whole set, together with the other options.
   """
-  check_whole("config.data.size", size, low=8)
-  check_whole("config.data.examples", examples, low=4)
-  check_whole("config.data.test_examples", test_examples, low=4)
-  check_whole("config.data.seed", seed, high=2**32 - 1)
   return Source(
       shape=(size, size, 3),
       classes=4,

@@ -1,4 +1,4 @@
-"""Running text: words as numbers in host memory, segments on the device.
+"""Running text: words as numbers, and how they become segments.
 
 Next to the letters of types.py, n is the number of words of a text. A text is
 cut into B rows, each a contiguous stretch, and read in segments from left to
@@ -7,14 +7,17 @@ of the words just before.
 """
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+import dataclasses
+import functools
+from typing import Annotated, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from enas_jax.errors import ConfigError, lookup
-from enas_jax.types import check_whole, MEASURES, Split
+from enas_jax.options import checked, Count, Small
+from enas_jax.types import MEASURES, Split
 
 EOS, UNKNOWN = "<eos>", "<unk>"
 
@@ -33,27 +36,53 @@ class TextBatch(NamedTuple):
   share: jax.Array  # f32[], its length over the usual one
 
 
-class TextSource(NamedTuple):
-  """A corpus; each function reads the text of its name and no other."""
+@dataclasses.dataclass(frozen=True)
+class TextSource:
+  """A corpus; each function reads the text of its name and no other.
+
+  Each reads once, when it is first called.
+
+  Attributes:
+    vocabulary: the number of words.
+    train: reads the training text, i32[n].
+    valid: reads the validation text, i32[n].
+    test: reads the test text, i32[n].
+  """
 
   vocabulary: int
-  train: Callable[[], np.ndarray]  # -> i32[n]
+  train: Callable[[], np.ndarray]
   valid: Callable[[], np.ndarray]
   test: Callable[[], np.ndarray]
 
   task = "language_model"
 
+  def __post_init__(self):
+    for part in ("train", "valid", "test"):
+      object.__setattr__(self, part, functools.cache(getattr(self, part)))
+
   @property
   def facts(self) -> dict[str, int]:
-    """What a network has to know of the corpus."""
+    """Says what a network has to know of the corpus."""
     return {"vocabulary": self.vocabulary}
 
   def search(
-      self, *, batch: int, length: int, vary: bool
+      self,
+      *,
+      batch: Annotated[Count, Small(32)],
+      length: Annotated[Count, Small(8)],
+      vary: bool,
   ) -> tuple[Split, Split]:
-    """The training text, and the validation text to reward on.
+    """Returns the training text, and the validation text to reward on.
 
     The test text is not read, and nothing here leads to it.
+
+    Args:
+      batch: the number of rows that a text is cut into, of a step.
+      length: the usual number of words of a segment.
+      vary: whether a training segment draws its length around the usual one.
+
+    Raises:
+      ConfigError: "batch" or "length" does not suit the length of a text.
     """
     return (
         training(self.train(), batch=batch, length=length, vary=vary),
@@ -63,18 +92,29 @@ class TextSource(NamedTuple):
   def final(
       self,
       *,
-      batch: int,
-      length: int,
+      batch: Annotated[Count, Small(32)],
+      length: Annotated[Count, Small(8)],
       vary: bool,
-      eval_batch: int,
-      measure: str = "test",
+      eval_batch: Annotated[Count, Small(64)],
+      measure: Literal["test", "valid"] = "test",
   ) -> tuple[Split, Split, Split]:
-    """The training text, the validation text to watch, what to measure on.
+    """Returns the training text, what to watch, and what to measure on.
 
-    That is the test text, `eval_batch` rows at a time. Where `measure` is
-    "valid" it is what is watched, and the test text is not read.
+    The validation text is watched, `batch` rows at a time.
+
+    Args:
+      batch: the number of rows that a text is cut into, of a step.
+      length: the usual number of words of a segment.
+      vary: whether a training segment draws its length around the usual one.
+      eval_batch: the number of rows of the test text, of a step.
+      measure: "test": the test text. "valid": what is watched; the test text
+        is not read.
+
+    Raises:
+      ConfigError: what `search` raises, the same of "eval_batch", and an
+        unknown "measure".
     """
-    part = lookup("config.data.measure", measure, MEASURES, "split")
+    part = lookup("measure", measure, MEASURES, "split")
     train, watched = self.search(batch=batch, length=length, vary=vary)
     if measure == "valid":
       return train, watched, watched
@@ -83,18 +123,24 @@ class TextSource(NamedTuple):
         batch=eval_batch,
         length=length,
         part=part,
-        key="config.data.eval_batch",
+        key="eval_batch",
     )
     return train, watched, test
 
 
-def numbers(words: Sequence[str], vocabulary: dict[str, int], what: str):
-  """i32[n]; raises ConfigError at a word outside the vocabulary."""
+def numbers(
+    words: Sequence[str], vocabulary: dict[str, int], what: str
+) -> np.ndarray:
+  """Turns n words into their numbers, i32[n].
+
+  Raises:
+    ConfigError: a word of the text called `what` outside the vocabulary.
+  """
   try:
     return np.array([vocabulary[word] for word in words], np.int32)
   except KeyError as error:
     raise ConfigError(
-        "config.data.path",
+        "path",
         f"the word {error.args[0]!r} of {what} does not occur in the training"
         f" text. Write {UNKNOWN} for rare words in all three.",
     ) from None
@@ -103,7 +149,7 @@ def numbers(words: Sequence[str], vocabulary: dict[str, int], what: str):
 def training(
     words: np.ndarray, *, batch: int, length: int, vary: bool
 ) -> Split:
-  """Segments to train on; a pass is as many as there are full ones.
+  """Cuts a text into segments to train on; a pass has as many as are full.
 
   Args:
     words: i32[n].
@@ -112,6 +158,9 @@ def training(
     vary: draw each segment's length as the reference does, and where a pass
       starts; a row that comes to its end starts anew. Off: every pass reads
       the rows from the start in segments of `length`.
+
+  Raises:
+    ConfigError: the text is too short for "batch".
   """
   grid = _grid(words, batch, length, "training")
   last = grid.shape[1] - 1  # a target follows every word but the last
@@ -147,9 +196,22 @@ def held(
     batch: int,
     length: int,
     part: str,
-    key: str = "config.child.batch",
+    key: str = "batch",
 ) -> Split:
-  """Segments to measure on: in order with a carry, or shuffled without."""
+  """Cuts a text into segments to measure on.
+
+  They come in order with a carry, or shuffled without.
+
+  Args:
+    words: i32[n].
+    batch: B.
+    length: the length of a segment.
+    part: the name of the text in errors.
+    key: the name of `batch` in errors.
+
+  Raises:
+    ConfigError: the text is too short for `batch`.
+  """
   grid = _grid(words, batch, length, part, key)
   last = grid.shape[1] - 1
   starts = np.arange(0, last, length)
@@ -165,10 +227,10 @@ def held(
   return _split(grid, len(starts), rows, length, length)
 
 
-def _grid(words, batch, length, part, key="config.child.batch") -> np.ndarray:
-  """i32[B, n / B]: what is left over at the end is dropped."""
-  check_whole("config.data.length", length, low=1)
-  check_whole(key, batch, low=1)
+def _grid(words, batch, length, part, key="batch") -> np.ndarray:
+  """Cuts a text into i32[B, n / B]; what is left over at the end is dropped."""
+  checked("length", length, Count)
+  checked(key, batch, Count)
   columns = len(words) // batch
   if columns <= length:
     raise ConfigError(
@@ -182,7 +244,7 @@ def _grid(words, batch, length, part, key="config.child.batch") -> np.ndarray:
 
 def _split(grid, steps, rows, longest, usual) -> Split:
   # A segment near the end is read whole, and the part behind it masked.
-  padded = jnp.asarray(np.pad(grid, ((0, 0), (0, longest))))
+  padded = np.pad(grid, ((0, 0), (0, longest)))
 
   def batch(arrays, row, key):
     del key  # text is not augmented

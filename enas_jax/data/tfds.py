@@ -2,15 +2,16 @@
 
 import functools
 import shlex
+from typing import Any
 
 import numpy as np
 
-from enas_jax.data.images import Images, Source
+from enas_jax.data.images import Images, Path, Source
 from enas_jax.data.resize import square
 from enas_jax.errors import ConfigError
-from enas_jax.types import check_whole
+from enas_jax.options import Count
 
-_KEY = "config.data.name"
+_KEY = "name"
 _CHUNK = 1024  # examples that are decoded together
 _PEEK = 16  # examples whose sizes an error tells
 # Characters: mirrored, they are others or none.
@@ -27,47 +28,45 @@ _CHARACTERS = (
 
 
 def names() -> list[str]:
-  """The sets that the installed TFDS knows, of images or not."""
+  """Lists the sets that the installed TFDS knows, of images or not."""
   import tensorflow_datasets as tfds
 
   return tfds.list_builders(with_community_datasets=False)
 
 
 def exists(name: str, path: str | None) -> bool:
-  """Whether TFDS knows the set, or somebody has prepared it in `path`."""
+  """Says whether TFDS knows the set, or somebody prepared it in `path`."""
   import tensorflow_datasets as tfds
 
   if _base(name) in names():
     return True
   try:
-    tfds.builder(name, data_dir=path or None)
+    tfds.builder(name, data_dir=path)
   except ValueError:
     return False
   return True
 
 
 def load(
-    name: str, *, path: str | None = None, size: int | None = None
+    name: str, *, path: Path | None = None, size: Count | None = None
 ) -> Source:
-  """A set that `python -m enas_jax.data.prepare NAME` has prepared.
+  """Returns a set that `python -m enas_jax.data.prepare NAME` has prepared.
 
   The test split is the set's `test`, or `validation` if it has no `test`.
   Nothing is ever downloaded here. The examples come in the order of the
   prepared files, which TFDS has shuffled.
 
   Args:
-    name: as TFDS has it, `cifar10` or `mnist_corrupted/shot_noise`.
-    path: the folder of the sets, TFDS's `data_dir`; None or "": its default.
+    name: what TFDS calls it, `cifar10` or `mnist_corrupted/shot_noise`.
+    path: the folder of the sets, TFDS's `data_dir`; None: its default.
     size: the central square of each image is resized to size x size pixels;
-      None or 0: as they are.
+      None: they stay as they are.
 
   Raises:
     ConfigError: a set that TFDS does not know, that has no images and classes,
       is not prepared, has no test split or images of varying size; when a
       split is read, examples without a label.
   """
-  if size:
-    check_whole("config.data.size", size, low=1)
   builder = make_builder(name, path)
   image, label = find_features(name, builder)
   splits = builder.info.splits
@@ -94,18 +93,19 @@ def load(
         f" Prepare it elsewhere: {command(name, 'FOLDER')}",
     ) from None
   shape = builder.info.features[image].shape
-  if size:
+  resize = size is not None
+  if resize:
     shape = (size, size, shape[-1])
   elif None in shape:
     few = data.__getitems__(list(range(min(_PEEK, len(data)))))
     seen = sorted({"x".join(map(str, e[image].shape[1::-1])) for e in few})
     raise ConfigError(
-        "config.data.size",
+        "size",
         f"the images of {name!r} differ: {', '.join(seen)} pixels. Give the"
         " size to resize to.",
     )
   read = functools.partial(
-      _read, builder, image=image, label=label, shape=shape, resize=bool(size)
+      _read, builder, image=image, label=label, shape=shape, resize=resize
   )
   return Source(
       shape=shape,
@@ -117,13 +117,18 @@ def load(
 
 
 def command(name: str, path: str | None) -> str:
-  """What a person runs to prepare the set."""
-  where = f" --data_dir={shlex.quote(path)}" if path else ""
+  """Returns the command with which a person prepares the set."""
+  where = "" if path is None else f" --data_dir={shlex.quote(path)}"
   return f"python -m enas_jax.data.prepare {name}{where}"
 
 
-def make_builder(name: str, path: str | None, **kwargs):
-  """TFDS's builder of a set, prepared or not.
+def make_builder(name: str, path: str | None, **kwargs: Any) -> Any:
+  """Returns TFDS's builder of a set, prepared or not.
+
+  Args:
+    name: what TFDS calls it.
+    path: the folder of the sets; None: TFDS's own.
+    **kwargs: more for `tensorflow_datasets.builder`.
 
   Raises:
     ConfigError: there is no such set, or TFDS cannot describe it.
@@ -131,7 +136,7 @@ def make_builder(name: str, path: str | None, **kwargs):
   import tensorflow_datasets as tfds
 
   try:
-    return tfds.builder(name, data_dir=path or None, **kwargs)
+    return tfds.builder(name, data_dir=path, **kwargs)
   # What TFDS raises for a set, configuration or version that it does not have,
   # and for a set that it describes with a package or file that is missing.
   except (AssertionError, ImportError, OSError, ValueError) as error:
@@ -139,10 +144,14 @@ def make_builder(name: str, path: str | None, **kwargs):
     raise ConfigError(_KEY, f"TFDS cannot offer {name!r}: {reason}") from None
 
 
-def find_features(name: str, builder) -> tuple[str, str]:
-  """The names of the image and of the class of an example.
+def find_features(name: str, builder: Any) -> tuple[str, str]:
+  """Finds the names of the image and of the class of an example.
 
-  Those that the set declares for supervised learning, or else the only ones.
+  They are what the set declares for supervised learning, or else the only ones.
+
+  Args:
+    name: what the user calls the set, for errors.
+    builder: TFDS's.
 
   Raises:
     ConfigError: the set is not one of 8-bit images with one class each.
@@ -201,5 +210,5 @@ def _resize(pixels: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
 
 
 def _base(name: str) -> str:
-  """A set's name without its configuration and version."""
+  """Returns a set's name without its configuration and version."""
   return name.partition("/")[0].partition(":")[0]
