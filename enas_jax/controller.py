@@ -11,6 +11,7 @@ from collections.abc import Callable
 import math
 from typing import NamedTuple
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -31,7 +32,7 @@ class Score(NamedTuple):
 
 
 def operations(schedule: Schedule) -> int:
-  """The number of operations that the schedule chooses from."""
+  """Counts the operations that the schedule chooses from."""
   return int(schedule.mask[schedule.head == Head.OP].any(0).sum())
 
 
@@ -103,7 +104,7 @@ def sample(
 def likeliest(
     params: Params, schedule: Schedule, *, temperature: float = 1.0
 ) -> jax.Array:
-  """The choices that are the likeliest, one after another: bool[T, K]."""
+  """Takes the likeliest choice at one step after another: bool[T, K]."""
   steps = jnp.zeros(len(schedule.head))
   return _run(params, schedule, steps, _take, temperature)[0]
 
@@ -116,6 +117,8 @@ def score(
     temperature: float = 1.0,
 ) -> Score:
   """Scores given choices bool[T, K] by the recurrence that `sample` runs."""
+  chex.assert_shape(choices, schedule.mask.shape)
+  chex.assert_type(choices, bool)
   return _run(
       params, schedule, choices, lambda given, row, z: given, temperature
   )[1]
@@ -127,13 +130,13 @@ def _draw(key: Key, row: Schedule, logits: jax.Array) -> jax.Array:
   return _choice(row, one, bits)
 
 
-def _take(_, row: Schedule, logits: jax.Array) -> jax.Array:
+def _take(_: jax.Array, row: Schedule, logits: jax.Array) -> jax.Array:
   one = jnp.argmax(jnp.where(row.mask, logits, _MASKED))
   return _choice(row, one, logits > 0)
 
 
-def _choice(row: Schedule, one, bits) -> jax.Array:
-  """What `one` or the `bits`, as the step has it, mean: bool[K]."""
+def _choice(row: Schedule, one: jax.Array, bits: jax.Array) -> jax.Array:
+  """Returns bool[K]: `one`, or the `bits` where the step chooses bits."""
   picked = jnp.where(
       row.head == Head.SKIP, bits, jnp.arange(len(bits)) == one
   )
@@ -143,11 +146,11 @@ def _choice(row: Schedule, one, bits) -> jax.Array:
 def _run(
     params: Params,
     schedule: Schedule,
-    given,
+    given: jax.Array,
     pick: Callable[..., jax.Array],
     temperature: float,
 ) -> tuple[jax.Array, Score]:
-  """The recurrence: `pick(given[t], row, logits) -> bool[K]` at every step."""
+  """Runs the recurrence; `pick(given[t], row, logits) -> bool[K]` chooses."""
   hidden = params["start"].shape[0]
   slots = schedule.mask.shape[1]
 
@@ -178,14 +181,22 @@ def _run(
   return choices, score._replace(skip_kl=kl)
 
 
-def _lstm(weight, u, cell, h):
+def _lstm(
+    weight: jax.Array, u: jax.Array, cell: jax.Array, h: jax.Array
+) -> tuple[jax.Array, jax.Array]:
   i, f, o, g = jnp.split(jnp.concatenate([u, h]) @ weight, 4)
   cell = jax.nn.sigmoid(i) * jnp.tanh(g) + jax.nn.sigmoid(f) * cell
   return cell, jax.nn.sigmoid(o) * jnp.tanh(cell)
 
 
-def _logits(params, row: Schedule, h, keys, temperature):
-  """f32[K]: squashed and biased logits of the step's own kind of choice."""
+def _logits(
+    params: Params,
+    row: Schedule,
+    h: jax.Array,
+    keys: jax.Array,
+    temperature: float,
+) -> jax.Array:
+  """Returns f32[K]: squashed, biased logits of the step's kind of choice."""
   weight = params.get("op_weight", params["embedding"].T)
   op = h @ weight + params.get("op_bias", 0.0)
   op = jnp.pad(op, (0, keys.shape[0] - op.shape[0]))
@@ -195,8 +206,10 @@ def _logits(params, row: Schedule, h, keys, temperature):
   return z + row.bias
 
 
-def _feed(params, row: Schedule, choice, anchors):
-  """f32[E]: what the next step reads.
+def _feed(
+    params: Params, row: Schedule, choice: jax.Array, anchors: jax.Array
+) -> jax.Array:
+  """Returns what the next step reads, f32[E].
 
   A subset of anchors is averaged as sum / (1 + count) (reference macro).
   """
@@ -211,8 +224,8 @@ def _feed(params, row: Schedule, choice, anchors):
   return options[row.feed]
 
 
-def _terms(row: Schedule, logits, choice):
-  """What one step adds to the score: a Score.
+def _terms(row: Schedule, logits: jax.Array, choice: jax.Array) -> Score:
+  """Returns what one step adds to the score.
 
   The reference's recurrent and macro samplers keep one term of the entropy,
   -p log p of the choice that was drawn (defect C4); `single_entropy` is that.

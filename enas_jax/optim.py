@@ -1,4 +1,4 @@
-"""Named optax chains: the child's, the controller's, and their schedules."""
+"""Optimisers as optax chains, the child's and the controller's; schedules."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -8,6 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from enas_jax.options import Count, Decay, NonNegative, Positive, Whole
+
 _NORM_LEAVES = ("scale", "offset")  # of batch norm, by the start of the name
 
 
@@ -16,15 +18,19 @@ class Optimiser(NamedTuple):
 
   tx: optax.GradientTransformation
   rates: np.ndarray  # f32[epochs], the learning rate of every epoch
+  # Whether gradient, L2 and clipping cover all shared weights of a network with
+  # tables of them, in place of those that the step's child uses (see rows.py).
+  whole: bool = False
 
 
 def cosine_restarts(
     *, epochs: int, high: float, low: float, first: int, factor: int
 ) -> np.ndarray:
-  """Learning rate of every epoch, f32[epochs]: cosine with warm restarts.
+  """Returns the learning rate of every epoch, f32[epochs].
 
-  Constant within an epoch, as in the reference (utils.py): the first cycle
-  takes `first` epochs, each next `factor` times as many.
+  It follows a cosine with warm restarts, constant within an epoch as in the
+  reference (utils.py). The first cycle takes `first` epochs, each next `factor`
+  times as many.
   """
   rates, start, length = [], 0, first
   for epoch in range(epochs):
@@ -36,7 +42,7 @@ def cosine_restarts(
 
 
 def by_epoch(rates: np.ndarray, steps: int) -> Callable:
-  """A schedule over update counts from one value an epoch of `steps`."""
+  """Makes a schedule over update counts: one of `rates` an epoch of `steps`."""
   table = np.asarray(rates)
   return lambda count: jnp.asarray(table)[
       jnp.minimum(count // steps, len(table) - 1)
@@ -52,7 +58,7 @@ def child(
     clip: float = 0.0,
     freeze: str = "",
 ) -> optax.GradientTransformation:
-  """Nesterov momentum with the reference's l2 (image_ops, child training).
+  """Makes Nesterov momentum with the reference's l2 (image_ops).
 
   The penalty is l2 * sum(w^2) without a half, over all weights of a shared
   network, used by this child or not; its gradient 2 l2 w is added before the
@@ -90,31 +96,33 @@ def child(
 
 def nesterov(
     *,
-    epochs: int,
-    steps: int,
-    lr: float,
-    lr_min: float,
-    lr_first: int,
-    lr_factor: int,
-    momentum: float,
-    l2: float,
+    epochs: Count,
+    steps: Count,
+    lr: Positive,
+    lr_min: NonNegative,
+    lr_first: Count,
+    lr_factor: Count,
+    momentum: Decay,
+    l2: NonNegative,
     l2_all: bool = False,
-    clip: float = 0.0,
+    clip: NonNegative = 0.0,
     freeze_aux: bool = False,
 ) -> Optimiser:
-  """The image systems': Nesterov momentum, cosine with restarts.
+  """Makes the image systems' optimiser.
+
+  It is Nesterov momentum under a cosine with restarts, see `child`.
 
   Args:
     epochs: of the run.
     steps: child steps of an epoch.
     lr: the highest learning rate.
-    lr_min: the lowest.
+    lr_min: the lowest learning rate.
     lr_first: epochs of the first cycle.
     lr_factor: of each cycle's length to that of the one before.
-    momentum: see `child`, and so are the next three.
-    l2: the penalty's factor.
-    l2_all: whether it is on batch norm, too.
-    clip: global norm.
+    momentum: of Nesterov's form.
+    l2: the penalty's factor, of sum(w^2) over all shared weights.
+    l2_all: whether the penalty is on batch norm, too.
+    clip: global norm of the gradient; 0: none.
     freeze_aux: the auxiliary head does not train, as the reference's.
   """
   rates = cosine_restarts(
@@ -128,32 +136,35 @@ def nesterov(
       clip=clip,
       freeze="aux" if freeze_aux else "",
   )
-  return Optimiser(tx, rates)
+  return Optimiser(tx, rates, whole=True)
 
 
 def sgd(
     *,
-    epochs: int,
-    steps: int,
-    lr: float,
-    clip: float,
-    l2: float = 0.0,
-    average_after: int = 0,
-    patience: int = 0,
+    epochs: Count,
+    steps: Count,
+    lr: Positive,
+    clip: NonNegative,
+    l2: NonNegative = 0.0,
+    whole: bool = False,
+    average_after: Whole = 0,
+    patience: Whole = 0,
 ) -> Optimiser:
-  """The language models': plain SGD, clipped, and an average of the weights.
+  """Makes the language models' optimiser.
 
-  The learning rate is constant; a segment shorter or longer than usual moves
-  the weights by its share of it.
+  It is plain SGD, clipped, and an average of the weights. The learning rate is
+  constant; a segment shorter or longer than usual moves the weights by its
+  share of it.
 
   Args:
     epochs: of the run.
     steps: child steps of an epoch; unused.
     lr: learning rate.
-    clip: global norm; 0: none.
-    l2: of sum(w^2), without a half; clipped with the rest. Over the weights
-      that the step's child uses (or children, on several devices), or over all
-      where there is an average of the weights.
+    clip: global norm of the gradient; 0: none.
+    l2: of sum(w^2), without a half; clipped with the rest.
+    whole: gradient, L2 and clipping cover all shared weights in place of those
+      that the step's child uses (or children, on several devices). An average
+      of shared weights needs it.
     average_after: steps after which the average begins (enas_lm on TPU).
     patience: of the non-monotonic trigger (NT-ASGD), see `observe`. With
       neither there is no average.
@@ -165,7 +176,7 @@ def sgd(
   tx = optax.chain(*parts, optax.scale(-lr), _by_share())
   if average_after or patience:
     tx = _averaged(tx, average_after, patience)
-  return Optimiser(tx, np.full(epochs, lr, np.float32))
+  return Optimiser(tx, np.full(epochs, lr, np.float32), whole)
 
 
 def _by_share() -> optax.GradientTransformationExtraArgs:
@@ -194,7 +205,7 @@ class AverageState(NamedTuple):
 
 
 def _averaged(
-    tx, after: int, patience: int
+    tx: optax.GradientTransformation, after: int, patience: int
 ) -> optax.GradientTransformationExtraArgs:
   """Keeps the mean of the weights after each update since it began."""
   tx = optax.with_extra_args_support(tx)
@@ -225,10 +236,15 @@ def _averaged(
 
 
 def observe(state: Any, value: float) -> Any:
-  """An optimiser's state after an epoch's validation value, less is better.
+  """Returns an optimiser's state after an epoch's validation.
 
   NT-ASGD: the mean begins when the value exceeds the least of all but the last
   `patience` values before it. Any other state stays as it is.
+
+  Args:
+    state: of the optimiser.
+    value: less is better. The task says which way that is: `-task.worth(m)` of
+      its metric m, be that an accuracy or a perplexity.
   """
   if not isinstance(state, AverageState) or not state.trigger:
     return state
@@ -241,7 +257,7 @@ def observe(state: Any, value: float) -> Any:
 
 
 def measured(params: Any, state: Any) -> Any:
-  """The weights to measure: their mean where it has begun."""
+  """Returns the weights to measure: their mean where it has begun."""
   if not isinstance(state, AverageState):
     return params
   chosen = lambda p, m: jnp.where(state.count > 0, m, p)
@@ -260,7 +276,7 @@ class _AdamState(NamedTuple):
 def reference_adam(
     rate: float, *, b1: float, b2: float, eps: float
 ) -> optax.GradientTransformation:
-  """Adam with epsilon added before the bias correction, TensorFlow 1's form.
+  """Makes Adam with epsilon added before the bias correction, as TensorFlow 1.
 
   delta = rate sqrt(1 - b2^t) / (1 - b1^t) m / (sqrt(v) + eps). optax corrects
   first; with the controllers' eps = 1e-3 the difference matters: the epsilon

@@ -6,8 +6,9 @@ gradients are averaged: the paper's estimate with more than one child a step
 same on all devices but for a carry that has the batch's rows.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 import functools
+from typing import Any
 
 import jax
 from jax import lax
@@ -20,23 +21,26 @@ _AXIS = "devices"
 _SAME, _SHARED = PartitionSpec(), PartitionSpec(_AXIS)
 
 
-def mesh(devices) -> Mesh:
-  """One axis over `devices`."""
+def mesh(devices: Sequence[jax.Device]) -> Mesh:
+  """Returns the mesh of one axis over `devices`."""
   return Mesh(devices, (_AXIS,))
 
 
 def place(mesh: Mesh, split: Split, state: SearchState) -> SearchState:
-  """The state where the steps expect it."""
+  """Puts the state where the steps expect it."""
   return SearchState(*map(jax.device_put, state, shardings(mesh, split)[0]))
 
 
-def place_arrays(mesh: Mesh, split: Split, arrays):
-  """What a split holds, where the child step expects it."""
+def place_arrays(mesh: Mesh, split: Split, arrays: Any) -> Any:
+  """Puts the arrays of a split where the child step expects them."""
   return jax.device_put(arrays, shardings(mesh, split)[1])
 
 
-def shardings(mesh: Mesh, split: Split):
-  """Of the child step's three arguments; one for all leaves of each part."""
+def shardings(mesh: Mesh, split: Split) -> tuple[Any, Any, Any]:
+  """Returns the shardings of the child step's state, arrays and row.
+
+  Each part has one for all its leaves.
+  """
   return jax.tree.map(
       functools.partial(NamedSharding, mesh),
       _specs(split),
@@ -44,24 +48,24 @@ def shardings(mesh: Mesh, split: Split):
   )
 
 
-def place_everywhere(mesh: Mesh, arrays):
-  """All of `arrays` on each device."""
+def place_everywhere(mesh: Mesh, arrays: Any) -> Any:
+  """Puts all of `arrays` on each device."""
   return jax.device_put(arrays, NamedSharding(mesh, _SAME))
 
 
 def child_step(step: Callable, mesh: Mesh, split: Split) -> Callable:
-  """(state, arrays, row) -> state, of all devices.
+  """Returns the step of all devices: (state, arrays, row) -> state.
 
   Args:
-    step: `search.child_step` but for these three arguments and `unite`.
-    mesh: of `mesh`.
+    step: `search.child_step` but for these three arguments and `axis`.
+    mesh: from `mesh`.
     split: to train on; its batch is divided evenly.
   """
 
   def own(state, arrays, row):
     index = lax.axis_index(_AXIS)
     key = jax.random.fold_in(state.key, index)
-    after = step(state._replace(key=key), arrays, row, unite=_united)
+    after = step(state._replace(key=key), arrays, row, axis=_AXIS)
     model_state, record = after.model_state, after.child
     if not split.carried:
       model_state = lax.pmean(model_state, _AXIS)
@@ -84,47 +88,14 @@ def child_step(step: Callable, mesh: Mesh, split: Split) -> Callable:
   )
 
 
-def _united(task, params, rows, grads):
-  """(rows, the weights in them, mean gradient) of the children of all devices.
-
-  Of D devices and R rows each, D R rows: these go from device to device in
-  place of whole tables, which are larger as long as the devices are few. A row
-  that several children use has its gradient where it stands first; where it
-  stands again, there are zeros in place of weight and gradient, so that an
-  optimiser without a memory, which alone moves rows, counts it once and adds
-  nothing to it there.
-  """
-  if not rows:
-    return rows, params, lax.pmean(grads, _AXIS)
-  gather = functools.partial(lax.all_gather, axis_name=_AXIS)
-  every = jax.tree.map(gather, rows)  # [D, R] each
-  rows = jax.tree.map(jnp.ravel, every)
-  moved = task.take(params, rows)
-  mean = lax.pmean({k: g for k, g in grads.items() if k not in rows}, _AXIS)
-
-  def add(total, child):
-    first, share = child
-    return total.at[first].add(share, unique_indices=True), None
-
-  for name, taken in rows.items():
-    first = jnp.argmax(taken[:, None] == taken, axis=1)
-    again = first != jnp.arange(len(first))
-    moved[name] = jax.vmap(jnp.where, (0, None, 0))(again, 0.0, moved[name])
-    shares = gather(grads[name]) / len(every[name])
-    # One device after the other, in the same order on each: all have to come to
-    # the same bits, and a GPU adds to equal rows in any order.
-    total = jnp.zeros_like(moved[name])
-    children = first.reshape(every[name].shape), shares
-    mean[name], _ = lax.scan(add, total, children)
-  return rows, moved, mean
-
-
 def strategy_step(step: Callable, mesh: Mesh, split: Split) -> Callable:
-  """(state, arrays) -> state, of all devices; the rewards are one device's.
+  """Returns the step of all devices: (state, arrays) -> state.
+
+  It shares out the rewards; they are those that one device would find.
 
   Args:
     step: `search.strategy_step` but for these two arguments and `each`.
-    mesh: of `mesh`.
+    mesh: from `mesh`.
     split: to train on.
   """
   count = mesh.devices.size
@@ -148,8 +119,8 @@ def strategy_step(step: Callable, mesh: Mesh, split: Split) -> Callable:
   )
 
 
-def _specs(split: Split):
-  """Of the child step's state, arrays and row."""
+def _specs(split: Split) -> tuple[SearchState, PartitionSpec, PartitionSpec]:
+  """Returns the specs of the child step's state, arrays and row."""
   state = SearchState(*[_SAME] * len(SearchState._fields))
   if split.carried:
     return state._replace(model_state=_SHARED), _SHARED, _SAME

@@ -6,9 +6,10 @@ the same loop under a strategy that never changes its mind.
 """
 
 from collections.abc import Callable
-import functools
 import operator
+from typing import Any
 
+import chex
 import jax
 import jax.numpy as jnp
 import optax
@@ -35,7 +36,7 @@ def init(
     train: Split,
     arch: Arch | None = None,
 ) -> SearchState:
-  """The state before the first step. The key is consumed; not for jit.
+  """Returns the state before the first step. The key is consumed; not for jit.
 
   Args:
     key: consumed.
@@ -56,8 +57,10 @@ def init(
   # Records keep one structure from the start, or the steps compile twice.
   def child(batch):
     arch = strategy.ask(asked, ask_key)
-    used = task.pick(params, arch)
-    return task.loss(used, model_state, arch, batch, ask_key, 0.0)[1][1]
+    moving = task.moving(params, arch)
+    return task.loss(
+        moving.params, model_state, arch, batch, ask_key, 0.0
+    )[1][1]
 
   def controller():
     archs = propose(strategy, asked, ask_key, 1)
@@ -78,57 +81,58 @@ def init(
 
 def child_step(
     state: SearchState,
-    arrays,
-    row,
+    arrays: Any,
+    row: Any,
     *,
     task: Task,
     strategy: Strategy,
     tx: optax.GradientTransformation,
     train: Split,
-    progress: Callable,
-    unite: Callable | None = None,
+    progress: Callable[[jax.Array], Any],
+    axis: str | None = None,
 ) -> SearchState:
-  """One optimiser step of the shared weights on one fresh architecture.
+  """Moves the shared weights by one optimiser step on one fresh architecture.
 
   Args:
     state: is given up.
     arrays: `train.arrays`; an argument, so that they are not constants.
     row: one row of the epoch's plan.
-    task: gives the loss.
+    task: gives the loss, and says which weights move.
     strategy: proposes the architecture.
     tx: the child's optimiser.
     train: the training split.
     progress: step i32[] -> fraction of the child steps done after this one.
-    unite: (task, params, rows, gradient) of each device's own child -> (rows,
-      the weights in them, mean gradient) of all of these children.
+    axis: the mesh axis of several devices, where each trains a child of its
+      own; the weights move by the mean of their gradients.
   """
   key = jax.random.fold_in(state.key, state.step)
   ask_key, augment_key, loss_key = jax.random.split(key, 3)
   arch = strategy.ask(state.strategy, ask_key)
   batch = train.batch(arrays, row, augment_key)
-  # An optimiser without a memory moves the weights in use and no others: of
-  # those there is not even a gradient, which may be gigabytes of zeros.
-  whole = bool(jax.tree.leaves(state.opt_state))
-  rows = {} if whole else task.reads(arch)
-  moved = task.take(state.params, rows)
+  moving = task.moving(state.params, arch)
 
   def loss_of(moved):
-    used = task.pick(moved, arch) if whole else moved
     done = progress(state.step)
-    return task.loss(used, state.model_state, arch, batch, loss_key, done)
+    loss, others = task.loss(
+        moved, state.model_state, arch, batch, loss_key, done
+    )
+    chex.assert_shape(loss, ())
+    chex.assert_type(loss, jnp.float32)
+    return loss, others
 
   (loss, (model_state, record)), grads = jax.value_and_grad(
       loss_of, has_aux=True
-  )(moved)
-  if unite is not None:
-    rows, moved, grads = unite(task, state.params, rows, grads)
+  )(moving.params)
+  if axis is not None:
+    moving, grads = moving.shared(grads, axis)
   # An optimiser may look at the batch: a short segment moves the weights less.
   tx = optax.with_extra_args_support(tx)
-  updates, opt_state = tx.update(grads, state.opt_state, moved, batch=batch)
-  params = task.add(state.params, rows, updates)
+  updates, opt_state = tx.update(
+      grads, state.opt_state, moving.params, batch=batch
+  )
   return state._replace(
       step=state.step + 1,
-      params=params,
+      params=moving.add(updates),
       model_state=model_state,
       opt_state=opt_state,
       child=merge(state.child, record),
@@ -138,7 +142,7 @@ def child_step(
 
 def strategy_step(
     state: SearchState,
-    arrays,
+    arrays: Any,
     *,
     task: Task,
     strategy: Strategy,
@@ -147,7 +151,7 @@ def strategy_step(
     same_batch: bool = False,
     each: Callable = jax.lax.map,
 ) -> SearchState:
-  """M architectures are rewarded on validation batches.
+  """Rewards M architectures on validation batches and tells the strategy.
 
   Args:
     state: is given up.
@@ -165,6 +169,7 @@ def strategy_step(
   key = jax.random.fold_in(state.key, state.step)
   ask_key, rows_key, reward_key = jax.random.split(key, 3)
   asked = propose(strategy, state.strategy, ask_key, archs)
+  chex.assert_tree_shape_prefix(asked, (archs,))
   plan = valid.rows(rows_key)
   turns = jnp.arange(archs) % (1 if same_batch else valid.steps)
   rows = jax.tree.map(lambda leaf: leaf[turns], plan)
@@ -172,11 +177,12 @@ def strategy_step(
   def reward(inputs):
     arch, row, key = inputs
     batch = valid.batch(arrays, row, None)
-    used = task.pick(state.params, arch)
-    return task.reward(used, state.model_state, arch, batch, key)
+    return task.reward(state.params, state.model_state, arch, batch, key)
 
   keys = jax.random.split(reward_key, archs)
   rewards = each(reward, (asked, rows, keys))
+  chex.assert_shape(rewards, (archs,))
+  chex.assert_type(rewards, jnp.float32)
   told, metrics = strategy.tell(state.strategy, asked, rewards)
   return state._replace(
       step=state.step + 1,
@@ -186,37 +192,34 @@ def strategy_step(
   )
 
 
-def propose(strategy: Strategy, asked, key: Key, archs: int) -> Arch:
-  """M architectures with a leading axis M. The key is consumed."""
+def propose(strategy: Strategy, asked: Any, key: Key, archs: int) -> Arch:
+  """Asks the strategy in the state `asked` for M architectures.
+
+  They have a leading axis M. The key is consumed.
+  """
   keys = jax.random.split(key, archs)
   return jax.vmap(strategy.ask, in_axes=(None, 0))(asked, keys)
 
 
-def candidates(strategy: Strategy, asked, key: Key, archs: int) -> Arch:
-  """M architectures to derive from. The key is consumed."""
-  draw = strategy.candidates or functools.partial(propose, strategy)
-  return draw(asked, key, archs)
-
-
 def listed(archs: Arch, count: int) -> list[Arch]:
-  """The `count` architectures of a batch one by one; numpy."""
+  """Returns the `count` architectures of a batch one by one, numpy."""
   archs = jax.device_get(archs)
   return [jax.tree.map(operator.itemgetter(n), archs) for n in range(count)]
 
 
 def merge(left: Record, right: Record) -> Record:
-  """The record of both."""
+  """Returns the record of what both records have counted."""
   return jax.tree.map(jnp.add, left, right)
 
 
 def next_epoch(state: SearchState) -> SearchState:
-  """The state with its records empty."""
+  """Returns the state with its records empty."""
   return state._replace(
       child=_nothing(state.child), controller=_nothing(state.controller)
   )
 
 
-def _nothing(record):
+def _nothing(record: Record) -> Record:
   return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), record)
 
 
@@ -224,8 +227,8 @@ def _as_record(metrics: dict[str, jax.Array]) -> Record:
   return {k: Mean(v, jnp.ones(())) for k, v in metrics.items()}
 
 
-def _failed(state: SearchState, made) -> jax.Array:
-  """The first step that made a number which is not finite, or NEVER."""
+def _failed(state: SearchState, made: Any) -> jax.Array:
+  """Returns the first step that made a number which is not finite, or NEVER."""
   fine = [
       jnp.isfinite(leaf).all()
       for leaf in jax.tree.leaves(made)

@@ -12,24 +12,20 @@ Records, protocols and the errors that users see; no other file of the package
 is imported. `search.py` knows these types and nothing else.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 import enum
-import inspect
-import math
 from typing import Any, NamedTuple, Protocol
 
 import jax
+from jax import lax
 import jax.numpy as jnp
 import numpy as np
-
-from enas_jax.errors import ConfigError, suggest
 
 Arch = Any  # a NamedTuple of int32 arrays; its space knows the fields
 Params = Any  # a tree of arrays that an optimiser moves
 Rows = dict[str, jax.Array]  # of parameters by their names, i32[R] each
 ModelState = Any  # a tree of arrays that a network moves: averages, a carry
 Key = jax.Array
-Batch = Any  # what a task's network reads: one row of a `Split`
 
 NO_ANCHOR = -1  # `Schedule.write` of a step whose state is not kept
 NEVER = -1  # `SearchState.failed` while every loss and reward was finite
@@ -96,40 +92,90 @@ class Edge(NamedTuple):
 
 
 class SearchSpace(Protocol):
-  """A set of architectures; a frozen dataclass with these members.
+  """A set of architectures.
 
-  One whose architectures have a published notation in words has `parse` too:
-  text -> list[int], None where the text is no such thing; ValueError says what
-  is wrong with one that is; and its inverse, `notation`: list[int] -> text.
-
-  One whose architectures differ in size has `size`: (arch, the final network,
-  shape of an image) -> Size; traceable.
+  A space is a frozen dataclass, and its fields are its options. It writes
+  `schedule`, `decode` and `module`; the base class `spaces.base.Space` has all
+  other members, most of them derived from these, and a space overrides what
+  has a published form.
   """
 
+  # What a space writes.
+
   schedule: Schedule
-  presets: dict[str, Preset]  # of the class: published ones, by name
-  module: type  # of its network; the fields are the keys of config.network
+  module: type  # of its network; the fields are the options of config.network
 
-  def decode(self, choices) -> Arch:
-    """bool[T, K] -> Arch; traceable."""
+  def decode(self, choices: jax.Array) -> Arch:
+    """Returns the architecture of choices bool[T, K]; traceable."""
 
-  def encode(self, arch: Arch):
-    """Arch -> bool[T, K]; the inverse of `decode`; traceable."""
+  # What the base class derives from it.
+
+  def encode(self, arch: Arch) -> jax.Array:
+    """Returns the choices bool[T, K] that `decode` makes `arch` of; traceable.
+    """
 
   def flatten(self, arch: Arch) -> list[int]:
-    """Arch -> the integers of the published encoding."""
+    """Returns the integers of the published encoding."""
 
-  def unflatten(self, values: list[int]) -> Arch:
-    """The inverse of `flatten`, numpy; ValueError says what is wrong."""
+  def unflatten(self, values: Sequence[int]) -> Arch:
+    """Returns the architecture of these integers, of numpy arrays.
+
+    Raises:
+      ValueError: says what is wrong with them.
+    """
 
   def graphs(self, arch: Arch) -> dict[str, list[Edge]]:
-    """All that was chosen, for people: by what its states are called, a graph.
+    """Returns all that was chosen, for people: graphs by their states' name.
 
     The edges of a state stand together, after those of the states it reads.
     """
 
-  def network(self, **hparams):
-    """The network of the space: a flax module, called on (batch, arch)."""
+  @property
+  def given(self) -> dict[str, Any]:
+    """The fields of `module` that the space gives, so that no user may."""
+
+  def network(self, **hparams: Any) -> Any:
+    """Returns the network, a `module` called on (batch, arch)."""
+
+  # What a space may have, with the value of one that has it not.
+
+  presets: Mapping[str, Preset]  # of the class: published ones, by name; {}
+  sized: bool  # whether architectures differ in size: it has a `size`; False
+
+  def parse(self, text: str) -> list[int] | None:
+    """Returns the integers of its own notation; None: `text` is no such thing.
+
+    Raises:
+      ValueError: it is such a thing, but of no architecture of this space.
+    """
+
+  def notation(self, values: Sequence[int]) -> str:
+    """Returns its own notation of these integers; "": it has none."""
+
+  def size(
+      self, arch: Arch, network: Any, image: tuple[int, int, int]
+  ) -> Size | None:
+    """Returns the size of the final network; None: all are alike; traceable.
+
+    Args:
+      arch: of numpy or jax.
+      network: the final one.
+      image: height, width and channels.
+    """
+
+
+class Batch(Protocol):
+  """What a task's network reads, one row of a `Split`: a NamedTuple of arrays.
+
+  Its other fields are known to the task and the data set alone.
+  """
+
+  @property
+  def share(self) -> Any:
+    """Its length over the usual one, a number or f32[]; 1 where all are alike.
+
+    An optimiser may move the weights by less on a shorter batch.
+    """
 
 
 class Strategy(NamedTuple):
@@ -139,10 +185,21 @@ class Strategy(NamedTuple):
   ask: Callable[[Any, Key], Arch]  # (state, key) -> one arch
   # (state, archs with a leading M, rewards f32[M]) -> (state, metrics)
   tell: Callable[[Any, Arch, jax.Array], tuple[Any, dict[str, jax.Array]]]
-  # (state, key, M) -> M archs with a leading axis to derive from, where they
-  # are not simply what the strategy would be asked for next; the first is the
-  # one that it holds for the best
-  candidates: Callable[[Any, Key, int], Arch] | None = None
+  # (state, key, M) -> M archs with a leading axis to derive from, the first of
+  # which it holds for the best. None: it holds none for the best, and what it
+  # would be asked for next are its candidates.
+  own_candidates: Callable[[Any, Key, int], Arch] | None = None
+  least: int = 1  # the fewest archs that one `tell` makes sense of
+
+  def candidates(self, state: Any, key: Key, count: int) -> Arch:
+    """Returns archs to derive from, with a leading axis of `count`.
+
+    The key is consumed.
+    """
+    if self.own_candidates:
+      return self.own_candidates(state, key, count)
+    keys = jax.random.split(key, count)
+    return jax.vmap(self.ask, in_axes=(None, 0))(state, keys)
 
 
 class Mean(NamedTuple):
@@ -178,20 +235,39 @@ class Likelihood(NamedTuple):
 Record = dict[str, Mean | Perplexity | Likelihood]
 
 
+class Moving(NamedTuple):
+  """What a child step moves of the parameters."""
+
+  params: Params  # what moves; the loss is given these
+  # (what to add to them) -> all parameters after the step
+  add: Callable[[Params], Params]
+  # (their gradient, a mesh axis) -> (what the children of all devices on that
+  # axis move, their mean gradient); called on each of the devices
+  shared: Callable[[Params, str], tuple["Moving", Params]]
+
+
+def everything(params: Params, arch: Arch) -> Moving:
+  """Returns all parameters as what a child step moves, whatever the arch."""
+  return Moving(
+      params,
+      lambda updates: jax.tree.map(jnp.add, params, updates),
+      lambda grads, axis: (everything(params, arch), lax.pmean(grads, axis)),
+  )
+
+
 class Task(NamedTuple):
   """What children are for: the loss, the reward and the measure.
 
-  These three are given the weights that `pick` finds in the parameters; where
-  nothing else is said, all of them, among which the network finds its own. The
-  model state is threaded through `loss` and `measure`, so it may hold the
-  carry of a recurrent network from one segment to the next; a batch of such a
-  task says in a field of its own when the carry starts afresh.
+  The loss is given what moves of the parameters, reward and measure are given
+  all of them. The model state is threaded through `loss` and `measure`, so it
+  may hold the carry of a recurrent network from one segment to the next; a
+  batch of such a task says in a field of its own when the carry starts afresh.
   """
 
   # (key, shapes of a batch, arch) -> (params, model state); not for jit
   init: Callable[[Key, Batch, Arch], tuple[Params, ModelState]]
-  # (params, model state, arch, batch, key, progress in [0, 1])
-  #   -> (loss f32[], (model state, record))
+  # (`moving(params, arch).params`, model state, arch, batch, key, progress in
+  # [0, 1]) -> (loss f32[], (model state, record))
   loss: Callable[..., tuple[jax.Array, tuple[ModelState, Record]]]
   # (params, model state, arch, batch, key) -> f32[], higher is better
   reward: Callable[..., jax.Array]
@@ -205,19 +281,8 @@ class Task(NamedTuple):
   # a value of either -> a number of which more is better; of the score's, the
   # reward
   worth: Callable[[Any], Any]
-  # arch -> of the parameters of these names it uses these rows, each once at
-  # most, and all of the others
-  reads: Callable[[Arch], Rows] = lambda arch: {}
-  # (params, rows) -> what there is in these rows
-  take: Callable[[Params, Rows], Params] = lambda params, rows: params
-  # (params, rows, what to add to each of them) -> params
-  add: Callable[[Params, Rows, Params], Params] = (
-      lambda params, rows, updates: jax.tree.map(jnp.add, params, updates)
-  )
-
-  def pick(self, params: Params, arch: Arch) -> Params:
-    """The weights that an architecture uses."""
-    return self.take(params, self.reads(arch))
+  # (params, arch) -> what a child step on this arch moves of them
+  moving: Callable[[Params, Arch], Moving] = everything
 
 
 # What a final training may be measured on -> the name of that split.
@@ -225,9 +290,13 @@ MEASURES = {"test": "test", "valid": "validation"}
 
 
 class Split(NamedTuple):
-  """A part of a data set as batches. The arrays sit on the device."""
+  """A part of a data set as batches.
 
-  arrays: Any  # a tree of device arrays
+  The arrays are numpy, on the host: whoever runs over the split puts them on a
+  device, or the shares of several.
+  """
+
+  arrays: Any  # a tree of numpy arrays
   steps: int  # batches in one pass
   # One pass as a plan, arrays with leading axis `steps`. A key shuffles;
   # None visits everything once, in order.
@@ -242,13 +311,24 @@ class Split(NamedTuple):
   carried: bool = False
 
   def shapes(self) -> Batch:
-    """Those of its first batch; no array is read."""
+    """Returns the shapes of its first batch; no array is read."""
 
-    def first():
+    def first(arrays):
       row = jax.tree.map(lambda rows: rows[0], self.rows(None))
-      return self.batch(self.arrays, row, None)
+      return self.batch(arrays, row, None)
 
-    return jax.eval_shape(first)
+    # An argument: a numpy array that is closed over becomes a constant, and a
+    # traced index into it fails.
+    return jax.eval_shape(first, self.arrays)
+
+
+class Benchmark(NamedTuple):
+  """What architectures score in truth, in the order of the table's file."""
+
+  ops: np.ndarray  # i32[n, J]
+  test: np.ndarray  # f64[n], in percent
+  valid: np.ndarray  # f64[n], in percent
+  rows: dict[tuple[int, ...], int]  # the row of an encoding
 
 
 class SearchState(NamedTuple):
@@ -267,74 +347,3 @@ class SearchState(NamedTuple):
   controller: Record  # of the strategy steps since the epoch began
   failed: jax.Array  # i32[], first step with a non-finite value, or NEVER
   key: Key
-
-
-def check_arguments(
-    block: str, name: str, function, arguments, ours: tuple[str, ...] = ()
-) -> None:
-  """Raises ConfigError unless `function`, the `name` of `block`, takes these.
-
-  Args:
-    block: the keys' place in the config.
-    name: what the user calls the function.
-    function: has no parameters but by name.
-    arguments: the user's, by name.
-    ours: parameters that do not come from the config.
-  """
-  parameters = {
-      each: parameter
-      for each, parameter in inspect.signature(function).parameters.items()
-      if each not in ours
-  }
-  for each, value in arguments.items():
-    key = f"{block}.{each}"
-    if each not in parameters:
-      raise ConfigError(
-          key, f"{name!r} does not take it. {suggest(each, parameters)}"
-      )
-    wanted = parameters[each].annotation
-    if wanted is bool:
-      check_type(key, value, bool)
-    elif wanted in (int, float) and isinstance(value, (bool, str)):
-      kind = "whole number" if wanted is int else "number"
-      raise ConfigError(key, f"must be a {kind}, got {value!r}.")
-  for each, parameter in parameters.items():
-    if each not in arguments and parameter.default is parameter.empty:
-      raise ConfigError(f"{block}.{each}", f"{name!r} needs it.")
-
-
-def check_type(key: str, value, wanted: type) -> None:
-  """Raises ConfigError unless `value` is of that very type."""
-  if type(value) is not wanted:
-    raise ConfigError(
-        key, f"must be of type {wanted.__name__}, got {value!r}."
-    )
-
-
-def check_number(
-    key: str,
-    value,
-    *,
-    low=0.0,
-    high=math.inf,
-    open_low=False,
-    open_high=False,
-) -> None:
-  """Raises ConfigError unless low <= value <= high (< where it is open)."""
-  number = isinstance(value, (int, float)) and not isinstance(value, bool)
-  finite = number and math.isfinite(value)
-  above = finite and (value > low or (value == low and not open_low))
-  below = finite and (value < high or (value == high and not open_high))
-  if not above or not below:
-    wanted = "finite and " if number and not finite else ""
-    wanted += f"{'>' if open_low else '>='} {low:.10g}"
-    if math.isfinite(high):
-      wanted += f" and {'<' if open_high else '<='} {high:.10g}"
-    raise ConfigError(key, f"must be {wanted}, got {value!r}.")
-
-
-def check_whole(key: str, value, *, low: int = 0, high=math.inf) -> None:
-  """Raises ConfigError unless `value` is an int with low <= value <= high."""
-  if not isinstance(value, int) or isinstance(value, bool):
-    raise ConfigError(key, f"must be a whole number, got {value!r}.")
-  check_number(key, value, low=low, high=high)

@@ -4,13 +4,11 @@ Each is called with the space first and its own arguments by keyword.
 """
 
 from enas_jax.strategies.evolution import evolution
-from enas_jax.strategies.fixed import fixed
 from enas_jax.strategies.random import random
 from enas_jax.strategies.reinforce import reinforce
 
 STRATEGIES = {
     "evolution": evolution,
-    "fixed": fixed,
     "random": random,
     "reinforce": reinforce,
 }

@@ -7,13 +7,16 @@ done the population itself is derived from, the fittest first, and where more
 are wanted mutants of the fittest.
 """
 
+import dataclasses
 from typing import NamedTuple
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from enas_jax.errors import ConfigError
+from enas_jax.options import Count
 from enas_jax.strategies.random import random
 from enas_jax.types import Arch, Head, Schedule, SearchSpace, Strategy
 
@@ -27,7 +30,7 @@ class EvolutionState(NamedTuple):
 
 
 def evolution(
-    space: SearchSpace, *, population: int = 20, tournament: int = 5
+    space: SearchSpace, *, population: Count = 20, tournament: Count = 5
 ) -> Strategy:
   """Proposes mutants of the fittest; random ones until there is a population.
 
@@ -44,33 +47,46 @@ def evolution(
   """
   if tournament > population:
     raise ConfigError(
-        "config.evolution.tournament",
+        "tournament",
         f"{tournament} is more than the population of {population}.",
     )
-  schedule = space.schedule
-  uniform = random(space)
-  skip, steps = _mutable(schedule)
+  parts = _Evolution(space, population, tournament)
+  return Strategy(parts.init, parts.ask, parts.tell, parts.candidates)
 
-  def init(key):
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Evolution:
+  """The functions of the strategy; its fields are the arguments."""
+
+  space: SearchSpace
+  population: int
+  tournament: int
+
+  def init(self, key):
     del key
     return EvolutionState(
-        jnp.zeros((population, *schedule.mask.shape), bool),
-        jnp.zeros(population),
+        jnp.zeros((self.population, *self.space.schedule.mask.shape), bool),
+        jnp.zeros(self.population),
         jnp.zeros((), jnp.int32),
     )
 
-  def ask(state, key):
-    return space.decode(proposed(state, key))
+  def ask(self, state, key):
+    return self.space.decode(self.proposed(state, key))
 
-  def proposed(state, key):
+  def proposed(self, state, key):
+    """Returns the choices of a mutant, or random ones: bool[T, K]."""
     random_key, key = jax.random.split(key)
-    drawn = space.encode(uniform.ask((), random_key))
-    full = state.born >= population
-    return jnp.where(full, mutant(state, key), drawn)
+    drawn = self.space.encode(random(self.space).ask((), random_key))
+    full = state.born >= self.population
+    return jnp.where(full, self.mutant(state, key), drawn)
 
-  def mutant(state, key):
+  def mutant(self, state, key):
+    """Returns the choices of the mutant that a tournament's best has."""
+    schedule = self.space.schedule
+    skip, steps = _mutable(schedule)
     part_key, step_key, choice_key = jax.random.split(key, 3)
-    part = jax.random.permutation(part_key, population)[:tournament]
+    part = jax.random.permutation(part_key, self.population)
+    part = part[: self.tournament]
     parent = state.choices[part[jnp.argmax(state.rewards[part])]]
     t = jnp.asarray(steps)[jax.random.choice(step_key, len(steps))]
     now, mask, bits = (jnp.asarray(a)[t] for a in (parent, schedule.mask, skip))
@@ -81,11 +97,13 @@ def evolution(
     drawn = jnp.arange(len(mask)) == drawn
     return parent.at[t].set(jnp.where(bits, now ^ drawn, drawn))
 
-  def tell(state, archs, rewards):
-    choices = jax.vmap(space.encode)(archs)
+  def tell(self, state, archs, rewards):
+    chex.assert_rank(rewards, 1)
+    chex.assert_tree_shape_prefix(archs, rewards.shape)
+    choices = jax.vmap(self.space.encode)(archs)
 
     def join(state, one):
-      place = state.born % population
+      place = state.born % self.population
       return EvolutionState(
           state.choices.at[place].set(one[0]),
           state.rewards.at[place].set(one[1]),
@@ -94,7 +112,7 @@ def evolution(
 
     # One by one: there may be more of them than the population has places.
     state, _ = jax.lax.scan(join, state, (choices, rewards))
-    alive = jnp.arange(population) < state.born
+    alive = jnp.arange(self.population) < state.born
     mean = jnp.where(alive, state.rewards, 0.0).sum() / alive.sum()
     return state, {
         "reward": rewards.mean(),
@@ -102,20 +120,19 @@ def evolution(
         "reward_population": mean,
     }
 
-  def candidates(state, key, count):
-    new = jax.vmap(proposed, (None, 0))(state, jax.random.split(key, count))
-    alive = jnp.arange(population) < state.born
+  def candidates(self, state, key, count):
+    keys = jax.random.split(key, count)
+    new = jax.vmap(self.proposed, (None, 0))(state, keys)
+    alive = jnp.arange(self.population) < state.born
     fitness = jnp.where(alive, state.rewards, -jnp.inf)
-    order = jax.lax.top_k(fitness, min(count, population))[1]
+    order = jax.lax.top_k(fitness, min(count, self.population))[1]
     taken = alive[order][:, None, None]
     first = jnp.where(taken, state.choices[order], new[: len(order)])
-    return jax.vmap(space.decode)(new.at[: len(order)].set(first))
-
-  return Strategy(init, ask, tell, candidates)
+    return jax.vmap(self.space.decode)(new.at[: len(order)].set(first))
 
 
 def mutants(space: SearchSpace, arch: Arch) -> list[Arch]:
-  """All architectures that one mutation makes of `arch`, numpy as it is."""
+  """Returns all architectures that one mutation makes of `arch`, numpy."""
   schedule = space.schedule
   skip, steps = _mutable(schedule)
   choices = np.asarray(space.encode(arch))
@@ -130,13 +147,13 @@ def mutants(space: SearchSpace, arch: Arch) -> list[Arch]:
 
 
 def neighbours(space: SearchSpace) -> int:
-  """How many `mutants` every architecture of the space has."""
+  """Counts the `mutants` that every architecture of the space has."""
   skip, steps = _mutable(space.schedule)
   return int((space.schedule.mask.sum(1) - ~skip)[steps].sum())
 
 
-def _mutable(schedule: Schedule):
-  """bool[T], which steps choose bits; and the steps that can be mutated."""
+def _mutable(schedule: Schedule) -> tuple[np.ndarray, np.ndarray]:
+  """Returns bool[T], which steps choose bits; and the steps that can mutate."""
   # A step with a single choice, not a bit, has no other to mutate to.
   counts = schedule.mask.sum(1)
   skip = schedule.head == Head.SKIP

@@ -1,5 +1,6 @@
 """Random search: what a search has to beat."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,6 +13,9 @@ def random(space: SearchSpace) -> Strategy:
 
   Every choice is uniform, but a skip bit is set with the prior of its step,
   the space's idea of how many skips a network should have.
+
+  Args:
+    space: its schedule says what can be decided.
   """
   schedule = space.schedule
 
@@ -30,7 +34,8 @@ def random(space: SearchSpace) -> Strategy:
     return space.decode(choices & jnp.where(skip, bits, one))
 
   def tell(state, archs, rewards):
-    del archs
+    chex.assert_rank(rewards, 1)
+    chex.assert_tree_shape_prefix(archs, rewards.shape)
     return state, {"reward": rewards.mean(), "reward_best": rewards.max()}
 
   return Strategy(init=lambda key: (), ask=ask, tell=tell)

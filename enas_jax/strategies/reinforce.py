@@ -4,13 +4,18 @@ The paper's gradient estimate over M architectures sampled with one policy: the
 mean of grad log pi(a) (R(a) - b), followed by one step of the optimiser.
 """
 
+from collections.abc import Callable
+import dataclasses
+import functools
 from typing import Any, NamedTuple
 
+import chex
 import jax
 import jax.numpy as jnp
 import optax
 
 from enas_jax import controller, optim
+from enas_jax.options import Count, Decay, NonNegative, Positive
 from enas_jax.types import Head, Params, SearchSpace, Strategy
 
 
@@ -26,29 +31,29 @@ class ReinforceState(NamedTuple):
 def reinforce(
     space: SearchSpace,
     *,
-    lr: float = 3.5e-3,
-    b1: float = 0.0,
-    b2: float = 0.999,
-    eps: float = 1e-3,
-    hidden: int = 64,
-    init_range: float = 0.1,
-    temperature: float = 1.0,
-    entropy_weight: float = 1e-4,
-    skip_weight: float = 0.0,
-    baseline_decay: float = 0.99,
+    lr: Positive = 3.5e-3,
+    b1: Decay = 0.0,
+    b2: Decay = 0.999,
+    eps: Positive = 1e-3,
+    hidden: Count = 64,
+    init_range: NonNegative = 0.1,
+    temperature: Positive = 1.0,
+    entropy_weight: NonNegative = 1e-4,
+    skip_weight: NonNegative = 0.0,
+    baseline_decay: Decay = 0.99,
     zero_baseline: bool = False,
     step_baseline: bool = False,
     single_entropy: bool = False,
 ) -> Strategy:
-  """The controller as a strategy.
+  """Makes the controller a strategy.
 
   Args:
     space: its schedule is the controller's programme.
     lr: learning rate of the controller's Adam, see `optim.reference_adam`.
-    b1: its decay of the mean.
-    b2: its decay of the square.
-    eps: its epsilon.
-    hidden: E.
+    b1: Adam's decay of the mean.
+    b2: Adam's decay of the square.
+    eps: Adam's epsilon.
+    hidden: E, the size of the controller.
     init_range: the controller starts from U(-init_range, init_range).
     temperature: divides the logits, before the schedule's tanh constant.
     entropy_weight: of the entropy, which acts through the reward only
@@ -61,65 +66,68 @@ def reinforce(
     step_baseline: the mean reward of the step in place of the moving average,
       which `baseline_decay` and `zero_baseline` are of. It has every
       architecture's own reward in it, so that the estimate is smaller by
-      1 / M on average (Kool, van Hoof, Welling 2019).
+      1 / M on average (Kool, van Hoof, Welling 2019), and nothing for M = 1.
     single_entropy: the reference's macro and recurrent samplers add only
       -p log p of what was drawn (defect C4); off: the exact entropy.
   """
-  schedule = space.schedule
-  bits = schedule.mask[schedule.head == Head.SKIP]
-  tx = optim.reference_adam(lr, b1=b1, b2=b2, eps=eps)
+  parts = _Reinforce(
+      space,
+      optim.reference_adam(lr, b1=b1, b2=b2, eps=eps),
+      functools.partial(controller.init, hidden=hidden, init_range=init_range),
+      temperature=temperature,
+      entropy_weight=entropy_weight,
+      skip_weight=skip_weight,
+      baseline_decay=None if step_baseline else baseline_decay,
+      zero_baseline=zero_baseline,
+      single_entropy=single_entropy,
+  )
+  return Strategy(
+      parts.init,
+      parts.ask,
+      parts.tell,
+      parts.candidates,
+      least=2 if step_baseline else 1,
+  )
 
-  def init(key):
-    params = controller.init(
-        key, schedule, hidden=hidden, init_range=init_range
-    )
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Reinforce:
+  """The functions of the strategy; what its fields say is in `reinforce`."""
+
+  space: SearchSpace
+  tx: optax.GradientTransformation
+  draw: Callable[..., Params]  # (key, schedule) -> the controller's parameters
+  temperature: float
+  entropy_weight: float
+  skip_weight: float
+  baseline_decay: float | None  # None: the step's mean is the baseline
+  zero_baseline: bool
+  single_entropy: bool
+
+  def init(self, key):
+    params = self.draw(key, self.space.schedule)
     return ReinforceState(
-        params, tx.init(params), jnp.zeros(()), jnp.asarray(zero_baseline)
+        params,
+        self.tx.init(params),
+        jnp.zeros(()),
+        jnp.asarray(self.zero_baseline),
     )
 
-  def ask(state, key):
+  def ask(self, state, key):
     choices, _ = controller.sample(
-        state.params, schedule, key, temperature=temperature
+        state.params, self.space.schedule, key, temperature=self.temperature
     )
-    return space.decode(choices)
+    return self.space.decode(choices)
 
-  def follow(baseline, total):
-    """One reward's turn; the advantage uses the baseline after it."""
-    value, started = baseline
-    value = jnp.where(
-        started, value - (1 - baseline_decay) * (value - total), total
+  def tell(self, state, archs, rewards):
+    chex.assert_rank(rewards, 1)
+    chex.assert_tree_shape_prefix(archs, rewards.shape)
+    schedule = self.space.schedule
+    choices = jax.vmap(self.space.encode)(archs)
+    grads, (baseline, entropy, kl) = jax.grad(self.objective, has_aux=True)(
+        state.params, state, choices, rewards
     )
-    return (value, jnp.asarray(True)), value
-
-  def tell(state, archs, rewards):
-    choices = jax.vmap(space.encode)(archs)
-
-    def objective(params):
-      scores = jax.vmap(
-          lambda c: controller.score(
-              params, schedule, c, temperature=temperature
-          )
-      )(choices)
-      entropy = scores.single_entropy if single_entropy else scores.entropy
-      entropy = jax.lax.stop_gradient(entropy)
-      total = rewards + entropy_weight * entropy
-      if step_baseline:
-        baselines = total.mean()
-        baseline = baselines, jnp.asarray(True)
-      else:
-        # The rewards came together, but enter the baseline one by one as in
-        # the reference, each before its own advantage is taken.
-        baseline, baselines = jax.lax.scan(
-            follow, (state.baseline, state.started), total
-        )
-      loss = -(scores.log_prob * (total - baselines)).mean()
-      kl = scores.skip_kl.mean()
-      return loss + skip_weight * kl, (baseline, entropy.mean(), kl)
-
-    grads, (baseline, entropy, kl) = jax.grad(objective, has_aux=True)(
-        state.params
-    )
-    updates, opt_state = tx.update(grads, state.opt_state, state.params)
+    updates, opt_state = self.tx.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     metrics = {
         "reward": rewards.mean(),
@@ -127,17 +135,48 @@ def reinforce(
         "baseline": baseline[0],
         "entropy": entropy,
     }
+    bits = schedule.mask[schedule.head == Head.SKIP]
     if bits.size:
       skips = choices[:, schedule.head == Head.SKIP]
       metrics["skip_rate"] = skips.sum() / (len(rewards) * bits.sum())
       metrics["skip_kl"] = kl
     return ReinforceState(params, opt_state, *baseline), metrics
 
-  def candidates(state, key, count):
-    drawn = jax.vmap(ask, (None, 0))(state, jax.random.split(key, count))
-    first = space.decode(
-        controller.likeliest(state.params, schedule, temperature=temperature)
+  def objective(self, params, state, choices, rewards):
+    """Returns (the loss, (the baseline after it, entropy, KL of skips))."""
+    scores = jax.vmap(
+        lambda c: controller.score(
+            params, self.space.schedule, c, temperature=self.temperature
+        )
+    )(choices)
+    entropy = scores.single_entropy if self.single_entropy else scores.entropy
+    entropy = jax.lax.stop_gradient(entropy)
+    total = rewards + self.entropy_weight * entropy
+    if self.baseline_decay is None:
+      baselines = total.mean()
+      baseline = baselines, jnp.asarray(True)
+    else:
+      # The rewards came together, but enter the baseline one by one as in the
+      # reference, each before its own advantage is taken.
+      baseline, baselines = jax.lax.scan(
+          self.follow, (state.baseline, state.started), total
+      )
+    loss = -(scores.log_prob * (total - baselines)).mean()
+    kl = scores.skip_kl.mean()
+    return loss + self.skip_weight * kl, (baseline, entropy.mean(), kl)
+
+  def follow(self, baseline, total):
+    """Takes one reward's turn; the advantage uses the baseline after it."""
+    value, started = baseline
+    moved = value - (1 - self.baseline_decay) * (value - total)
+    value = jnp.where(started, moved, total)
+    return (value, jnp.asarray(True)), value
+
+  def candidates(self, state, key, count):
+    drawn = jax.vmap(self.ask, (None, 0))(state, jax.random.split(key, count))
+    first = self.space.decode(
+        controller.likeliest(
+            state.params, self.space.schedule, temperature=self.temperature
+        )
     )
     return jax.tree.map(lambda many, one: many.at[0].set(one), drawn, first)
-
-  return Strategy(init, ask, tell, candidates)

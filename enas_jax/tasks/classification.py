@@ -1,23 +1,24 @@
 """Images to classes: cross-entropy, reward accuracy (ENAS §2.2)."""
 
+import dataclasses
+from typing import Any, Literal
+
 import jax
 import jax.numpy as jnp
 import optax
 
-from enas_jax.errors import lookup
-from enas_jax.types import Likelihood, Mean, Task
-
-SCORES = dict.fromkeys(("accuracy", "likelihood"))
+from enas_jax.options import NonNegative
+from enas_jax.types import Batch, Likelihood, Mean, Record, Task
 
 
 def classification(
-    network,
+    network: Any,
     *,
-    aux_weight: float = 0.4,
+    aux_weight: NonNegative = 0.4,
     dropout_in_reward: bool = False,
-    score: str = "accuracy",
+    score: Literal["accuracy", "likelihood"] = "accuracy",
 ) -> Task:
-  """The task of a network `(images, arch, train, dropout, progress)`.
+  """Makes the task of a network `(images, arch, train, dropout, progress)`.
 
   Batches have `images` f32[B, H, W, C], `labels` i32[B] and `weight` f32[B],
   0 for an example that only fills the batch.
@@ -30,16 +31,33 @@ def classification(
     score: what is rewarded, and what candidates are ranked by: "accuracy", as
       in the paper, or "likelihood", exp(-cross-entropy), which also tells
       apart children that are right of the same images.
-
-  Raises:
-    ConfigError: no such score.
   """
-  lookup("config.task.score", score, SCORES, "score")
+  parts = _Classification(network, aux_weight, dropout_in_reward, score)
+  return Task(
+      parts.init,
+      parts.loss,
+      parts.reward,
+      parts.begin,
+      parts.measure,
+      metric="accuracy",
+      score=score,
+      worth=lambda value: value,
+  )
 
-  def init(key, batch, arch):
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Classification:
+  """The functions of the task; its fields are the arguments."""
+
+  network: Any
+  aux_weight: float
+  dropout_in_reward: bool
+  score: str
+
+  def init(self, key, batch, arch):
     params_key, dropout_key = jax.random.split(key)
     # Lazy: the parameters are drawn, the network itself is not run.
-    variables = network.lazy_init(
+    variables = self.network.lazy_init(
         {"params": params_key, "dropout": dropout_key},
         batch.images,
         arch,
@@ -48,8 +66,8 @@ def classification(
     params = variables.pop("params")
     return params, variables
 
-  def loss(params, model_state, arch, batch, key, progress):
-    (logits, aux), updated = network.apply(
+  def loss(self, params, model_state, arch, batch, key, progress):
+    (logits, aux), updated = self.network.apply(
         {"params": params, **model_state},
         batch.images,
         arch,
@@ -61,53 +79,42 @@ def classification(
     cross_entropy = _mean_cross_entropy(logits, batch)
     total = cross_entropy
     if aux is not None:
-      total += aux_weight * _mean_cross_entropy(aux, batch)
+      total += self.aux_weight * _mean_cross_entropy(aux, batch)
     record = _record(logits, batch)
     return total, ({**model_state, **updated}, record)
 
-  def reward(params, model_state, arch, batch, key):
-    logits, _ = network.apply(
+  def reward(self, params, model_state, arch, batch, key):
+    logits, _ = self.network.apply(
         {"params": params, **model_state},
         batch.images,
         arch,
         train=False,
-        dropout=dropout_in_reward,
+        dropout=self.dropout_in_reward,
         rngs={"dropout": key},
     )
-    return _record(logits, batch)[score].value()
+    return _record(logits, batch)[self.score].value()
 
-  def begin(model_state, batch):
+  def begin(self, model_state, batch):
     del batch
     return model_state
 
-  def measure(params, model_state, arch, batch):
-    logits, _ = network.apply(
+  def measure(self, params, model_state, arch, batch):
+    logits, _ = self.network.apply(
         {"params": params, **model_state}, batch.images, arch, train=False
     )
     return model_state, _record(logits, batch)
 
-  return Task(
-      init,
-      loss,
-      reward,
-      begin,
-      measure,
-      metric="accuracy",
-      score=score,
-      worth=lambda value: value,
-  )
 
-
-def _cross_entropy(logits, batch):
+def _cross_entropy(logits: jax.Array, batch: Batch) -> jax.Array:
   return optax.softmax_cross_entropy_with_integer_labels(logits, batch.labels)
 
 
-def _mean_cross_entropy(logits, batch):
+def _mean_cross_entropy(logits: jax.Array, batch: Batch) -> jax.Array:
   each = _cross_entropy(logits, batch)
   return (each * batch.weight).sum() / batch.weight.sum()
 
 
-def _record(logits, batch):
+def _record(logits: jax.Array, batch: Batch) -> Record:
   count = batch.weight.sum()
   right = (jnp.argmax(logits, -1) == batch.labels) * batch.weight
   losses = (_cross_entropy(logits, batch) * batch.weight).sum()

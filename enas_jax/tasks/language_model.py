@@ -1,21 +1,29 @@
 """The next word of a text: cross-entropy, reward 80 / ppl (ENAS §3.1)."""
 
+import dataclasses
+import functools
+
 import jax
 import jax.numpy as jnp
 
 from enas_jax.ops import reader, softmax
-from enas_jax.types import Mean, Perplexity, Task
+from enas_jax.options import NonNegative
+from enas_jax.types import Batch, Mean, Perplexity, Record, Task
 
 
 def language_model(
-    network,
+    network: reader.Reader,
     *,
-    activity: float = 0.0,
-    slowness: float = 0.0,
-    l2_used: float = 0.0,
-    reward_scale: float = 80.0,
+    activity: NonNegative = 0.0,
+    slowness: NonNegative = 0.0,
+    l2_used: NonNegative = 0.0,
+    reward_scale: NonNegative = 80.0,
 ) -> Task:
-  """The task of a network `(words, arch, state, train)`.
+  """Makes the task of a network `(words, arch, state, train)`.
+
+  Loss, reward and measure are those of the weights of one architecture, which
+  `network.child` reads. Where shared weights lie in tables, `rows.wrapped`
+  makes of it the task of all of them.
 
   Batches have `words` and `targets` i32[B, S], `weight` f32[B, S], 0 behind
   the end of the segment, and `first` bool[], whether nothing was read before.
@@ -23,7 +31,7 @@ def language_model(
   stops between two segments.
 
   Args:
-    network: an `ops.reader.Reader`.
+    network: reads a text.
     activity: of the mean square of its states (AR, alpha).
     slowness: of the mean square of their steps (TAR, beta).
     l2_used: of the squares of the cell's weights that the architecture uses.
@@ -31,42 +39,55 @@ def language_model(
       squares, and not of the first matrix (defect L1).
     reward_scale: c of the reward c / perplexity.
   """
+  parts = _LanguageModel(network, activity, slowness, l2_used, reward_scale)
+  return Task(
+      parts.init,
+      parts.loss,
+      parts.reward,
+      parts.begin,
+      parts.measure,
+      metric="perplexity",
+      score="perplexity",
+      worth=parts.worth,
+  )
 
-  child = network.child
 
-  def begin(model_state, batch):
+@dataclasses.dataclass(frozen=True, eq=False)
+class _LanguageModel:
+  """The functions of the task; its fields are the arguments."""
+
+  network: reader.Reader
+  activity: float
+  slowness: float
+  l2_used: float
+  reward_scale: float
+
+  @functools.cached_property
+  def child(self):
+    return self.network.child
+
+  def begin(self, model_state, batch):
     del model_state
-    return {"state": network.start(batch.words.shape[0])}
+    return {"state": self.network.start(batch.words.shape[0])}
 
-  def init(key, batch, arch):
+  def init(self, key, batch, arch):
     params_key, dropout_key = jax.random.split(key)
     # Lazy: the parameters are drawn, the network itself is not run.
-    variables = network.lazy_init(
+    variables = self.network.lazy_init(
         {"params": params_key, "dropout": dropout_key},
         batch.words,
         arch,
-        jax.eval_shape(begin, {}, batch)["state"],
+        jax.eval_shape(self.begin, {}, batch)["state"],
         train=True,
     )
-    return variables["params"], begin({}, batch)
+    return variables["params"], self.begin({}, batch)
 
-  def take(params, rows):
-    return {
-        k: reader.take(w, rows[k]) if k in rows else w
-        for k, w in params.items()
-    }
-
-  def add(params, rows, updates):
-    return {
-        k: params[k].at[rows[k]].add(u) if k in rows else params[k] + u
-        for k, u in updates.items()
-    }
-
-  def read(used, state, arch, batch, *, train, rngs=None):
+  def read(self, used, state, arch, batch, *, train, rngs=None):
+    """Returns (the network's reading of a segment, the model state after)."""
     state = jax.tree.map(
         lambda s: jnp.where(batch.first, 0.0, jax.lax.stop_gradient(s)), state
     )
-    reading = child.apply(
+    reading = self.child.apply(
         {"params": used}, batch.words, arch, state, train=train, rngs=rngs
     )
     # What to go on from is behind the last word that counts.
@@ -76,9 +97,9 @@ def language_model(
     )
     return reading, {"state": after}
 
-  def loss(used, model_state, arch, batch, key, progress):
+  def loss(self, used, model_state, arch, batch, key, progress):
     del progress
-    reading, after = read(
+    reading, after = self.read(
         used,
         model_state["state"],
         arch,
@@ -90,53 +111,39 @@ def language_model(
     total = record["loss"].value()
     states = reading.states.astype(jnp.float32)
     weight = batch.weight[..., None]
-    if activity:
-      total += activity * _mean(states**2, weight)
-    if slowness:
+    if self.activity:
+      total += self.activity * _mean(states**2, weight)
+    if self.slowness:
       steps = states[:, 1:] - states[:, :-1]
-      total += slowness * _mean(steps**2, weight[:, 1:])
-    if l2_used:
-      total += l2_used * reading.squares
+      total += self.slowness * _mean(steps**2, weight[:, 1:])
+    if self.l2_used:
+      total += self.l2_used * reading.squares
     return total, (after, record)
 
-  def reward(used, model_state, arch, batch, key):
+  def reward(self, used, model_state, arch, batch, key):
     del key  # nothing is dropped
-    nothing = begin(model_state, batch)["state"]
-    reading, _ = read(used, nothing, arch, batch, train=False)
+    nothing = self.begin(model_state, batch)["state"]
+    reading, _ = self.read(used, nothing, arch, batch, train=False)
     perplexity = _record(reading, batch)["perplexity"]
-    return worth(perplexity.value())
+    return self.worth(perplexity.value())
 
-  def worth(perplexity):
-    return reward_scale / perplexity
+  def worth(self, perplexity):
+    return self.reward_scale / perplexity
 
-  def measure(used, model_state, arch, batch):
-    reading, after = read(
+  def measure(self, used, model_state, arch, batch):
+    reading, after = self.read(
         used, model_state["state"], arch, batch, train=False
     )
     return after, _record(reading, batch)
 
-  return Task(
-      init,
-      loss,
-      reward,
-      begin,
-      measure,
-      metric="perplexity",
-      score="perplexity",
-      worth=worth,
-      reads=network.reads,
-      take=take,
-      add=add,
-  )
 
-
-def _mean(values, weight):
-  """Over positions that count; 0 of none."""
+def _mean(values: jax.Array, weight: jax.Array) -> jax.Array:
+  """Returns the mean over the positions that count; 0 where none does."""
   total = (values * weight).sum()
   return total / jnp.maximum(weight.sum() * values.shape[-1], 1.0)
 
 
-def _record(reading, batch):
+def _record(reading: reader.Reading, batch: Batch) -> Record:
   total = softmax.cross_entropy(
       reading.features, reading.table, batch.targets, batch.weight
   )
