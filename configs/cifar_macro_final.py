@@ -16,9 +16,9 @@ Variants as in cifar_micro.py.
 """
 
 import ml_collections
+from ml_collections.config_dict import placeholder
 
 from configs import cifar_micro_final
-from enas_jax.spaces.macro import Macro
 from enas_jax.variants import parse
 
 
@@ -28,13 +28,14 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
   config = cifar_micro_final.get_config(variant)
   config.epochs = 310
   # A preset (enas_macro_24, enas_macro_12), the path of an arch.json, or the
-  # integers themselves; of these, space.layers many layers.
+  # integers themselves; of these, space.layers says how many layers.
   config.arch = "enas_macro_24"
   config.task = {"name": "classification"}
   config.space = {
       "name": "macro",
-      "layers": 24,
-      "operations": Macro.operations,
+      # None is what the arch brings with it; of integers alone, the default.
+      "layers": placeholder(int),
+      "operations": placeholder(str),
   }
   config.network = {
       "final": True,
@@ -49,5 +50,5 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
   del config.child.freeze_aux
   if variants.smoke:
     variants.shrink(config)
-    config.arch = "0 1 1 4 1 1"  # any one
+    config.arch = "smoke_macro"
   return config

@@ -16,6 +16,7 @@ Variants, after a colon and joined by commas:
 """
 
 import ml_collections
+from ml_collections.config_dict import placeholder
 
 from enas_jax.variants import parse
 
@@ -34,9 +35,9 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
   config.data = {
       "name": "cifar10",  # or any TFDS image classification set, digits, ...
       "valid": 5000,  # the last images of the training split
-      "eval_batch": 0,  # of them, a reward; 0: as child.batch
-      "path": "",  # of the set's files; "": where TFDS keeps its own
-      "size": 0,  # of a side, to resize to; 0: as the images are
+      "eval_batch": placeholder(int),  # of a reward; None: child.batch
+      "path": placeholder(str),  # of the files; None: where TFDS has them
+      "size": placeholder(int),  # of a side; None: as the images are
   }
   config.augment = {
       "pad": 4,

@@ -12,6 +12,7 @@ Variants as in cifar_micro.py.
 """
 
 import ml_collections
+from ml_collections.config_dict import placeholder
 
 from enas_jax.variants import parse
 
@@ -33,8 +34,8 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
   config.data = {
       "name": "cifar10",
       "eval_batch": 100,
-      "path": "",
-      "size": 0,
+      "path": placeholder(str),
+      "size": placeholder(int),
       "measure": "test",  # or "valid": images held out, for choices
       "valid": 5000,  # of these so many; read with "valid" alone
   }
@@ -46,7 +47,8 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
   }
 
   config.task = {"name": "classification", "aux_weight": 0.4}
-  config.space = {"name": "micro", "nodes": 5}
+  # None is what the arch brings with it; of integers alone, the default.
+  config.space = {"name": "micro", "nodes": placeholder(int)}
   config.network = {
       "final": True,
       "cells": 15,
@@ -68,7 +70,6 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
       "clip": 0.0,  # C1
       "freeze_aux": faithful,  # C3
   }
-  config.strategy = {"name": "fixed"}
   if variants.smoke:
     variants.shrink(config)
   return config

@@ -14,6 +14,7 @@ Variants as in cifar_micro.py.
 import ml_collections
 
 from configs import cifar_macro, digits_macro_final
+from enas_jax.build import recipe
 from enas_jax.variants import parse
 
 
@@ -33,5 +34,5 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     config.retrain.random = 2
   command = config.retrain.command.replace("cifar", "digits")
   config.retrain.command = command
-  config.retrain.config = digits_macro_final.get_config(variant)
+  config.retrain.config = recipe(digits_macro_final.get_config(variant))
   return config

@@ -21,8 +21,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     config.eval_every = 5
     config.data.update(name="digits", valid=287)
     config.augment.pad = 1
-    config.space.layers = 6
-    config.arch = "0 1 0 0 1 0 3 0 1 0 4 0 1 0 1 5 1 0 0 1 0"
+    config.arch = "digits_macro"
     config.network.filters = 16
     config.child.update(batch=64, lr_first=15)
   return config

@@ -16,6 +16,7 @@ Variants as in cifar_micro.py.
 import ml_collections
 
 from configs import cifar_micro, digits_micro_final
+from enas_jax.build import recipe
 from enas_jax.variants import parse
 
 
@@ -35,5 +36,5 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     config.retrain.random = 2
   command = config.retrain.command.replace("cifar", "digits")
   config.retrain.command = command
-  config.retrain.config = digits_micro_final.get_config(variant)
+  config.retrain.config = recipe(digits_micro_final.get_config(variant))
   return config

@@ -20,6 +20,7 @@ Variants as in cifar_micro.py.
 import ml_collections
 
 from configs import nasbench201, nasbench201_final
+from enas_jax.build import recipe
 from enas_jax.variants import parse
 
 
@@ -27,7 +28,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
   config = nasbench201.get_config(variant)
   config.task.score = "likelihood"
   config.derive.finalists = 2
-  config.derive.config = nasbench201_final.get_config(variant)
+  config.derive.config = recipe(nasbench201_final.get_config(variant))
   if parse(variant).smoke:
     return config
   config.epochs = 60

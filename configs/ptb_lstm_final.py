@@ -17,8 +17,9 @@ from configs import ptb_recurrent_final
 
 def get_config(variant: str = "") -> ml_collections.ConfigDict:
   config = ptb_recurrent_final.get_config(variant)
-  config.arch = "lstm"
-  config.space = {"name": "lstm", "nodes": config.space.nodes}
+  del config.arch, config.space
+  # As large as a cell of so many nodes.
+  config.network.update(name="lstm", nodes=8)
   for key in ("final", "loose"):  # of a searched cell
     del config.network[key]
   return config

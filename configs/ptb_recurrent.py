@@ -15,6 +15,7 @@ only, not the weight decay of enas_lm's search (defect L1).
 """
 
 import ml_collections
+from ml_collections.config_dict import placeholder
 
 from configs import cifar_micro
 from enas_jax.variants import parse
@@ -30,7 +31,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
 
   config.data = {
       "name": "ptb",  # or pydoc, which needs no path
-      "path": "",  # of the folder of three texts
+      "path": placeholder(str),  # of the folder of three texts
       "length": 35,  # words of a segment
       "vary": True,  # draw lengths around it
   }

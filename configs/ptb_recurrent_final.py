@@ -16,6 +16,7 @@ Variants as in cifar_micro.py, and
 """
 
 import ml_collections
+from ml_collections.config_dict import placeholder
 
 from enas_jax.variants import parse
 
@@ -39,7 +40,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
 
   config.data = {
       "name": "ptb",
-      "path": "",
+      "path": placeholder(str),
       "length": 35,
       "vary": gpu,
       "eval_batch": 1,  # rows of the test text
@@ -50,7 +51,12 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
       "activity": 0.7 if gpu else 0.0,
       "slowness": 0.0,
   }
-  config.space = {"name": "recurrent", "nodes": 8, "dialect": "lm"}
+  # None is what the arch brings with it; of integers alone, the default.
+  config.space = {
+      "name": "recurrent",
+      "nodes": placeholder(int),
+      "dialect": placeholder(str),
+  }
   config.network = {
       "final": True,
       "hidden": 800 if gpu else 850,
@@ -72,7 +78,6 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
       "average_after": 0 if gpu else 2000,  # steps
       "patience": 10 if gpu else 0,  # looks without a better one
   }
-  config.strategy = {"name": "fixed"}
   if variants.smoke:
     variants.shrink(config)
     # At 20 so small a network explodes, and from 0.04 it hardly learns.

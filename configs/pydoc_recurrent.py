@@ -21,6 +21,7 @@ Variants as in cifar_micro.py; the faithful profile has the paper's loop.
 import ml_collections
 
 from configs import ptb_recurrent, pydoc_recurrent_final
+from enas_jax.build import recipe
 from enas_jax.variants import parse
 
 
@@ -50,5 +51,5 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     config.retrain.random = 2
   command = config.retrain.command.replace("ptb", "pydoc")
   config.retrain.command = command
-  config.retrain.config = pydoc_recurrent_final.get_config(variant)
+  config.retrain.config = recipe(pydoc_recurrent_final.get_config(variant))
   return config

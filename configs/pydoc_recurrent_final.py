@@ -21,8 +21,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     config.epochs = 20
     config.eval_every = 1 if config.child.patience else 5
     config.data.eval_batch = 8
-    config.space.nodes = 6
-    config.arch = "0 0 1 0 2 1 0 1 4 0 2 0"  # any one
+    config.arch = "pydoc"  # any one
     config.network.update(
         hidden=64, input_keep=0.75, state_keep=0.9, output_keep=0.75
     )

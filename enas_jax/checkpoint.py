@@ -52,7 +52,7 @@ class Checkpoints:
     """The newest checkpoint that can be read, or None where there is none.
 
     Args:
-      like: a state with the shapes and types to restore.
+      like: the `shapes` of the state to restore.
       warn: told of every checkpoint that could not be read; it is removed
         once an older one was.
 
@@ -62,7 +62,7 @@ class Checkpoints:
     broken = {}
     for step in sorted(self._manager.all_steps(), reverse=True):
       try:
-        found = self._read(step, _plain(like))
+        found = self._read(step, like)
       except Exception as error:  # whatever a broken file makes Orbax raise
         broken[step] = type(error).__name__
         continue
@@ -87,7 +87,7 @@ class Checkpoints:
     # Orbax leaves its readers running when one of them fails, so a checkpoint
     # of other shapes has to be known before anything is read.
     stored = self._manager.item_metadata(step).state.tree
-    if _shapes(stored) != _shapes(like):
+    if _sizes(stored) != _sizes(like):
       raise ValueError("other shapes")
     return self._manager.restore(
         step,
@@ -100,11 +100,21 @@ class Checkpoints:
     self._manager.close()
 
 
+def shapes(state: SearchState) -> SearchState:
+  """Returns what is enough to read a checkpoint: shapes, types and places."""
+  return jax.tree.map(
+      lambda leaf: jax.ShapeDtypeStruct(
+          leaf.shape, leaf.dtype, sharding=leaf.sharding
+      ),
+      _plain(state),
+  )
+
+
 def _plain(state: SearchState) -> SearchState:
   """The random key as the integers it is made of."""
   return state._replace(key=jax.random.key_data(state.key))
 
 
-def _shapes(tree) -> dict[str, tuple[int, ...]]:
+def _sizes(tree) -> dict[str, tuple[int, ...]]:
   leaves = ocp.tree.to_flat_dict(tree, sep="/")
   return {name: tuple(leaf.shape) for name, leaf in leaves.items()}

@@ -9,9 +9,6 @@ import pathlib
 import signal
 from typing import Any
 
-from ml_collections import ConfigDict
-
-from enas_jax import check
 from enas_jax.errors import ConfigError
 
 _SHOWN = 6  # differing keys in a refusal
@@ -21,7 +18,7 @@ class Interrupted(Exception):
   """SIGINT or SIGTERM came, and everything is saved."""
 
 
-def claim(workdir: str, config: ConfigDict) -> pathlib.Path:
+def claim(workdir: str | pathlib.Path, record: dict[str, Any]) -> pathlib.Path:
   """Makes the folder of a run, or finds the one that is to go on.
 
   Raises:
@@ -31,7 +28,7 @@ def claim(workdir: str, config: ConfigDict) -> pathlib.Path:
   path = pathlib.Path(workdir)
   try:
     if (path / "config.json").exists():
-      _agree(path, config)
+      _agree(path, record)
     elif path.is_dir() and any(
         not entry.name.endswith(".tmp") for entry in path.iterdir()
     ):
@@ -40,7 +37,7 @@ def claim(workdir: str, config: ConfigDict) -> pathlib.Path:
       )
     else:
       path.mkdir(parents=True, exist_ok=True)
-      write_json(path / "config.json", config.to_dict())
+      write_json(path / "config.json", record)
     (path / "log.txt").touch()
   except OSError as error:
     raise ConfigError(
@@ -62,7 +59,9 @@ def locked(path: pathlib.Path):
     yield
 
 
-def finished(workdir: str, config: ConfigDict) -> dict[str, Any] | None:
+def finished(
+    workdir: str | pathlib.Path, record: dict[str, Any]
+) -> dict[str, Any] | None:
   """The result of a run of this config that has ended.
 
   Raises:
@@ -71,18 +70,17 @@ def finished(workdir: str, config: ConfigDict) -> dict[str, Any] | None:
   path = pathlib.Path(workdir)
   if not (path / "config.json").exists():
     return None
-  _agree(path, config)
+  _agree(path, record)
   result = path / "result.json"
   return json.loads(result.read_text()) if result.exists() else None
 
 
-def _agree(path: pathlib.Path, config: ConfigDict) -> None:
+def _agree(path: pathlib.Path, record: dict[str, Any]) -> None:
   """Raises ConfigError unless the folder was made by this very config."""
-  here = check.flat(config)
+  here = _flat(record)
   try:
-    there = json.loads((path / "config.json").read_text())
-    there = check.flat(ConfigDict(there))
-  except ValueError:
+    there = _flat(json.loads((path / "config.json").read_text()))
+  except (AttributeError, ValueError):
     raise ConfigError(
         "--workdir", f"{path / 'config.json'} cannot be read."
     ) from None
@@ -109,8 +107,28 @@ def _word(values, key: str) -> str:
   return repr(values[key]) if key in values else "absent"
 
 
-def _plain(value):
+def _plain(value: Any) -> Any:
+  """Returns a value as JSON gives it back."""
   return list(value) if isinstance(value, tuple) else value
+
+
+def _flat(record: dict[str, Any]) -> dict[str, Any]:
+  """Returns every value under its dotted key."""
+  out = {}
+  for name, value in record.items():
+    if isinstance(value, dict):
+      out.update({f"{name}.{key}": v for key, v in _flat(value).items()})
+    else:
+      out[name] = value
+  return out
+
+
+def lines(file: pathlib.Path) -> list[dict[str, Any]]:
+  """Returns the whole lines of a file of JSON lines; a cut one is dropped."""
+  if not file.exists():
+    return []
+  whole = file.read_text().split("\n")[:-1]
+  return [json.loads(line) for line in whole]
 
 
 def write_json(path: pathlib.Path, content: Any) -> None:
@@ -123,27 +141,22 @@ def write_json(path: pathlib.Path, content: Any) -> None:
 class Signals:
   """Turns the first SIGINT or SIGTERM into a wish to stop.
 
-  Entered again by the parts of a run, it stays the run's own. A second
-  SIGINT ends the process at once.
+  A second SIGINT ends the process at once.
   """
 
   def __init__(self, say: Callable[[str], None], path: pathlib.Path):
     self.caught = False
-    self._say, self._path, self._depth = say, path, 0
+    self._say, self._path = say, path
     self._before = {}
 
   def __enter__(self) -> "Signals":
-    if not self._depth:
-      for number in (signal.SIGINT, signal.SIGTERM):
-        self._before[number] = signal.signal(number, self._catch)
-    self._depth += 1
+    for number in (signal.SIGINT, signal.SIGTERM):
+      self._before[number] = signal.signal(number, self._catch)
     return self
 
   def __exit__(self, *unused) -> None:
-    self._depth -= 1
-    if not self._depth:
-      for number, handler in self._before.items():
-        signal.signal(number, handler)
+    for number, handler in self._before.items():
+      signal.signal(number, handler)
 
   def stop_if_caught(self) -> None:
     """Raises Interrupted after a signal. Call it when all is saved."""

@@ -14,6 +14,7 @@ strictly: no text is taken for a number, and no number for a truth value.
 
 from collections.abc import Callable, Mapping
 import dataclasses
+import functools
 import inspect
 import types
 import typing
@@ -22,6 +23,7 @@ from typing import Annotated, Any, NamedTuple
 import annotated_types
 from annotated_types import Ge, Gt, Le, Lt
 import docstring_parser
+from flax import linen as nn
 import pydantic
 
 from enas_jax.errors import ConfigError, suggest
@@ -63,8 +65,9 @@ _KINDS = {
     str: "text",
     type(None): "None",
 }
+_VARIABLE = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 _SIGNS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
-_OF_FLAX = ("parent", "name")  # fields that every flax module has
+_OF_FLAX = ("parent", "name")  # fields of every flax module
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,35 +99,46 @@ def of(part: Callable, ours: tuple[str, ...] = ()) -> dict[str, Option]:
   """Returns the options of a part by name.
 
   Args:
-    part: a function, a dataclass or a flax module.
+    part: a function, a dataclass or a flax module, or a partial of one, whose
+      own keywords are no options.
     ours: parameters that do not come from the config.
 
   Raises:
     ConfigError: an annotation names something that its file does not know.
   """
-  hinted = part
-  if isinstance(part, type) and not dataclasses.is_dataclass(part):
-    hinted = part.__init__
+  if isinstance(part, functools.partial):
+    return of(part.func, (*ours, *part.keywords))
+  hinted = [part]
+  if isinstance(part, type):  # its fields, or the parameters of its making
+    hinted.append(part.__init__)
+  hints = {}
   try:
-    hints = typing.get_type_hints(
-        inspect.unwrap(hinted), include_extras=True
-    )
+    for each in map(inspect.unwrap, hinted):
+      hints.update(typing.get_type_hints(each, include_extras=True))
   except NameError as error:
     raise ConfigError(
         "annotations", f"those of {part.__qualname__} cannot be read: {error}."
     ) from None
-  found = docstring_parser.parse(inspect.getdoc(part) or "")
-  helps = {entry.arg_name: entry.description for entry in found.params}
+  helps, foreign = _helps(part), set(ours)
+  if isinstance(part, type) and issubclass(part, nn.Module):
+    foreign.update(_OF_FLAX)
   options = {}
   for name, parameter in inspect.signature(part).parameters.items():
-    foreign = parameter.kind in (
-        inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD
-    )
-    if foreign or name in (*ours, *_OF_FLAX):
+    if name in foreign or parameter.kind in _VARIABLE:
       continue
-    text = " ".join((helps.get(name) or "").split())
-    options[name] = Option(hints.get(name, Any), parameter.default, text)
+    annotation = hints.get(name, Any)
+    options[name] = Option(annotation, parameter.default, helps.get(name, ""))
   return options
+
+
+def _helps(part: Callable) -> dict[str, str]:
+  """Returns the lines of help in the docstrings of a part and its bases."""
+  helps = {}
+  for each in reversed(getattr(part, "__mro__", (part,))):
+    found = docstring_parser.parse(inspect.cleandoc(each.__doc__ or ""))
+    for entry in found.params:
+      helps[entry.arg_name] = " ".join((entry.description or "").split())
+  return helps
 
 
 def read(

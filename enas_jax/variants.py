@@ -2,33 +2,11 @@
 
 from typing import Any, NamedTuple
 
+from enas_jax import data, nn, options, settings
 from enas_jax.errors import ConfigError, suggest
+from enas_jax.spaces import SPACES
 
 _WORDS = ("smoke", "profile=repaired", "profile=faithful")
-
-# What makes every stage run in seconds, where a config has the key.
-_SMALL = {
-    "epochs": 2,
-    "data.name": "synthetic",
-    "data.valid": 64,
-    "data.eval_batch": 64,
-    "data.size": 8,
-    "augment.pad": 1,
-    "data.length": 8,
-    "space.nodes": 2,
-    "space.layers": 3,
-    "network.cells": 1,
-    "network.filters": 4,
-    "network.hidden": 8,
-    "child.batch": 32,
-    "strategy.steps": 2,
-    "strategy.archs": 2,
-    "strategy.warmup": 0,
-    "derive.archs": 3,
-    "derive.random": 3,
-    "derive.top": 2,
-}
-
 
 class Variants(NamedTuple):
   """What the words after a config's colon say."""
@@ -38,14 +16,42 @@ class Variants(NamedTuple):
   others: list[str]  # words of the config's own
 
   def shrink(self, config: Any) -> None:
-    """Sets the smoke values in a ConfigDict, in place."""
-    for key, value in _SMALL.items():
-      block, _, name = key.rpartition(".")
-      inner = config
-      if block:
-        inner = config.get(block, {})
-      if name in inner:
-        inner[name] = value
+    """Sets the `Small` values of all options in a ConfigDict, in place.
+
+    Only where the config has the option; and not in the space of a training,
+    where None is what the arch brings.
+    """
+    small = data.SMALL[config.task.name]
+    config.data.name = small
+    source = data.SOURCES[config.task.name]
+    training = "strategy" not in config
+    split = options.of(source.final if training else source.search)
+    parts = {
+        "data": {**options.of(data.DATASETS[small]), **split},
+        "augment": options.of(data.Augment),
+        "child": split,
+        "strategy": options.of(settings.Search),
+        "derive": options.of(settings.Derive),
+    }
+    network = nn.NETWORKS.get(config.network.get("name"))
+    if network is None:
+      space = SPACES[config.space.name]
+      parts["space"] = options.of(space)
+      network = space().network
+    parts["network"] = options.of(network)
+    _set_small(config, options.of(settings.Run))
+    for name, known in parts.items():
+      if name in config:
+        _set_small(config[name], known, training and name == "space")
+
+
+def _set_small(
+    block: Any, known: dict[str, options.Option], spare: bool = False
+) -> None:
+  """Sets the `Small` values in a block; `spare`: not in place of None."""
+  for key, option in known.items():
+    if key in block and option.small and not (spare and block[key] is None):
+      block[key] = option.small.value
 
 
 def parse(text: str, *others: str) -> Variants:

@@ -22,8 +22,8 @@ a perplexity, less than nothing is better.
       --samples=500 --seeds=0,1,2 --json
 
 trains no network: a reward is the validation accuracy of the benchmark's
-table T (enas_jax/benchmark.py), in [0, 1], so this measures a strategy alone.
-The strategy gets the values that configs/nasbench201.py has for it. Reported,
+table T (enas_jax/derive/benchmark.py), in [0, 1], so this measures a strategy
+alone. The strategy gets the values that configs/nasbench201.py has for it. Reported,
 as means over the seeds and in percent: the test accuracy of the best sample by
 validation accuracy, and the mean test accuracy of the last 100 samples, which
 says what the strategy has learnt. With --json the last line is one object.
@@ -43,15 +43,17 @@ from ml_collections import ConfigDict
 import numpy as np
 
 from configs import nasbench201
-from enas_jax import benchmark, build, folder, progress, search, train
-from enas_jax import main as command
+from enas_jax import build, command, folder, run, search
+from enas_jax.derive import benchmark
 from enas_jax.errors import ConfigError, lookup
+from enas_jax.keeper import Diverged
+from enas_jax.plan import Plan
+from enas_jax.report.display import Display
 from enas_jax.spaces import SPACES
 from enas_jax.strategies import STRATEGIES
 from enas_jax.types import Strategy
 
 _LAST = 100  # samples by which a policy is judged
-_SEARCHES = {k: v for k, v in STRATEGIES.items() if k != "fixed"}
 # Of a comparison, and what it is compared by: the first that there is.
 _MEASURES = {
     "test_accuracy": "true test accuracy, %",
@@ -72,12 +74,18 @@ _OF_CONFIG = ("strategies", "workdir")
 _OF_TABLE = ("strategy", "samples", "archs")
 
 _FLAGS = (
+    command.config_flag(),
+    command.workdir_flag(),
     flags.DEFINE_list(
         "strategies", ["reinforce", "random"], "Of a --config: what searches."
     ),
     flags.DEFINE_string("table", None, "In place of a --config: the file."),
     flags.DEFINE_enum(
-        "strategy", "reinforce", list(_SEARCHES), "Of a --table: what searches."
+        "strategy",
+        "reinforce",
+        list(STRATEGIES),
+        "Of a --table: what searches.",
+
     ),
     flags.DEFINE_integer(
         "samples", 500, "Of a --table: architectures a search.", lower_bound=1
@@ -107,21 +115,20 @@ def compared(
   Raises:
     ConfigError: a value that cannot work; nothing was written.
   """
-  runs = {}
+  runs, sources = {}, {}
   for seed in seeds:
     for name in strategies:
-      run = ConfigDict(config.to_dict())
-      run.strategy.name, run.seed = name, seed
-      runs[name, seed] = run, str(pathlib.Path(path, f"{name}_{seed}"))
+      own = ConfigDict(config.to_dict())
+      own.strategy.name, own.seed = name, seed
+      where = str(pathlib.Path(path, f"{name}_{seed}"))
+      runs[name, seed] = build.plan(own, sources), where
   # All folders are looked at before the first search, which may take hours.
-  for (_, seed), (run, where) in runs.items():
-    done = folder.finished(where, build.settled(run))
-    if not done and seed == seeds[0]:
-      build.experiment(run)
-  found = {key: _ended(*run) for key, run in runs.items()}
+  for plan, where in runs.values():
+    folder.finished(where, plan.record)
+  found = {key: _ended(*each) for key, each in runs.items()}
   whole = [result for result in found.values() if result]
   if not whole:
-    raise train.Diverged("every search diverged.")
+    raise Diverged("every search diverged.")
   rows = {
       name: [{"seed": seed, **_measures(found[name, seed])} for seed in seeds]
       for name in strategies
@@ -141,11 +148,11 @@ def compared(
   return {"metric": whole[0]["metric"], "judge": judge, "strategies": out}
 
 
-def _ended(config: ConfigDict, path: str) -> dict | None:
-  """One run's result; None where it diverged, and the others go on."""
+def _ended(plan: Plan, path: str) -> dict | None:
+  """Returns a run's result; None where it diverged, and the others go on."""
   try:
-    return train.run(config, path)
-  except train.Diverged as error:
+    return run.run(plan, path)
+  except Diverged as error:
     print(f"{path} diverged: {error}")
     return None
 
@@ -179,7 +186,7 @@ def _mean(values: list[float | None]) -> dict[str, float | None]:
   return {"mean": float(np.mean(values)), "std": std}
 
 
-def show(found: dict, display: progress.Display) -> None:
+def show(found: dict, display: Display) -> None:
   """A comparison as a table, a column for each strategy."""
   strategies = found["strategies"]
   judged = f"{_MEASURES[found['judge']]}, minus random's"
@@ -295,23 +302,22 @@ def main() -> None:
 
 def _on_config(values, seeds: list[int]) -> None:
   for name in values.strategies:
-    lookup("--strategies", name, _SEARCHES, "strategy")
+    lookup("--strategies", name, STRATEGIES, "strategy")
   if not values.strategies or len(set(values.strategies)) < len(
       values.strategies
   ):
     raise ConfigError("--strategies", "at least one, and each once at most.")
   command.refuse({
-      "config.seed": "give --seeds",
-      "config.strategy.name": "give --strategies",
+      "seed": "give --seeds",
+      "strategy.name": "give --strategies",
   })
-  command.refuse_taken()
   if "arch" in values.config:
     raise ConfigError("--config", "it trains one architecture; none searches.")
   path = values.workdir or "runs/search_vs_random"
   found = compared(values.config, values.strategies, seeds, path)
   where = pathlib.Path(path)
   folder.write_json(where / "comparison.json", found)
-  display = progress.Display(where / "log.txt")
+  display = Display(where / "log.txt")
   show(found, display)
   display.close()
   if values.json:
@@ -346,7 +352,7 @@ def _on_table(values, seeds: list[int]) -> None:
 
 def cli() -> None:
   """Maps every way to end to a line and an exit code."""
-  command.cli(main, tuple(flag.name for flag in _FLAGS))
+  command.cli(main, *_FLAGS)
 
 
 if __name__ == "__main__":

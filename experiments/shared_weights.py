@@ -36,9 +36,11 @@ from ml_collections import ConfigDict
 import numpy as np
 import optax
 
-from enas_jax import benchmark, build, evaluate, progress, ranking, search
-from enas_jax import main as command
+from enas_jax import build, command, evaluate, search
+from enas_jax.derive import benchmark, ranking
 from enas_jax.errors import ConfigError
+from enas_jax.plan import Plan
+from enas_jax.report.display import Pace
 
 _DRAW = 2**32 - 1  # the seed of the architectures, no other's
 _GOOD = 92.0  # percent
@@ -46,45 +48,47 @@ _TOP = 10
 
 
 def trained(
-    parts: build.Experiment,
+    plan: Plan,
     seed: int,
     *,
     children: int = 1,
     average: float = 0.0,
     say=print,
 ):
-  """The shared weights after all epochs, a `SearchState`.
+  """Returns the shared weights after all epochs, a `SearchState`.
 
   Args:
-    parts: of a search.
+    plan: of a search.
     seed: of everything random.
     children: see the module's docstring.
     average: likewise; 0: the weights as they are at the end.
     say: gets a line an epoch.
   """
+  experiment = plan.experiment
   state = search.init(
       jax.random.key(seed),
-      task=parts.task,
-      strategy=parts.uniform,
-      tx=parts.tx,
-      train=parts.train,
+      task=experiment.task,
+      strategy=plan.uniform,
+      tx=experiment.tx,
+      train=experiment.train,
   )
-  epoch = jax.jit(_epoch(parts, children, average), donate_argnums=0)
+  epoch = jax.jit(_epoch(plan, children, average), donate_argnums=0)
+  arrays = jax.device_put(experiment.train.arrays)
   carry = (
       state.params,
       state.opt_state,
       jax.tree.map(jnp.copy, state.params) if average else (),
   )
-  pace = progress.Pace()
-  for n in range(parts.epochs):
+  pace = Pace()
+  for n in range(experiment.epochs):
     rows_key, key = jax.random.split(jax.random.fold_in(state.key, n))
-    rows = parts.train.rows(rows_key)
-    carry, accuracy = epoch(carry, key, parts.train.arrays, rows)
+    rows = experiment.train.rows(rows_key)
+    carry, accuracy = epoch(carry, key, arrays, rows)
     accuracy = float(accuracy)
     pace.step("epoch")
-    left = pace.left({"epoch": parts.epochs - n - 1})
+    left = pace.left({"epoch": experiment.epochs - n - 1})
     say(
-        f"seed {seed}, epoch {n + 1}/{parts.epochs}, training accuracy"
+        f"seed {seed}, epoch {n + 1}/{experiment.epochs}, training accuracy"
         f" {accuracy:.3f}, {left} left"
     )
   params, opt_state, mean = carry
@@ -93,20 +97,21 @@ def trained(
   )
 
 
-def _epoch(parts, children: int, average: float):
+def _epoch(plan: Plan, children: int, average: float):
   """(carry, key, arrays, rows) -> (carry, mean training accuracy)."""
-  tx = optax.with_extra_args_support(parts.tx)
+  task, train = plan.experiment.task, plan.experiment.train
+  tx = optax.with_extra_args_support(plan.experiment.tx)
 
   def step(arrays, carry, inputs):
     params, opt_state, mean = carry
     key, row = inputs
     ask_key, augment_key, loss_key = jax.random.split(key, 3)
-    archs = search.propose(parts.uniform, (), ask_key, children)
-    batch = parts.train.batch(arrays, row, augment_key)
+    archs = search.propose(plan.uniform, (), ask_key, children)
+    batch = train.batch(arrays, row, augment_key)
 
     def child(arch):
       def loss_of(params):
-        found = parts.task.loss(params, {}, arch, batch, loss_key, 0.0)
+        found = task.loss(params, {}, arch, batch, loss_key, 0.0)
         loss, (_, record) = found
         return loss, record["accuracy"].value()
 
@@ -125,7 +130,7 @@ def _epoch(parts, children: int, average: float):
     return (params, opt_state, mean), accuracy
 
   def epoch(carry, key, arrays, rows):
-    keys = jax.random.split(key, parts.train.steps)
+    keys = jax.random.split(key, train.steps)
     one = functools.partial(step, arrays)
     carry, accuracies = jax.lax.scan(one, carry, (keys, rows))
     return carry, accuracies.mean()
@@ -133,19 +138,20 @@ def _epoch(parts, children: int, average: float):
   return epoch
 
 
-def measured(parts: build.Experiment, state, archs: int) -> dict[str, float]:
-  """What the scores by these weights say of the truth."""
+def measured(plan: Plan, state, archs: int) -> dict[str, float]:
+  """Returns what the scores by these weights say of the truth."""
   drawn = search.listed(
-      search.propose(parts.uniform, (), jax.random.key(_DRAW), archs), archs
+      search.propose(plan.uniform, (), jax.random.key(_DRAW), archs), archs
   )
-  score = evaluate.evaluator(parts.task, parts.held)
+  task = plan.experiment.task
+  score = evaluate.evaluator(task, plan.experiment.held)
   scores, encodings = [], []
   for arch in drawn:
-    encodings.append(parts.space.flatten(arch))
+    encodings.append(plan.space.flatten(arch))
     record = score(state, arch)
-    scores.append(float(record[parts.task.score].value()))
+    scores.append(float(record[task.score].value()))
   scores = np.array(scores)
-  true = benchmark.accuracies(parts.benchmark, encodings)
+  true = benchmark.accuracies(plan.benchmark, encodings)
   good, order = true > _GOOD, np.argsort(-scores)
   return {
       "tau": ranking.kendall(scores, true),
@@ -165,19 +171,17 @@ def main() -> None:
   config = values.config
   if config is None or "arch" in config:
     raise ConfigError("--config", "give one that searches.")
-  command.refuse({
-      "config.seed": "give --seed",
-      "workdir": "nothing is written",
-  })
+  command.refuse({"seed": "give --seed"})
   if not config.get("benchmark", ConfigDict({"path": ""})).path:
     raise ConfigError(
-        "config.benchmark.path", "give the table; see enas_jax/benchmark.py."
+        "config.benchmark.path",
+        "give the table; see enas_jax/derive/benchmark.py.",
     )
   change = {"children": values.children, "average": values.average}
-  parts, rows = build.experiment(config), []
+  plan, rows = build.plan(config), []
   for seed in dict.fromkeys(values.seed):
     begun = time.monotonic()
-    row = measured(parts, trained(parts, seed, **change), values.archs)
+    row = measured(plan, trained(plan, seed, **change), values.archs)
     seconds = time.monotonic() - begun
     rows.append({"seed": seed, **row, "seconds": seconds})
     print(f"seed {seed}: {_words(row)}", flush=True)
@@ -199,6 +203,7 @@ def _words(row: dict[str, float | None]) -> str:
 def cli() -> None:
   """Defines the flags, which other programs have too, and runs `main`."""
   defined = (
+      command.config_flag(),
       flags.DEFINE_multi_integer(
           "seed", [0, 1, 2], "Shared weights each.", lower_bound=0
       ),
@@ -217,7 +222,7 @@ def cli() -> None:
       ),
       flags.DEFINE_bool("json", False, "Print one JSON object at the end."),
   )
-  command.cli(main, tuple(flag.name for flag in defined))
+  command.cli(main, *defined)
 
 
 if __name__ == "__main__":

@@ -31,8 +31,8 @@ import jax
 from ml_collections import ConfigDict
 import numpy as np
 
-from enas_jax import benchmark, build, checkpoint, evaluate, ranking, search
-from enas_jax import main as command
+from enas_jax import build, checkpoint, command, evaluate, loop, search
+from enas_jax.derive import benchmark, ranking
 from enas_jax.errors import ConfigError
 from enas_jax.spaces import SPACES
 from enas_jax.strategies import STRATEGIES
@@ -65,61 +65,58 @@ _VARIANTS = {
 
 
 class Weights:
-  """A finished search: its parts, and the state it ended in."""
+  """A finished search: its plan, and the state it ended in."""
 
   def __init__(self, path: pathlib.Path):
     if not (path / "result.json").exists():
       raise ConfigError("--workdirs", f"{path} is no finished search.")
     values = json.loads((path / "config.json").read_text())
     self.config = ConfigDict(values)
-    self.parts = parts = build.experiment(self.config)
-    if parts.benchmark is None:
+    self.plan = build.plan(self.config)
+    self.experiment = self.plan.experiment
+    if self.plan.benchmark is None:
       raise ConfigError("--workdirs", f"{path} knew no benchmark.")
-    like = search.init(
-        jax.random.key(0),
-        task=parts.task,
-        strategy=parts.strategy,
-        tx=parts.tx,
-        train=parts.train,
-    )
+    like = checkpoint.shapes(loop.start(self.experiment))
     checkpoints = checkpoint.Checkpoints(path / "checkpoints")
     self.state = checkpoints.restore(like, print)[0]
     checkpoints.close()
     self.scores = {}  # by encoding
     self.measures = {}  # by the size of a batch
-    self.evaluate = evaluate.evaluator(parts.task, parts.held)
+    self.evaluate = evaluate.evaluator(
+        self.experiment.task, self.experiment.held
+    )
 
   def score(self, arch) -> float:
     """Of the whole validation split, as in the search; each arch once."""
-    key = tuple(self.parts.space.flatten(arch))
+    key = tuple(self.plan.space.flatten(arch))
     if key not in self.scores:
       record = self.evaluate(self.state, arch)
-      self.scores[key] = float(record[self.parts.task.score].value())
+      self.scores[key] = float(record[self.experiment.task.score].value())
     return self.scores[key]
 
   def truth(self, archs) -> np.ndarray:
     """f64[n], true test accuracies in percent."""
-    encodings = [self.parts.space.flatten(arch) for arch in archs]
-    return benchmark.accuracies(self.parts.benchmark, encodings)
+    encodings = [self.plan.space.flatten(arch) for arch in archs]
+    return benchmark.accuracies(self.plan.benchmark, encodings)
 
   def drawn(self, strategy, asked, count: int):
     """What a search would derive from: a list of numpy architectures."""
     key = jax.random.key(_SEED + 1)
-    archs = search.candidates(strategy, asked, key, count)
+    archs = strategy.candidates(asked, key, count)
     return search.listed(archs, count)
 
 
 def rankings(weights: Weights, count: int) -> dict[str, float]:
   """Kendall's tau by each way to score."""
-  parts = weights.parts
-  archs = weights.drawn(parts.uniform, (), count)
+  archs = weights.drawn(weights.plan.uniform, (), count)
   true = weights.truth(archs)
   found = {}
-  whole = parts.held.items
+  held = weights.experiment.held
+  whole = held.items
   for size in (_SMALL, whole):
     scores = np.array([_by_batch(weights, arch, size) for arch in archs])
     for images in _IMAGES:
-      if not whole <= images <= whole * parts.held.steps:
+      if not whole <= images <= whole * held.steps:
         continue
       # The first batches hold that many images, or what small ones fill.
       part = scores[:, : images // whole].mean(1)
@@ -133,15 +130,18 @@ def rankings(weights: Weights, count: int) -> dict[str, float]:
 def _by_batch(weights: Weights, arch, size: int) -> np.ndarray:
   """f64[batches, 2]: accuracy and log-likelihood, in parts of `size` images."""
   if size not in weights.measures:
-    weights.measures[size] = _measure(weights.parts, size)
+    weights.measures[size] = _measure(weights.experiment, size)
   return np.asarray(weights.measures[size](weights.state, arch))
 
 
-def _measure(parts, size: int):
-  task, held = parts.task, parts.held
+def _measure(experiment, size: int):
+  task, held = experiment.task, experiment.held
+  arrays = jax.device_put(held.arrays)
   count = held.items // size  # parts of a batch
 
   def split(leaf):
+    if not leaf.ndim:  # of the whole batch
+      return jax.numpy.full(count, leaf)
     return leaf[: count * size].reshape(count, size, *leaf.shape[1:])
 
   @jax.jit
@@ -156,12 +156,13 @@ def _measure(parts, size: int):
 
     return jax.lax.map(one, held.rows(None))
 
-  return lambda state, arch: measure(state, arch, held.arrays)
+  return lambda state, arch: measure(state, arch, arrays)
 
 
 def searched(weights: Weights, change: dict, steps: int) -> dict[str, float]:
   """What a search finds on these weights."""
-  config, parts, state = weights.config, weights.parts, weights.state
+  config, state = weights.config, weights.state
+  experiment, task = weights.experiment, weights.experiment.task
   name = change.get("strategy", "reinforce")
   space_values = {**config.space.to_dict(), **change.get("space", {})}
   space = SPACES[space_values.pop("name")](**space_values)
@@ -176,19 +177,20 @@ def searched(weights: Weights, change: dict, steps: int) -> dict[str, float]:
         for key, value in arguments.items()
     })
 
-  held = parts.held
+  held = experiment.held
   if "images" in change:
     held = held._replace(
         batch=lambda *args: jax.tree.map(
-            lambda leaf: leaf[: change["images"]], parts.held.batch(*args)
+            lambda leaf: leaf[: change["images"]] if leaf.ndim else leaf,
+            experiment.held.batch(*args)
         )
     )
-  score = change.get("score", parts.task.score)
+  score = change.get("score", task.score)
 
   def reward(params, model_state, arch, batch, key):
     del key
-    record = parts.task.measure(params, model_state, arch, batch)[1]
-    return parts.task.worth(record[score].value())
+    record = task.measure(params, model_state, arch, batch)[1]
+    return task.worth(record[score].value())
 
   @jax.jit
   def run(start, arrays):
@@ -196,11 +198,11 @@ def searched(weights: Weights, change: dict, steps: int) -> dict[str, float]:
       state = search.strategy_step(
           state,
           arrays,
-          task=parts.task._replace(reward=reward),
+          task=task._replace(reward=reward),
           strategy=strategy(share),
           valid=held,
           archs=config.strategy.archs,
-          same_batch=change.get("same", parts.same_batch),
+          same_batch=change.get("same", experiment.same_batch),
       )
       return state, None
 
@@ -209,12 +211,12 @@ def searched(weights: Weights, change: dict, steps: int) -> dict[str, float]:
 
   start = search.init(
       jax.random.key(_SEED),
-      task=parts.task,
+      task=task,
       strategy=strategy(0.0),
-      tx=parts.tx,
-      train=parts.train,
+      tx=experiment.tx,
+      train=experiment.train,
   )._replace(params=state.params, model_state=state.model_state)
-  asked = run(start, held.arrays)
+  asked = run(start, jax.device_put(held.arrays))
   archs = weights.drawn(strategy(1.0), asked, 100)
   true = weights.truth(archs)
   # Whatever was rewarded, candidates are scored as configured.
@@ -231,10 +233,6 @@ def main() -> None:
   values = flags.FLAGS
   if not values.workdirs:
     raise ConfigError("--workdirs", "give the folders of finished searches.")
-  command.refuse({
-      "config": "each of --workdirs has its own",
-      "workdir": "nothing is written",
-  })
   rows = []
   for path in values.workdirs:
     weights = Weights(pathlib.Path(path))
@@ -264,7 +262,7 @@ def cli() -> None:
       ),
       flags.DEFINE_bool("json", False, "Print one JSON object at the end."),
   )
-  command.cli(main, tuple(flag.name for flag in defined))
+  command.cli(main, *defined)
 
 
 if __name__ == "__main__":

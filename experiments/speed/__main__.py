@@ -37,9 +37,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from enas_jax import controller
-from enas_jax import main as command
-from enas_jax.strategies import STRATEGIES
+from enas_jax import command, controller
+from enas_jax.strategies.fixed import fixed
 from experiments.speed import apart, children
 
 _DTYPE = flags.DEFINE_enum(
@@ -96,10 +95,6 @@ _ROWS = (  # of the table: what, and its numbers
 
 
 def main() -> None:
-  command.refuse({
-      "config": "the sizes are the experiment's own, see --space and --size",
-      "workdir": "nothing is written but the table of --all",
-  })
   # What is timed here is a first compilation, too.
   jax.config.update("jax_enable_compilation_cache", False)
   if _ALL.value or _FROM.value:
@@ -161,9 +156,9 @@ def _measured() -> dict:
     state = state._replace(strategy=jax.tree.map(jnp.asarray, arch))
     programs = {"step": stepping(traced)}
     if index < _STATIC.value:
-      fixed = STRATEGIES["fixed"](parts.space, arch=arch)
+      alone_strategy = fixed(arch)
       alone, seconds = _compile(
-          children.child_step(parts, fixed), *args, donate_argnums=0
+          children.child_step(parts, alone_strategy), *args, donate_argnums=0
       )
       static_compile.append(seconds)
       static_memory.append(alone.memory_analysis().temp_size_in_bytes)
@@ -329,4 +324,4 @@ def _short(value) -> str:
 
 
 if __name__ == "__main__":
-  command.cli(main, tuple(flag.name for flag in _FLAGS))
+  command.cli(main, *_FLAGS)

@@ -15,6 +15,7 @@ import numpy as np
 
 from enas_jax import parallel, search
 from enas_jax.strategies import STRATEGIES
+from enas_jax.strategies.fixed import fixed
 from experiments.speed import children
 
 # libtpu would ask the cloud's metadata server what machine this is.
@@ -44,9 +45,7 @@ def compiled(topology: str, space: str, size: str, dtype: str) -> dict:
   # The compiler counts the costliest branch of every choice, and what is in a
   # loop once: beside it stands the child that comes nearest to that.
   costs = children.operations(parts)
-  fixed = STRATEGIES["fixed"](
-      parts.space, arch=parts.archs[int(np.argmax(costs))]
-  )
+  costliest = fixed(parts.archs[int(np.argmax(costs))])
   child = children.child_step(parts, parts.given)
   strategy = STRATEGIES["reinforce"](parts.space)
   controller = functools.partial(
@@ -62,7 +61,7 @@ def compiled(topology: str, space: str, size: str, dtype: str) -> dict:
   everywhere = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
   programs = {
       "child": (child, step, chip),
-      "child_alone": (children.child_step(parts, fixed), step, chip),
+      "child_alone": (children.child_step(parts, costliest), step, chip),
       "reward": (children.reward(parts), (state, held, row), chip),
       "controller": (controller, (told, held), chip),
       "child_all": (parallel.child_step(child, mesh, split), step, divided),

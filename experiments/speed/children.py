@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from enas_jax import cost, data, optim, search
+from enas_jax import data, optim, rows, search
+from enas_jax.derive import cost
 from enas_jax.spaces import SPACES
 from enas_jax.strategies import STRATEGIES
 from enas_jax.tasks import TASKS
@@ -50,10 +51,10 @@ class Parts(NamedTuple):
 
 def build(name: str, size: str, dtype: str, count: int) -> Parts:
   """The parts, and `count` random architectures."""
-  rows, arguments, sizes = SIZES[name][size]
+  count_rows, arguments, sizes = SIZES[name][size]
   space = SPACES[name](**arguments)
   make = _text if name == "recurrent" else _images
-  task, (train, held), facts, tx = make(rows)
+  task, (train, held), facts, chain = make(count_rows)
   network = space.network(**facts, **sizes, dtype=dtype)
   uniform = STRATEGIES["random"](space)
   archs = search.listed(
@@ -64,7 +65,8 @@ def build(name: str, size: str, dtype: str, count: int) -> Parts:
       ask=lambda state, key: state,
       tell=lambda state, archs, rewards: (state, {}),
   )
-  return Parts(space, TASKS[task](network), train, held, tx, archs, given)
+  task = rows.wrapped(TASKS[task](network), network, archs[0], chain)
+  return Parts(space, task, train, held, chain.tx, archs, given)
 
 
 def start(parts: Parts) -> SearchState:
@@ -95,8 +97,9 @@ def reward(parts: Parts):
   def run(state, arrays, row):
     batch = parts.held.batch(arrays, row, None)
     arch = state.strategy
-    used = parts.task.pick(state.params, arch)
-    return parts.task.reward(used, state.model_state, arch, batch, state.key)
+    return parts.task.reward(
+        state.params, state.model_state, arch, batch, state.key
+    )
 
   return run
 
@@ -107,27 +110,28 @@ def operations(parts: Parts) -> list[float]:
   return [cost.child_step(parts.task, arch, *given) for arch in parts.archs]
 
 
-def _images(rows: int):
+def _images(count: int):
   """(task, splits to train and reward on, facts, optimiser) of noise."""
   rng = np.random.default_rng(0)
-  pixels = rng.integers(0, 256, (4 * rows, 32, 32, 3), np.uint8)
-  labels = (np.arange(4 * rows) % 10).astype(np.int32)
+  pixels = rng.integers(0, 256, (4 * count, 32, 32, 3), np.uint8)
+  labels = (np.arange(4 * count) % 10).astype(np.int32)
   images = data.Images(pixels, labels)
   read = lambda: images
   splits = data.Source((32, 32, 3), 10, read, read).search(
-      batch=rows, valid=rows, pad=4, flip=True, cutout=0, cutout_corner=False
+      batch=count, valid=count, pad=4, flip=True, cutout=0, cutout_corner=False
   )
   tx = optim.child(lambda count: 0.05, momentum=0.9, l2=1e-4)
-  return "classification", splits, {"classes": 10}, tx
+  chain = optim.Optimiser(tx, np.full(1, 0.05), whole=True)
+  return "classification", splits, {"classes": 10}, chain
 
 
-def _text(rows: int):
+def _text(count: int):
   """The same of words."""
   rng = np.random.default_rng(0)
-  words = rng.integers(0, VOCABULARY, 4 * rows * LENGTH).astype(np.int32)
+  words = rng.integers(0, VOCABULARY, 4 * count * LENGTH).astype(np.int32)
   read = lambda: words
   splits = data.TextSource(VOCABULARY, read, read, read).search(
-      batch=rows, length=LENGTH, vary=False
+      batch=count, length=LENGTH, vary=False
   )
-  tx = optim.sgd(epochs=1, steps=1, lr=20.0, clip=0.1).tx
-  return "language_model", splits, {"vocabulary": VOCABULARY}, tx
+  chain = optim.sgd(epochs=1, steps=1, lr=20.0, clip=0.1)
+  return "language_model", splits, {"vocabulary": VOCABULARY}, chain

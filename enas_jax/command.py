@@ -1,12 +1,19 @@
-"""Mistakes on the command line, in the words of the one who typed them."""
+"""The command line: flags, and every way to end as one line and a code.
 
+A mistake is told in the words of the one who typed it.
+"""
+
+from collections.abc import Callable
+import functools
 import glob
 import os
 import re
+import sys
 
-from absl import flags
+from absl import app, flags, logging
 from ml_collections import config_flags, ConfigDict
 
+from enas_jax import folder, keeper, process
 from enas_jax.errors import ConfigError, one_line, suggest
 
 _KINDS = {
@@ -17,10 +24,86 @@ _KINDS = {
 }
 
 
+def config_flag() -> flags.FlagHolder:
+  """Defines --config, the experiment that a program is about."""
+  return config_flags.DEFINE_config_file(
+      "config", None, "The experiment, a file of configs/.", lock_config=True
+  )
+
+
+def workdir_flag() -> flags.FlagHolder:
+  """Defines --workdir, the folder that a program writes to."""
+  return flags.DEFINE_string("workdir", None, "The folder of the run.")
+
+
+def cli(main: Callable[[], None], *known: flags.FlagHolder) -> None:
+  """Runs a program; maps every way to end to a line and an exit code.
+
+  Args:
+    main: reads its flags itself.
+    known: the flags of the program, for what is said of an unknown one.
+  """
+  names = [holder.name for holder in known]
+
+  def begin(_):
+    logging.set_verbosity(logging.WARNING)  # Orbax tells every file it opens
+    process.run_in_place()
+    process.keep_programs()
+    main()
+
+  try:
+    app.run(begin, flags_parser=functools.partial(_parse, known=names))
+  except ConfigError as error:
+    sys.exit(_complain(error, 2))
+  except keeper.Diverged as error:
+    sys.exit(_complain(error, 1))
+  except (folder.Interrupted, KeyboardInterrupt):
+    sys.exit(130)
+
+
+def refuse(instead: dict[str, str]) -> None:
+  """Dies of values of --config that a program sets itself.
+
+  Args:
+    instead: what the user should know, by the dotted key of a value.
+
+  Raises:
+    ConfigError: one of them was given.
+  """
+  given = config_flags.get_override_values(flags.FLAGS["config"])
+  for key, words in instead.items():
+    if key in given:
+      raise ConfigError(f"--config.{key}", f"does nothing here; {words}.")
+
+
+def _parse(argv: list[str], known: list[str]) -> list[str]:
+  """Parses as absl does, with every mistake a ConfigError."""
+  try:
+    rest = flags.FLAGS(argv)
+    if "config" in known:
+      config = flags.FLAGS["config"]
+      # A missing file fails only where its value is looked at.
+      getattr(config.value, "seed", None)
+      if config.present and config.value is None:
+        raise ConfigError("--config", "its get_config() returns nothing.")
+    if len(rest) > 1:
+      raise ConfigError(rest[1], "is not a flag.")
+    return rest
+  except SystemExit as end:  # after --help absl ends as if it had failed
+    sys.exit(0 if end.code == 1 else end.code)
+  except Exception as error:  # a config file runs here: anything can happen
+    raise explain(argv, error, known) from None
+
+
+def _complain(error: Exception, code: int) -> int:
+  print(f"error: {error}", file=sys.stderr)
+  return code
+
+
 def explain(
-    argv: list[str], error: Exception, known: tuple[str, ...]
+    argv: list[str], error: Exception, known: list[str]
 ) -> ConfigError:
-  """What `error` of the parser of `argv` means: its key and a way out.
+  """Says what an error of the parser means: its key and a way out.
 
   ml_collections loads the config file and reads the overrides in one go; here
   the file is loaded alone, so that it can be said which of the two failed.

@@ -53,7 +53,7 @@ def words(text: str, space: SearchSpace) -> list[int] | None:
   Raises:
     ValueError: it is one, but of no architecture of this space.
   """
-  return space.parse(text) if hasattr(space, "parse") else None
+  return space.parse(text)
 
 
 def read(key: str, text: str) -> dict[str, Any] | None:
@@ -111,6 +111,6 @@ def described(arch: Arch, space: SearchSpace) -> list[str]:
           for edge in group
       ]
       lines.append(f"{name} {target} = {' + '.join(terms)}")
-  if hasattr(space, "notation"):
-    lines.append(space.notation(space.flatten(arch)))
+  if notation := space.notation(space.flatten(arch)):
+    lines.append(notation)
   return lines

@@ -1,4 +1,4 @@
-"""Records as plain numbers, and where they go: JSON lines and events."""
+"""Where the numbers of an epoch go: JSON lines and TensorBoard events."""
 
 import json
 import math
@@ -7,17 +7,6 @@ import pathlib
 from typing import Any
 
 import tensorboardX
-
-from enas_jax.types import Record
-
-
-def summarize(record: Record, prefix: str = "") -> dict[str, float]:
-  """The values as floats; an entry that counted nothing is left out."""
-  return {
-      prefix + name: float(value.value())
-      for name, value in record.items()
-      if float(value.count)
-  }
 
 
 class Writer:

@@ -10,24 +10,19 @@ Read from an `.npz` file with these arrays, one row an architecture:
 
 Others, such as parameter counts, are not read. NAS-Bench-201 (Dong & Yang
 2020) in this form has n = 15,625 rows of J = 6 edges and 200 epochs.
-
-Its authors' own file, `NAS-Bench-201-v1_1-096897.pth`, is read by their package
-`nas_201_api` where that is installed. This was written from the package's
-source and is tested against a stand-in: nobody here has run it on the file.
 """
 
 import math
 import pathlib
-from typing import Any, NamedTuple
+from typing import Any
 import zipfile
 import zlib
 
 import numpy as np
 
-from enas_jax import arch as archs
-from enas_jax import ranking
+from enas_jax.derive import ranking
 from enas_jax.errors import ConfigError
-from enas_jax.types import SearchSpace
+from enas_jax.types import Benchmark, SearchSpace
 
 # What numpy raises at a file that is no table.
 _BROKEN = (
@@ -37,32 +32,22 @@ _BROKEN = (
 _KEYS = ("ops", "arch", "cifar10_test", "cifar10_valid")
 
 
-class Benchmark(NamedTuple):
-  """The table, its rows in the order of the file."""
-
-  ops: np.ndarray  # i32[n, J]
-  test: np.ndarray  # f64[n], in percent
-  valid: np.ndarray  # f64[n], in percent
-  rows: dict[tuple[int, ...], int]  # the row of an encoding
-
-
 def read(key: str, path: str, space: SearchSpace) -> Benchmark:
   """The table in the file `path`.
 
   Args:
     key: where the path stands, for the error.
-    path: of an `.npz` file, or any other of the benchmark's authors.
+    path: of an `.npz` file.
     space: that the table has to be of.
 
   Raises:
     ConfigError: there is no such file, it is no such table, or of another
-      space; or the package that reads it is not installed.
+      space.
   """
   if not pathlib.Path(path).is_file():
     folder = ": it is a folder" if pathlib.Path(path).is_dir() else ""
     raise ConfigError(key, f"there is no file {path!r}{folder}.")
-  arrays = _npz if path.endswith(".npz") else _official
-  ops, names, test, valid = arrays(key, path, space)
+  ops, names, test, valid = _arrays(key, path)
 
   def refuse(why: str):
     return ConfigError(key, f"{path} is no benchmark: {why}.")
@@ -95,9 +80,8 @@ def read(key: str, path: str, space: SearchSpace) -> Benchmark:
   return Benchmark(ops.astype(np.int32), test, valid, rows)
 
 
-def _npz(key: str, path: str, space: SearchSpace):
-  """The four arrays of our own form."""
-  del space
+def _arrays(key: str, path: str) -> tuple[np.ndarray, ...]:
+  """Returns the four arrays of the file."""
   try:
     # numpy leaves a file open that it opened itself and cannot read.
     with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
@@ -111,48 +95,9 @@ def _npz(key: str, path: str, space: SearchSpace):
     ) from None
 
 
-def _official(key: str, path: str, space: SearchSpace):
-  """The same of the authors' file: means over the seeds that they trained.
-
-  `cifar10` is trained on all training images and tested, `cifar10-valid` on
-  half of them and validated on the other half.
-  """
-  try:
-    import nas_201_api  # it needs PyTorch, which nothing else does
-  except ImportError as why:
-    raise ConfigError(
-        key,
-        f"{path} is no .npz file, and nas_201_api, which reads the authors'"
-        f" own, is not installed ({why}).",
-    ) from None
-  try:
-    api = nas_201_api.NASBench201API(path, verbose=False)
-
-    def at_the_end(dataset: str, split: str) -> np.ndarray:
-      return np.array([
-          api.get_more_info(n, dataset, hp="200", is_random=False)[split]
-          for n in range(len(api))
-      ])
-
-    names = [api.arch(n) for n in range(len(api))]
-    test = at_the_end("cifar10", "test-accuracy")
-    valid = at_the_end("cifar10-valid", "valid-accuracy")
-  except Exception as why:  # whatever PyTorch raises at what is no such file
-    text = " ".join(str(why).split())[:200]
-    raise ConfigError(
-        key, f"nas_201_api cannot read {path} ({type(why).__name__}: {text})."
-    ) from None
-  ops = [_words(name, space) for name in names]
-  if None in ops:
-    raise ConfigError(
-        key, f"{path} is of another space than config.space.name."
-    )
-  return np.array(ops), np.array(names), test, valid
-
-
 def _words(text: str, space: SearchSpace) -> list[int] | None:
   try:
-    return archs.words(text, space)
+    return space.parse(text)
   except ValueError:
     return None
 
@@ -195,20 +140,3 @@ def report(
 def accuracies(table: Benchmark, encodings) -> np.ndarray:
   """f64[n], the test accuracies of encodings, in percent."""
   return table.test[[table.rows[tuple(values)] for values in encodings]]
-
-
-def lines(found: dict[str, Any]) -> list[str]:
-  """A `report` in words."""
-  out = [
-      f"CIFAR-10 test accuracy of the derived architecture in the benchmark"
-      f" {found['test_accuracy']:.2f}%: rank {found['rank']:,} of"
-      f" {found['architectures']:,}, regret {found['regret']:.2f}%."
-      f" Mean of the policy's candidates {found['mean_of_policy']:.2f}%, of"
-      f" the random ones {found['mean_of_random']:.2f}%."
-  ]
-  if found["ranking"]:
-    out.append(
-        "Shared weights against the truth, of the random candidates:"
-        f" {ranking.line(found['ranking'])}"
-    )
-  return out

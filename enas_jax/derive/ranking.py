@@ -37,23 +37,6 @@ def report(scores, true, seed: int) -> dict[str, Any] | None:
   }
 
 
-def line(found: dict[str, Any]) -> str:
-  """A `report` in words."""
-
-  def with_interval(name):
-    value, interval = found[name], found[f"{name}_95"]
-    if value is None:
-      return f"{name} undefined"
-    return f"{name} {value:.3f} [{interval[0]:.3f}, {interval[1]:.3f}]"
-
-  top = ", ".join(f"{k}: {v:.0%}" for k, v in found["top"].items())
-  return (
-      f"{found['candidates']} architectures, {with_interval('kendall')},"
-      f" {with_interval('spearman')} (95 % by bootstrap); of the k best, truly"
-      f" among the k best: {top}."
-  )
-
-
 def correlations(scores, true, seed: int) -> dict[str, Any]:
   """Kendall's tau-b and Spearman's rho with bootstrap 95 % intervals.
 

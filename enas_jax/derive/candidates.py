@@ -1,0 +1,134 @@
+"""Candidates: drawn when a search is done, scored, ranked, one chosen.
+
+What is known of one candidate is a line: a dict of its `source`, its scores,
+its size, its `encoding` and the `seconds` that scoring took.
+"""
+
+from collections.abc import Iterator, Sequence
+import math
+import time
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from enas_jax import evaluate, search
+from enas_jax.plan import Plan
+from enas_jax.settings import POLICY as BY_POLICY
+from enas_jax.strategies.evolution import mutants
+from enas_jax.types import Arch, SearchState
+
+POLICY, RANDOM, NEIGHBOUR = "policy", "random", "neighbour"
+Line = dict[str, Any]
+
+
+class Candidate(NamedTuple):
+  """An arch that may be derived, and who proposed it."""
+
+  source: str  # POLICY, RANDOM or NEIGHBOUR
+  arch: Arch  # numpy
+
+
+def drawn(plan: Plan, state: SearchState) -> list[Candidate]:
+  """Returns the policy's candidates and the random ones, in that order."""
+  sources = (
+      (POLICY, plan.derive.archs, plan.experiment.strategy, state.strategy),
+      (RANDOM, plan.derive.random, plan.uniform, ()),
+  )
+  found = []
+  for i, (source, count, strategy, asked) in enumerate(sources):
+    key = jax.random.fold_in(jax.random.fold_in(state.key, state.step), i)
+    draw = jax.jit(strategy.candidates, static_argnums=2)
+    archs = search.listed(draw(asked, key, count), count)
+    found += [Candidate(source, arch) for arch in archs]
+  return found
+
+
+def near(plan: Plan, best: Line) -> list[Candidate]:
+  """Returns the neighbours of `best` that are trained beside it.
+
+  They are `derive.finalists` less one, drawn by the seed of the run.
+  """
+  archs = mutants(plan.space, plan.space.unflatten(best["encoding"]))
+  generator = np.random.default_rng(plan.experiment.seed)
+  order = generator.permutation(len(archs))
+  count = plan.derive.finalists - 1
+  return [Candidate(NEIGHBOUR, archs[n]) for n in sorted(order[:count])]
+
+
+def scored(
+    plan: Plan, state: SearchState, candidates: Sequence[Candidate]
+) -> Iterator[Line]:
+  """Yields the line of each candidate, scored by shared weights.
+
+  Args:
+    plan: of the search.
+    state: at its end.
+    candidates: are scored on the whole validation split, one by one.
+  """
+  measure = evaluate.evaluator(plan.experiment.task, plan.experiment.held)
+  for source, arch in candidates:
+    begun = time.monotonic()
+    record = evaluate.summarize(measure(state, arch))
+    yield {
+        "source": source,
+        **record,
+        **sized(plan, arch),
+        "encoding": plan.space.flatten(arch),
+        "seconds": time.monotonic() - begun,
+    }
+
+
+def sized(plan: Plan, arch: Arch) -> dict[str, float]:
+  """Returns the size of a numpy arch and what the objective takes for it."""
+  if not plan.size:
+    return {}
+  params, flops = plan.size(arch)
+  penalty = {}
+  if plan.penalty:
+    penalty["penalty"] = float(plan.penalty(arch))
+  return {"params": int(params), "flops": float(flops), **penalty}
+
+
+def ranked(plan: Plan, lines: Sequence[Line]) -> dict[str, list[Line]]:
+  """Returns the lines of the policy and the random ones, the best first."""
+  score = plan.experiment.task.score
+  return {
+      source: sorted(
+          (line for line in lines if line["source"] == source),
+          key=lambda line: value(plan, line[score], line),
+          reverse=True,
+      )
+      for source in (POLICY, RANDOM)
+  }
+
+
+def chosen(
+    plan: Plan, lines: Sequence[Line], order: dict[str, list[Line]]
+) -> tuple[Line, str]:
+  """Returns the line that shared weights choose, and in words by what.
+
+  Args:
+    plan: of the search.
+    lines: in the order drawn.
+    order: of `ranked`.
+  """
+  own = plan.experiment.strategy.own_candidates
+  if plan.derive.by == BY_POLICY and own:
+    first = next(line for line in lines if line["source"] == POLICY)
+    return first, "the strategy's own choice (config.derive.by)"
+  return order[POLICY][0], "the policy's best by score"
+
+
+def value(plan: Plan, measured: float | None, line: Line) -> float:
+  """Returns what candidates are ranked by, of which more is better.
+
+  Args:
+    plan: of the search.
+    measured: the task's score or metric; NaN and None come last.
+    line: of the candidate; its penalty is taken off.
+  """
+  if measured is None:
+    return -math.inf
+  worth = plan.experiment.task.worth(measured) - line.get("penalty", 0.0)
+  return worth if math.isfinite(worth) else -math.inf

@@ -1,0 +1,105 @@
+"""The outcome of a search: what its arch.json holds."""
+
+from collections.abc import Sequence
+import hashlib
+import json
+from typing import Any
+
+import numpy as np
+
+import enas_jax
+from enas_jax import archfile
+from enas_jax.derive import benchmark, candidates, cost
+from enas_jax.derive.candidates import Line, POLICY, RANDOM
+from enas_jax.plan import Plan
+
+
+def content(
+    plan: Plan,
+    ranked: dict[str, list[Line]],
+    finalists: Sequence[Line],
+    best: Line,
+) -> dict[str, Any]:
+  """Returns the content of arch.json but for the cost.
+
+  Args:
+    plan: of the search.
+    ranked: the candidates of each source, the best first.
+    finalists: those that were trained alone, the best first.
+    best: the line of what is derived.
+  """
+  score = plan.experiment.task.score
+  arch = plan.space.unflatten(best["encoding"])
+  scores = {
+      source: {
+          "best": found[0][score],
+          "mean": float(np.mean([line[score] for line in found])),
+          "count": len(found),
+      }
+      for source, found in ranked.items()
+  }
+  return archfile.record(
+      arch,
+      plan.space,
+      {
+          "space": plan.record["space"],
+          "metric": score,  # of the validation split, by shared weights
+          "score": best[score],
+          "scores": scores,
+          **({"finalists": list(finalists)} if finalists else {}),
+          **_truth(plan, ranked, best["encoding"]),
+          **candidates.sized(plan, arch),
+          "seed": plan.experiment.seed,
+          "config_hash": config_hash(plan.record),
+          "version": enas_jax.__version__,
+      },
+  )
+
+
+def spent(
+    plan: Plan,
+    lines: Sequence[Line],
+    finalists: Sequence[Line],
+    epochs: Sequence[Line],
+) -> dict[str, Any]:
+  """Returns the cost of the whole search, whichever processes it took.
+
+  Args:
+    plan: of the search.
+    lines: of the candidates.
+    finalists: those that were trained alone.
+    epochs: the lines of the search's epochs, with their seconds.
+  """
+  archs = [
+      [
+          plan.space.unflatten(line["encoding"])
+          for line in some
+          if source in (None, line["source"])
+      ]
+      for some, source in ((lines, POLICY), (lines, RANDOM), (finalists, None))
+  ]
+  timed = [*epochs, *lines, *finalists]
+  return cost.report(plan, *archs, sum(line["seconds"] for line in timed))
+
+
+def config_hash(record: dict[str, Any]) -> str:
+  """Returns twelve hexadecimal digits that change with any value."""
+  text = json.dumps(record, sort_keys=True)
+  return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _truth(
+    plan: Plan, ranked: dict[str, list[Line]], derived: list[int]
+) -> dict[str, Any]:
+  """Returns what the benchmark, if there is one, says of the candidates."""
+  if not plan.benchmark:
+    return {}
+  task = plan.experiment.task
+  policy = [line["encoding"] for line in ranked[POLICY]]
+  random = [
+      (line["encoding"], task.worth(line[task.score]))
+      for line in ranked[RANDOM]
+  ]
+  seed = plan.experiment.seed
+  report = benchmark.report(plan.benchmark, derived, policy, random, seed)
+  return {"benchmark": report}

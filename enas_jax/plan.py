@@ -1,0 +1,121 @@
+"""What a config means, once it is built: plain records, and no config."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from enas_jax.settings import Derive
+from enas_jax.strategies.fixed import fixed
+from enas_jax.types import (
+  Arch,
+  Benchmark,
+  SearchSpace,
+  Split,
+  Strategy,
+  Task,
+)
+
+
+class Experiment(NamedTuple):
+  """All that the loop needs: of a search, or of the training of one network."""
+
+  task: Task
+  strategy: Strategy  # proposes what is rewarded, and is told
+  children: Strategy  # proposes those that train the shared weights
+  tx: optax.GradientTransformation
+  rates: np.ndarray  # f32[epochs], the child's learning rate
+  train: Split
+  held: Split  # validation in a search; what a training is measured on
+  watched: Split | None  # validation in a training that looks at it
+  part: str  # "valid" or "test", what `held` is of
+  arch: Arch | None  # of a training, numpy; None in a search
+  seed: int
+  devices: int
+  epochs: int
+  steps_per_call: int  # child steps a dispatch
+  eval_every: int = 1  # epochs between two looks of a training
+  warmup: int = 0  # the first epochs, which have no strategy steps
+  strategy_steps: int = 0  # an epoch
+  count: int = 1  # M, archs of a strategy step
+  same_batch: bool = False  # all M are rewarded on one batch
+
+  @property
+  def child_steps(self) -> int:
+    """The child steps of an epoch."""
+    return self.train.steps
+
+  @property
+  def steps(self) -> int:
+    """The steps of the whole run, of both kinds."""
+    late = self.epochs - self.warmup
+    return self.epochs * self.child_steps + late * self.strategy_steps
+
+  def place(self, step: int | jax.Array) -> tuple:
+    """Returns the epoch of a step and its place in that; int or i32[]."""
+    smaller = jnp.minimum if isinstance(step, jax.Array) else min
+    early = smaller(step, self.warmup * self.child_steps)
+    first, at = divmod(early, self.child_steps)
+    epoch, later = divmod(step - early, self.child_steps + self.strategy_steps)
+    return first + epoch, at + later
+
+  def length(self, epoch: int) -> int:
+    """Returns the steps of an epoch, of both kinds."""
+    late = epoch >= self.warmup
+    return self.child_steps + (self.strategy_steps if late else 0)
+
+  def fraction(self, step: jax.Array) -> jax.Array:
+    """Returns the fraction of the child steps that are done after a step."""
+    epoch, at = self.place(step)
+    done = epoch * self.child_steps + jnp.minimum(at + 1, self.child_steps)
+    return done / (self.epochs * self.child_steps)
+
+  def left(self, step: int) -> dict[str, int]:
+    """Returns how many steps of each kind are left."""
+    epoch, at = self.place(step)
+    done = epoch * self.child_steps + min(at, self.child_steps)
+    children = self.epochs * self.child_steps - done
+    return {"child": children, "strategy": self.steps - step - children}
+
+
+class Plan(NamedTuple):
+  """A run: what is trained, and what follows a search."""
+
+  experiment: Experiment
+  record: dict[str, Any]  # the config as plain data, for config.json
+  checkpoint_seconds: float
+  space: SearchSpace | None  # None: a baseline network, which has no arch
+  # The rest is of a search.
+  derive: Derive | None = None
+  uniform: Strategy | None = None  # random search, which every report has
+  benchmark: Benchmark | None = None  # what archs score in truth, if known
+  # Numpy or traced arch -> Size, of its final network at the sizes of the
+  # search; None: all architectures of the space are of one size.
+  size: Callable | None = None
+  penalty: Callable | None = None  # arch -> f32[], what its size takes off
+  finalist: "Plan | None" = None  # how finalists are trained
+  finalist_block: str = ""  # the block of the config that says so
+  retrain: "Plan | None" = None  # how what is derived is trained
+  retrained: int = 0  # of the random candidates, likewise
+  # The arguments of the command that retrains, but for --config.arch and
+  # --workdir; none where `retrain` does.
+  command: tuple[str, ...] = ()
+
+  def of(self, encoding: list[int]) -> "Plan":
+    """Returns the plan to train another arch of the space by this recipe."""
+    arch = self.space.unflatten(encoding)
+    strategy = fixed(arch)
+    return self._replace(
+        experiment=self.experiment._replace(
+            arch=arch, strategy=strategy, children=strategy
+        ),
+        record={**self.record, "arch": words(encoding)},
+    )
+
+
+def words(encoding: list[int]) -> str:
+  """Returns the text of an encoding, as `config.arch` has it."""
+  return " ".join(map(str, encoding)) or "[]"

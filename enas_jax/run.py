@@ -1,0 +1,290 @@
+"""A run in its folder: resume, cadence, files, and one stage after another.
+
+`run` takes a plan to its end in a folder that explains itself:
+
+  config.json    the whole config
+  log.txt        what the output showed
+  metrics.jsonl  one line an epoch, and the same as TensorBoard `events/`
+  checkpoints/   by Orbax
+  derive.jsonl   a search: every candidate and its score
+  arch.json      a search: the derived architecture
+  arch.svg       the architecture, drawn
+  finalists/     a search that trains some before it derives: a run each
+  retrain/       a search that retrains what it derived: a run each
+  result.json    the outcome
+"""
+
+from collections.abc import Iterator
+import contextlib
+import json
+import pathlib
+import time
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+import enas_jax
+from enas_jax import evaluate, folder, loop
+from enas_jax.derive import candidates, outcome, ranking
+from enas_jax.derive.candidates import Line, RANDOM
+from enas_jax.folder import Signals
+from enas_jax.keeper import Diverged, Keeper
+from enas_jax.plan import Plan
+from enas_jax.report import drawing, tables, words
+from enas_jax.report.display import Display, Pace
+from enas_jax.types import SearchState
+
+
+def run(plan: Plan, workdir: str) -> dict[str, Any]:
+  """Runs or resumes a plan in a folder.
+
+  Args:
+    plan: of `build.plan`.
+    workdir: made where it does not exist; a run of the same config that it
+      holds goes on.
+
+  Returns:
+    What `result.json` holds.
+
+  Raises:
+    ConfigError: the folder cannot be used; nothing was written.
+    Interrupted: SIGINT or SIGTERM came; everything is saved.
+    Diverged: training cannot go on.
+  """
+  done = folder.finished(workdir, plan.record)
+  if done:
+    print(f"{workdir} is finished; its result.json says how it ended.")
+    return done
+  with _opened(plan, workdir) as stage:
+    devices = ", ".join(map(str, jax.devices()))
+    stage.say(f"enas_jax {enas_jax.__version__} on {devices}, in {stage.path}")
+    result = _search(stage) if plan.derive else _training(stage)
+    folder.write_json(stage.path / "result.json", result)
+    return result
+
+
+class Stage(NamedTuple):
+  """One run or one of its trainings, in a folder of its own."""
+
+  plan: Plan
+  path: pathlib.Path
+  display: Display
+  signals: Signals
+
+  def say(self, text: str) -> None:
+    """Shows a line and keeps it in the log."""
+    self.display.say(text)
+
+
+@contextlib.contextmanager
+def _opened(
+    plan: Plan, workdir: str | pathlib.Path, signals: Signals | None = None
+) -> Iterator[Stage]:
+  """Claims the folder of a plan and holds it.
+
+  Args:
+    plan: what is run there.
+    workdir: the folder.
+    signals: of the run that this one is a part of; its own by default.
+  """
+  path = folder.claim(workdir, plan.record)
+  with contextlib.ExitStack() as stack:
+    display = Display(path / "log.txt")
+    stack.enter_context(contextlib.closing(display))
+    stack.enter_context(folder.locked(path))
+    if signals is None:
+      signals = stack.enter_context(Signals(display.say, path))
+    yield Stage(plan, path, display, signals)
+
+
+def _search(stage: Stage) -> dict[str, Any]:
+  """Searches and derives; then retrains, or names the command for it."""
+  plan, path, say = stage.plan, stage.path, stage.say
+  say(words.SEARCHING)
+  state = _fit(stage)
+  say(words.SCORING)
+  lines = _scored(stage, state)
+  ranked = candidates.ranked(plan, lines)
+  tables.candidates(stage.display, plan, ranked)
+  if plan.penalty and not any(line["penalty"] for line in lines):
+    say(words.NO_PENALTY)
+  best, how = candidates.chosen(plan, lines, ranked)
+  finalists = _finalists(stage, state, best)
+  if finalists:
+    first = finalists[0]
+    if candidates.value(plan, first["trained"], best) > -np.inf:
+      best, how = first, (
+          f"the best finalist with {first['trained']:.4f} when trained alone"
+      )
+  content = outcome.content(plan, ranked, finalists, best)
+  picture = drawing.write(
+      path, plan.space.graphs(plan.space.unflatten(best["encoding"]))
+  )
+  file = path / "arch.json"
+  folder.write_json(file, content)
+  say(words.derived(plan, content, how, str(file), str(picture)))
+  if plan.size:
+    say(words.size(content, ranked[RANDOM]))
+  if plan.benchmark:
+    say("\n".join(words.truth(content["benchmark"])))
+  epochs = folder.lines(path / "metrics.jsonl")
+  content["cost"] = outcome.spent(plan, lines, finalists, epochs)
+  folder.write_json(file, content)
+  say("\n".join(words.cost(content["cost"])))
+  if plan.retrain:
+    drawn = [line for line in lines if line["source"] == RANDOM]
+    return {**content, "test": _retrained(stage, content, drawn)}
+  say(words.command(plan, str(path)))
+  return content
+
+
+def _training(stage: Stage) -> dict[str, Any]:
+  """Trains one network; the outcome is the last epoch's, never the best's."""
+  plan, experiment = stage.plan, stage.plan.experiment
+  if plan.space:
+    drawing.write(stage.path, plan.space.graphs(experiment.arch))
+  task, arch = experiment.task, experiment.arch
+  test = evaluate.evaluator(task, experiment.held, arch)
+  watch = test
+  if experiment.watched:
+    watch = evaluate.evaluator(task, experiment.watched, arch)
+  state = _fit(stage, watch)
+  watched = {}
+  if experiment.watched:
+    watched = evaluate.summarize(watch(state), "valid/")
+  result = {
+      **watched,
+      **evaluate.summarize(test(state), f"{experiment.part}/"),
+      "parameters": sum(leaf.size for leaf in jax.tree.leaves(state.params)),
+      "epochs": experiment.epochs,
+      "encoding": plan.space.flatten(arch) if plan.space else [],
+  }
+  stage.say(words.trained(plan, result, str(stage.path / "result.json")))
+  return result
+
+
+def _fit(stage: Stage, measure: Any = None) -> SearchState:
+  """Runs the loop from the newest checkpoint, or the start, to its end."""
+  with Keeper(*stage) as keeper:
+    return loop.fit(
+        stage.plan.experiment, keeper.state(), keeper.hooks(), measure
+    )
+
+
+def _scored(stage: Stage, state: SearchState) -> list[Line]:
+  """Returns the lines of all candidates; writes those that are missing."""
+  drawn = candidates.drawn(stage.plan, state)
+  file = stage.path / "derive.jsonl"
+  lines = folder.lines(file)
+  file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+  total, pace = len(drawn), Pace()
+  rest = candidates.scored(stage.plan, state, drawn[len(lines) :])
+  bar = stage.display.bar(total, len(lines))
+  with bar, file.open("a") as out:
+    for line in rest:
+      print(json.dumps(line), file=out, flush=True)
+      lines.append(line)
+      pace.step("candidate")
+      left = pace.left({"candidate": total - len(lines)})
+      bar.show(len(lines), f"candidate {len(lines)}/{total}  {left} left")
+      stage.signals.stop_if_caught()
+  return lines
+
+
+def _finalists(stage: Stage, state: SearchState, best: Line) -> list[Line]:
+  """Trains `best` and neighbours alone; returns their lines, best first.
+
+  `number` is that of its folder, `trained` what it then has on the validation
+  split, by the task's metric; None: it diverged.
+  """
+  plan = stage.plan
+  if not plan.finalist:
+    return []
+  near = candidates.near(plan, best)
+  wanted = [best, *candidates.scored(plan, state, near)]
+  stage.say(words.training_finalists(plan, len(wanted)))
+  found = []
+  for n, line in enumerate(wanted):
+    place = stage.path / "finalists" / str(n)
+    stage.say(f"Finalist {n + 1} of {len(wanted)}, in {place}.")
+    begun = time.monotonic()
+    result = _alone(stage, plan.finalist.of(line["encoding"]), place)
+    trained = result.get(f"valid/{plan.experiment.task.metric}")
+    # An earlier process may have done some of it, or all.
+    epochs = folder.lines(place / "metrics.jsonl")
+    seconds = sum(epoch["seconds"] for epoch in epochs)
+    seconds = max(seconds, time.monotonic() - begun)
+    found.append({**line, "number": n, "trained": trained, "seconds": seconds})
+  found.sort(
+      key=lambda line: candidates.value(plan, line["trained"], line),
+      reverse=True,
+  )
+  tables.finalists(stage.display, plan, found, best)
+  return found
+
+
+def _retrained(
+    stage: Stage, content: dict[str, Any], drawn: list[Line]
+) -> dict[str, Any]:
+  """Trains the derived and some random archs alike, from scratch.
+
+  Args:
+    stage: of the search.
+    content: of arch.json.
+    drawn: the random candidates, in the order drawn.
+  """
+  plan, task = stage.plan, stage.plan.experiment.task
+  wanted = {"derived": (content["encoding"], content["score"])}
+  for n, line in enumerate(drawn[: plan.retrained]):
+    wanted[f"random_{n}"] = line["encoding"], line[task.score]
+  results = {}
+  for name, (encoding, _) in wanted.items():
+    place = stage.path / "retrain" / name
+    stage.say(
+        f"Retraining {name} from scratch, {len(results) + 1} of {len(wanted)},"
+        f" in {place}."
+    )
+    results[name] = _alone(stage, plan.retrain.of(encoding), place)
+  scores = {
+      name: result.get(f"test/{task.metric}")
+      for name, result in results.items()
+  }
+  tables.retrained(stage.display, task.metric, scores, results)
+  known = {name: v for name, v in scores.items() if v is not None}
+  random = [score for name, score in known.items() if name != "derived"]
+  if random:
+    derived = known.get("derived")
+    stage.say(words.beside_random(derived, random, task.worth))
+  test = {
+      "derived": scores.pop("derived"),
+      "random": list(scores.values()),
+  }
+  report = ranking.report(
+      [task.worth(wanted[name][1]) for name in known],
+      [task.worth(score) for score in known.values()],
+      plan.experiment.seed,
+  )
+  if report:
+    test["ranking"] = report
+    stage.say(
+        "Shared weights against retraining, the derived and the random"
+        f" architectures: {words.correlation(report)}"
+    )
+  return test
+
+
+def _alone(stage: Stage, plan: Plan, path: pathlib.Path) -> dict[str, Any]:
+  """Trains one of several networks; where it diverges the others go on."""
+  done = folder.finished(path, plan.record)
+  if done:
+    stage.say(f"{path} is finished; its result.json says how it ended.")
+    return done
+  with _opened(plan, path, stage.signals) as own:
+    try:
+      result = _training(own)
+    except Diverged as error:
+      stage.say(f"It diverged: {error}")
+      result = {"diverged": str(error)}
+    folder.write_json(path / "result.json", result)
+    return result

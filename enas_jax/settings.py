@@ -1,0 +1,125 @@
+"""The settings of a run: its loop, and what follows a search.
+
+Each is read from a block of the config by `options.read`; type, bounds,
+default and help of a setting stand here and nowhere else.
+"""
+
+import dataclasses
+from typing import Annotated, Literal
+
+from enas_jax.options import Count, NonNegative, Seed, Small, Whole
+
+Dtype = Literal["float32", "bfloat16"]
+POLICY = "policy"  # of `Derive.by` and `Search.children`
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+  """What a search and the training of one network have in common.
+
+  Attributes:
+    epochs: how often the training split is passed over.
+    seed: everything random follows from it.
+    dtype: type of the computation; weights and sums are float32.
+    devices: each trains a child on its share of the batch.
+    steps_per_call: child steps that are dispatched at once.
+    checkpoint_seconds: the least time between two checkpoints.
+  """
+
+  epochs: Annotated[Count, Small(2)]
+  seed: Seed = 0
+  dtype: Dtype = "float32"
+  devices: Count = 1
+  steps_per_call: Count = 1
+  checkpoint_seconds: NonNegative = 60.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Training(Run):
+  """The training of one network.
+
+  Attributes:
+    eval_every: epochs between two looks at the held-out examples.
+  """
+
+  eval_every: Count = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Search:
+  """When a strategy is asked and told.
+
+  Attributes:
+    name: of the strategy.
+    steps: strategy steps of an epoch.
+    archs: how many are rewarded in a strategy step.
+    same_batch: whether those of a step are rewarded on the same data.
+    warmup: epochs at first that train shared weights alone.
+    children: who proposes the children that train the shared weights.
+  """
+
+  name: str
+  steps: Annotated[Whole, Small(2)]
+  archs: Annotated[Count, Small(2)]
+  same_batch: bool = False
+  warmup: Annotated[Whole, Small(0)] = 0
+  children: Literal["policy", "random"] = POLICY
+
+
+@dataclasses.dataclass(frozen=True)
+class Derive:
+  """How one arch is derived when the search is done.
+
+  Attributes:
+    archs: candidates of the trained policy.
+    random: random candidates.
+    top: how many of each the table shows.
+    by: whether the best by score is derived, or what the strategy itself
+      holds for the best.
+    finalists: how many are trained alone before one is derived; 0: none.
+  """
+
+  archs: Annotated[Count, Small(3)] = 100
+  random: Annotated[Count, Small(3)] = 100
+  top: Annotated[Count, Small(2)] = 5
+  by: Literal["score", "policy"] = "score"
+  finalists: Whole = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Retrain:
+  """What follows when an arch is derived.
+
+  Attributes:
+    command: the final config that the last line of the search names.
+    random: how many random candidates are retrained beside what was derived.
+  """
+
+  command: str = ""
+  random: Whole = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Objective:
+  """What the size of an arch takes off its reward.
+
+  Attributes:
+    cost: what is counted; "": nothing.
+    target: up to which nothing is taken off.
+    weight: taken off when the cost is twice the target.
+  """
+
+  cost: Literal["", "params", "flops"] = ""
+  target: NonNegative = 0.0
+  weight: NonNegative = 0.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Benchmark:
+  """What architectures score in truth.
+
+  Attributes:
+    path: of the table; "": the truth is not known.
+  """
+
+  path: str = ""

@@ -1,0 +1,371 @@
+"""The questions of a search space and of its shared network."""
+
+from collections.abc import Callable, Mapping, Sequence
+import functools
+from typing import Any
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from enas_jax import archfile, search
+from enas_jax.tasks import TASKS
+from enas_jax.testing.asking import ask_all, demand, named, Question, same_form
+from enas_jax.testing.samples import (
+    changes,
+    on_host,
+    random_choices,
+    unmoved,
+)
+from enas_jax.testing.supernet import (
+    every_single_choice_shows,
+    Supernet,
+    whole,
+)
+from enas_jax.types import (
+    Arch,
+    Feed,
+    Head,
+    NO_ANCHOR,
+    Schedule,
+    SearchSpace,
+    Task,
+)
+
+
+def space_questions(
+    space: SearchSpace,
+    *,
+    network: Mapping[str, Any],
+    batch: Any,
+    task: str = "classification",
+    shows: Sequence[int] | None = None,
+    cheap: Sequence[int] | None = None,
+    plain: Sequence[int] | None = None,
+    zeros: Sequence[int] = (),
+    supernet: Callable[[], Supernet] | None = None,
+) -> list[Question]:
+  """Returns the questions of a search space and of its shared network.
+
+  Args:
+    space: a small one.
+    network: arguments of `space.network`: the smallest that has every part.
+    batch: of a few examples, such as `images()` or `words()`.
+    task: what the network is for, by name.
+    shows: integers of an architecture of which every single choice changes the
+      loss. Not every one is such: a pool may read a constant. None: this is
+      not asked.
+    cheap: one that compiles fast as a fixed network; None: a random one.
+    plain: one that runs fast without jit; None: `cheap`.
+    zeros: anchor slots that stand for an input, which no step writes.
+    supernet: makes the network to ask with, where a test shares one.
+  """
+  make = supernet or functools.cache(
+      lambda: Supernet(space, network, batch, task)
+  )
+
+  def given(integers):
+    if integers is None:
+      return make().random(1, seed=2)[0]
+    return space.unflatten(list(integers))
+
+  def a_schedule_reads_only_what_was_written():
+    _check_schedule(space.schedule, zeros)
+
+  def every_encoding_reads_back():
+    _check_encoding(space)
+
+  def integers_that_are_too_many_are_refused():
+    integers = space.flatten(_decoded(space, 1)[0])
+    try:
+      space.unflatten([*integers, 0, 0])
+    except ValueError:
+      return
+    raise AssertionError(
+        "unflatten must raise ValueError, with words for the user, at integers"
+        " that are no architecture; it took two too many."
+    )
+
+  def presets_are_archs():
+    for name, preset in space.presets.items():
+      its = type(space)(**preset.space)
+      demand(
+          its.flatten(its.unflatten(preset.encoding)) == preset.encoding,
+          f"The preset {name!r} does not read back.",
+      )
+
+  def weights_do_not_depend_on_the_arch():
+    expected = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype),
+        (make().params, make().state),
+    )
+    for arch in make().random(2, seed=3):
+      for kind in (arch, jax.tree.map(jnp.asarray, arch)):
+        same_form(
+            expected, make().shapes(kind), "The weights of a shared network"
+        )
+
+  def thirty_archs_are_one_trace_and_thirty_losses():
+    _check_losses(make())
+
+  def every_choice_shows():
+    demand(
+        len(changes(space.schedule, np.asarray(space.encode(given(shows)))))
+        >= 10,
+        "A space to ask about needs ten other choices at least.",
+    )
+    every_single_choice_shows(make(), given(shows))
+
+  def weights_without_a_gradient_do_not_matter():
+    _check_unused(make(), given(shows if shows is not None else cheap))
+
+  def a_fixed_network_is_the_shared_one():
+    _check_fixed(make(), given(cheap))
+
+  def it_runs_without_jit_and_evaluates_twice_alike():
+    _check_plain(make(), given(plain if plain is not None else cheap))
+
+  def in_bfloat16_it_is_near_itself():
+    half = whole(TASKS[task], space, {**network, "dtype": "bfloat16"})
+    _check_bfloat16(make(), half, given(cheap))
+
+  found = named(
+      a_schedule_reads_only_what_was_written,
+      every_encoding_reads_back,
+      integers_that_are_too_many_are_refused,
+      presets_are_archs,
+      weights_do_not_depend_on_the_arch,
+      thirty_archs_are_one_trace_and_thirty_losses,
+      weights_without_a_gradient_do_not_matter,
+      a_fixed_network_is_the_shared_one,
+      it_runs_without_jit_and_evaluates_twice_alike,
+      in_bfloat16_it_is_near_itself,
+  )
+  return found + (named(every_choice_shows) if shows is not None else [])
+
+
+def check_space(
+    space: SearchSpace, *, network: Mapping[str, Any], batch: Any, **more: Any
+) -> None:
+  """Asks all questions of a search space.
+
+  Args:
+    space: a small one.
+    network: arguments of `space.network`.
+    batch: as the task reads it.
+    **more: as `space_questions` takes it.
+
+  Raises:
+    AssertionError: says which question failed and what to mend.
+  """
+  ask_all(space_questions(space, network=network, batch=batch, **more))
+
+
+def _decoded(space: SearchSpace, count: int) -> list[Arch]:
+  choices = random_choices(space.schedule, count)
+  return search.listed(jax.jit(jax.vmap(space.decode))(choices), count)
+
+
+def _check_schedule(schedule: Schedule, zeros: Sequence[int]) -> None:
+  steps, slots = schedule.mask.shape
+  for name in ("bias", "prior", "feed_scale"):
+    leaf = getattr(schedule, name)
+    demand(
+        leaf.shape == (steps, slots) and np.all(np.isfinite(leaf)),
+        f"schedule.{name} must be finite, [{steps}, {slots}] as the mask is.",
+    )
+  demand(
+      np.all((schedule.prior > 0) & (schedule.prior < 1)),
+      "schedule.prior must be within 0 and 1.",
+  )
+  demand(np.all(schedule.scale >= 0), "schedule.scale must not be negative.")
+  written = np.zeros(slots, bool)
+  written[list(zeros)] = True
+  for t in range(steps):
+    head, mask, feed = schedule.head[t], schedule.mask[t], schedule.feed[t]
+    anchors = head in (Head.ANCHOR, Head.SKIP)
+    demand(
+        not (anchors and np.any(mask & ~written)),
+        f"Step {t} may choose an anchor slot that no step before it writes;"
+        " `zeros` names those that stand for an input.",
+    )
+    demand(
+        np.any(mask) or head not in (Head.OP, Head.ANCHOR),
+        f"Step {t} has nothing to choose from.",
+    )
+    demand(
+        head != Head.NONE or not np.any(mask),
+        f"Step {t} decides nothing and has choices.",
+    )
+    demand(
+        feed != Feed.OP or head == Head.OP,
+        f"Step {t} feeds an operation and chose none.",
+    )
+    demand(
+        feed != Feed.ANCHOR or anchors,
+        f"Step {t} feeds an anchor and chose none.",
+    )
+    if schedule.write[t] != NO_ANCHOR:
+      written[schedule.write[t]] = True
+
+
+def _check_encoding(space: SearchSpace) -> None:
+  choices = random_choices(space.schedule, 50)
+  archs = jax.jit(jax.vmap(space.decode))(choices)
+  again = jax.jit(jax.vmap(space.encode))(archs)
+  demand(
+      np.array_equal(again, choices), "encode must be the inverse of decode."
+  )
+  lines = set()
+  for arch in search.listed(archs, len(choices)):
+    for leaf in jax.tree.leaves(arch):
+      demand(
+          leaf.dtype == np.int32,
+          f"An architecture is of int32 arrays, decode gave {leaf.dtype}.",
+      )
+    integers = space.flatten(arch)
+    demand(
+        all(type(value) is int for value in integers),
+        "flatten must give integers of Python, which JSON can hold.",
+    )
+    same = space.unflatten(integers)
+    demand(
+        all(isinstance(leaf, np.ndarray) for leaf in jax.tree.leaves(same)),
+        "unflatten must give numpy arrays: a fixed architecture.",
+    )
+    chex.assert_trees_all_equal(same, arch)
+    chex.assert_trees_all_equal(
+        on_host(space.decode(np.asarray(space.encode(arch)))), arch
+    )
+    lines.add("\n".join(archfile.described(arch, space)))
+  demand(
+      len(lines) == len(np.unique(choices, axis=0)),
+      "graphs must tell every two architectures apart.",
+  )
+
+
+def _check_losses(supernet: Supernet) -> None:
+  losses, alive = [], None
+  for arch in supernet.random(30, seed=1):
+    loss, grads = supernet.grade(arch)
+    losses.append(float(loss))
+    some = jax.tree.map(lambda g: bool(np.any(g)), grads)
+    alive = some if alive is None else jax.tree.map(max, alive, some)
+  demand(
+      supernet.traces == 1,
+      f"All architectures must share one program; {supernet.traces} were"
+      " traced. Their fields must keep shape and type, and the network must not"
+      " look at their values.",
+  )
+  demand(np.all(np.isfinite(losses)), "A loss is not finite.")
+  demand(
+      np.all(np.diff(np.sort(losses)) > 1e-6),
+      "Architectures that differ must have losses that differ.",
+  )
+  demand(
+      not unmoved(alive),
+      f"No architecture moves these weights: {', '.join(unmoved(alive))}.",
+  )
+
+
+def _check_unused(supernet: Supernet, arch: Arch) -> None:
+  """Demands that the loss ignores what has a gradient of exactly zero.
+
+  Were a choice's gradient lost on the way, its weights would matter still.
+  """
+  loss, grads = supernet.grade(arch)
+
+  def idle(grad):
+    # Whole matrices or rows: one number may be that of a unit that is dead.
+    axes = tuple(range(grad.ndim))[1:][-2:]
+    return np.all(np.asarray(grad) == 0, axes, keepdims=True)
+
+  unused = jax.tree.map(idle, grads)
+  demand(
+      any(map(np.any, jax.tree.leaves(unused))),
+      "No weight is unused; is the choice made at all?",
+  )
+  other = jax.tree.map(
+      lambda w, u: jnp.asarray(np.where(u, 1.5 * np.asarray(w), w)),
+      supernet.params,
+      unused,
+  )
+  again, _ = supernet.grade(arch, params=other)
+  np.testing.assert_allclose(
+      again, loss, rtol=1e-6, err_msg="Weights without a gradient matter."
+  )
+
+
+def _check_fixed(supernet: Supernet, arch: Arch) -> None:
+  key = jax.random.key(0)
+  fixed = jax.jit(lambda params: supernet.grade_of(params, arch, key))
+  loss, grads = fixed(supernet.params)
+  expected, expected_grads = supernet.grade(arch)
+  np.testing.assert_allclose(
+      loss,
+      expected,
+      rtol=1e-5,
+      err_msg="An architecture of numpy arrays has another loss than the same"
+      " one of jax arrays.",
+  )
+  chex.assert_trees_all_close(grads, expected_grads, atol=2e-5, rtol=2e-4)
+
+
+def _check_plain(supernet: Supernet, arch: Arch) -> None:
+  task, batch, state = supernet.task, supernet.batch, supernet.state
+  arch = jax.tree.map(jnp.asarray, arch)
+  key = jax.random.key(0)
+  with jax.disable_jit():
+    loss, _ = supernet.loss_of(supernet.params, arch, key)
+    params = supernet.params
+    rewards = {
+        float(task.reward(params, state, arch, batch, key))
+        for key in jax.random.split(key, 3)
+    }
+    again, record = task.measure(params, state, arch, batch)
+  np.testing.assert_allclose(
+      loss,
+      supernet.loss(arch),
+      rtol=1e-4,
+      err_msg="The loss is another one without jit.",
+  )
+  demand(
+      len(rewards) == 1,
+      f"A child's reward must not depend on the key of its dropout: {rewards}.",
+  )
+  chex.assert_trees_all_equal_shapes(again, task.begin(state, batch))
+  np.testing.assert_allclose(
+      task.worth(record[task.score].value()),
+      rewards.pop(),
+      rtol=1e-5,
+      err_msg="The reward must be the worth of the score that is measured.",
+  )
+
+
+def _check_bfloat16(supernet: Supernet, task: Task, arch: Arch) -> None:
+  @jax.jit
+  def grade(params):
+    return jax.value_and_grad(supernet.loss_of, has_aux=True)(
+        params, arch, jax.random.key(0), task
+    )
+
+  (loss, (state, record)), grads = grade(supernet.params)
+  exact, expected = supernet.grade(arch)
+  demand(loss != exact, "dtype='bfloat16' changes nothing.")
+  np.testing.assert_allclose(loss, exact, rtol=0.05)
+  # Weights, sums and the softmax stay as they are.
+  same_form(grads, expected, "Gradients, which are float32,")
+  same_form(state, supernet.state, "The model state, which is float32,")
+  for leaf in (loss, *jax.tree.leaves(record)):
+    demand(
+        leaf.dtype == jnp.float32,
+        f"Losses and sums must be float32, one is {leaf.dtype}.",
+    )
+  flat = [
+      np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(tree)])
+      for tree in (grads, expected)
+  ]
+  off = np.linalg.norm(flat[0] - flat[1]) / np.linalg.norm(flat[1])
+  # A batch norm of few pixels enlarges the rounding.
+  demand(off < 0.4, f"The gradient is off by {off:.2f} of its length.")
