@@ -10,7 +10,8 @@ demo: .venv/demo
 	  --workdir=runs/digits_micro
 
 test: .venv/test
-	$(BIN)/python -m pytest --numprocesses=2 --dist=loadfile
+	$(BIN)/python -m pytest --numprocesses=2 --dist=loadfile \
+	  --no-loadscope-reorder
 
 lint: .venv/test
 	$(BIN)/ruff check .

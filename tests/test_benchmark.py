@@ -2,17 +2,17 @@
 
 import json
 import re
-import sys
-import types
 
 import numpy as np
 import pytest
 from test_nasbench201 import TABLE
+from test_run import ran
 
 from configs import cifar_micro, nasbench201
-from enas_jax import benchmark, build, ranking, train
+from enas_jax import build
+from enas_jax.derive import benchmark, ranking
 from enas_jax.errors import ConfigError
-from enas_jax.spaces import SPACES
+from enas_jax.report import words
 from enas_jax.spaces.nasbench201 import NasBench201
 
 SPACE = NasBench201()
@@ -65,7 +65,7 @@ def test_a_report_ranks_among_all(table):
   assert ranking["spearman_95"] == pytest.approx([1, 1])
   assert ranking["top"] == {"1": 1, "3": 1, "5": 1, "10": 1, "20": 1}
   json.dumps(found, allow_nan=False)
-  first, second = benchmark.lines(found)
+  first, second = words.truth(found)
   assert "rank 3 of 15,625" in first
   assert "kendall 1.000 [1.000, 1.000]" in second
 
@@ -111,64 +111,17 @@ def test_a_file_that_is_no_npz(text, tmp_path):
     benchmark.read("key", str(tmp_path / "t.npz"), SPACE)
 
 
-class Api:
-  """A stand-in of the authors' `NASBench201API`, with what is asked of it."""
-
-  content = arrays()
-  names = content["arch"].tolist()
-
-  def __init__(self, file_path_or_dict=None, verbose=True):
-    assert file_path_or_dict.endswith(".pth") and not verbose
-
-  def __len__(self):
-    return len(self.names)
-
-  def arch(self, index):
-    return self.names[index]
-
-  def get_more_info(self, index, dataset, iepoch=None, hp="12", is_random=True):
-    assert hp == "200" and not is_random and iepoch is None
-    column, split = {
-        "cifar10": ("cifar10_test", "test-accuracy"),
-        "cifar10-valid": ("cifar10_valid", "valid-accuracy"),
-    }[dataset]
-    return {split: self.content[column][index], "train-accuracy": 1.0}
-
-
-def test_the_authors_own_file_is_read_by_their_package(
-    tmp_path, monkeypatch, table
-):
-  file = tmp_path / "NAS-Bench-201-v1_1-096897.pth"
-  file.touch()
-  package = types.SimpleNamespace(NASBench201API=Api)
-  monkeypatch.setitem(sys.modules, "nas_201_api", package)
-  found = benchmark.read("key", str(file), SPACE)
-  np.testing.assert_array_equal(found.ops, table.ops)
-  np.testing.assert_allclose(found.test, table.test)
-  np.testing.assert_allclose(found.valid, table.valid)
-  assert found.rows == table.rows
-  with pytest.raises(ConfigError, match="of another space"):
-    benchmark.read("key", str(file), SPACES["micro"]())
-  monkeypatch.setattr(Api, "__len__", lambda self: 7 // 0)
-  with pytest.raises(ConfigError, match=r"cannot read .*pth \(ZeroDivisionE"):
-    benchmark.read("key", str(file), SPACE)
-  monkeypatch.setitem(sys.modules, "nas_201_api", None)
-  with pytest.raises(ConfigError, match="is not installed") as caught:
-    benchmark.read("key", str(file), SPACE)
-  assert "\n" not in str(caught.value)
-
-
 def test_a_bad_path_dies_before_the_run(tmp_path, path):
   config = nasbench201.get_config("smoke")
   config.benchmark.path = str(tmp_path / "none.npz")
   with pytest.raises(ConfigError, match=r"config\.benchmark\.path: there is"):
-    train.run(config, str(tmp_path / "run"))
+    ran(config, tmp_path / "run")
   assert not (tmp_path / "run").exists()
   # Nor does a space that the table does not know have it.
   config = cifar_micro.get_config("smoke")
   config.benchmark = {"path": path}
   with pytest.raises(ConfigError, match="another space"):
-    build.experiment(config)
+    build.plan(config)
 
 
 def test_a_search_ends_with_the_truth(tmp_path, path, table):
@@ -177,7 +130,7 @@ def test_a_search_ends_with_the_truth(tmp_path, path, table):
   config.derive.update(archs=8, random=8, by="score")
   config.benchmark.path = path
   config.objective.update(cost="params", target=3000.0, weight=0.5)
-  result = train.run(config, str(tmp_path / "run"))
+  result = ran(config, tmp_path / "run")
   found = result["benchmark"]
   row = table.rows[tuple(result["encoding"])]
   assert found["test_accuracy"] == table.test[row]
@@ -204,7 +157,7 @@ def test_a_search_ends_with_the_truth(tmp_path, path, table):
   assert found["ranking"]["candidates"] == 8
   log = (tmp_path / "run" / "log.txt").read_text()
   assert "took nothing off" not in log
-  for line in benchmark.lines(found):
+  for line in words.truth(found):
     assert line in log
   kept = json.loads((tmp_path / "run" / "arch.json").read_text())
   assert kept["benchmark"] == found

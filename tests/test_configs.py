@@ -7,21 +7,23 @@ import pathlib
 import chex
 import jax
 import pytest
-from test_train import last, Stop
+from test_run import last, ran, Stop
 
 from configs import (
   cifar_macro,
   cifar_macro_final,
+  cifar_micro_final,
   digits_macro,
   digits_micro,
   ptb_recurrent_final,
   pydoc_recurrent,
   pydoc_recurrent_final,
 )
-from enas_jax import build, folder, train
+from enas_jax import build, folder
 from enas_jax.errors import ConfigError
 from enas_jax.spaces.macro import Macro
 
+_SEED = "must be a whole number >= 0 and < 4294967296"
 FILES = pathlib.Path(__file__).parents[1] / "configs"
 NAMES = sorted(file.stem for file in FILES.glob("*.py"))
 
@@ -33,11 +35,12 @@ def small(name, variant="smoke"):
 @pytest.mark.parametrize("variant", ["smoke", "smoke,profile=faithful"])
 @pytest.mark.parametrize("name", NAMES)
 def test_every_config_builds_in_small(name, variant):
-  config = build.settled(small(name, variant))
-  parts = build.experiment(config)
-  assert parts.epochs == 2
-  assert (parts.arch is None) != name.endswith("_final")
-  if parts.arch is None:
+  config = small(name, variant)
+  plan = build.plan(config)
+  assert plan.experiment.epochs == 2
+  json.dumps(plan.record, allow_nan=False)
+  assert (plan.experiment.arch is None) != name.endswith("_final")
+  if plan.derive:
     # The config that would retrain is there, and of the same space.
     file, _, own = config.retrain.command.partition(":")
     assert own == variant
@@ -129,7 +132,7 @@ def test_a_macro_search_retrains_what_it_found(tmp_path):
   config = digits_macro.get_config("smoke")
   config.epochs = config.retrain.config.epochs = 1
   config.space.operations = "avg_pool_3x3,max_pool_3x3"  # what compiles fast
-  result = train.run(config, str(tmp_path / "run"))
+  result = ran(config, tmp_path / "run")
   assert 0 <= result["test"]["derived"] <= 1
   space = Macro(layers=3, operations=config.space.operations)
   space.unflatten(result["encoding"])
@@ -143,13 +146,13 @@ def final_of(tmp_path, **network):
   found = {"space": space, "encoding": [1, 4, 1, 0, 0, 1]}
   (tmp_path / "arch.json").write_text(json.dumps(found))
   config = cifar_macro_final.get_config("smoke")
-  config.space.layers = 24
   config.arch = str(tmp_path / "arch.json")
   config.network.update(network)
-  config = build.settled(config)
-  assert config.space.to_dict() == space
-  assert config.arch == "1 4 1 0 0 1"
-  parts = build.experiment(config)
+  plan = build.plan(config)
+  own = plan.record["space"]
+  assert {key: own[key] for key in space} == space
+  assert plan.record["arch"] == "1 4 1 0 0 1"
+  parts = plan.experiment
   batch = parts.train.shapes()
   key = jax.random.key(0)
   return jax.eval_shape(lambda: parts.task.init(key, batch, parts.arch))[0]
@@ -164,12 +167,30 @@ def test_a_found_network_trains_as_found_and_stretched(
 
 
 def test_a_preset_brings_its_space():
-  config = cifar_macro_final.get_config()
-  assert config.arch == "enas_macro_24"
+  assert cifar_macro_final.get_config().arch == "enas_macro_24"
+  config = cifar_macro_final.get_config("smoke")
   config.arch = "enas_macro_12"
-  config = build.settled(config)
-  assert config.space.layers == 12
-  assert len(config.arch.split()) == 78
+  record = build.plan(config).record
+  assert record["space"]["layers"] == 12
+  assert len(record["arch"].split()) == 78
+
+
+def test_what_an_arch_brings_and_what_was_said_must_agree(tmp_path):
+  config = cifar_micro_final.get_config("smoke")
+  config.space.nodes = 3
+  with pytest.raises(ConfigError) as caught:
+    build.plan(config)
+  assert str(caught.value) == (
+      "config.space.nodes: is 3, but config.arch='enas_micro' is of 5. Leave"
+      " one of them out."
+  )
+  config.space.nodes = 5
+  assert build.plan(config).record["space"] == {"name": "micro", "nodes": 5}
+  found = {"space": {"name": "micro", "nodes": 2}, "encoding": [0, 0, 1, 0] * 4}
+  (tmp_path / "arch.json").write_text(json.dumps(found))
+  config.arch = str(tmp_path / "arch.json")
+  with pytest.raises(ConfigError, match=r"config\.space\.nodes: is 5, but"):
+    build.plan(config)
 
 
 @pytest.mark.parametrize(
@@ -188,7 +209,7 @@ def test_a_key_that_nothing_reads_is_refused(key, near):
   config = digits_micro.get_config("smoke").unlock()
   config.update_from_flattened_dict({key: 1})
   with pytest.raises(ConfigError, match=f"config.{key}: .*mean '{near}'"):
-    build.experiment(config)
+    build.plan(config)
 
 
 @pytest.mark.parametrize(
@@ -204,50 +225,55 @@ def test_a_key_that_nothing_reads_is_refused(key, near):
 def test_a_key_of_other_runs_is_refused(config, block, value, message):
   config = config.get_config("smoke").unlock()
   config.update({block: value})
-  if "arch" in config:
-    config = build.settled(config)
   with pytest.raises(ConfigError) as caught:
-    build.experiment(config)
+    build.plan(config)
   assert str(caught.value).startswith(message)
 
 
 @pytest.mark.parametrize(
     "key, value, message",
     [
-        ("layers", 0, "config.space.layers: must be >= 1, got 0."),
-        ("layers", 2.0, "config.space.layers: must be of type int, got 2.0."),
-        ("skip_target", 0.0, "config.space.skip_target: must be > 0 and < 1"),
-        ("operations", "conv", "config.space.operations: unknown operation"),
-        ("widen", 0, "config.network.widen: must be >= 1, got 0."),
-        ("filters", 36.0, "config.network.filters: must be of type int"),
-        ("keep", 1.5, "config.network.keep: must be > 0 and <= 1, got 1.5."),
-        ("keep", 0, "config.network.keep: must be > 0 and <= 1, got 0."),
-        ("concat", 1, "config.network.concat: must be of type bool, got 1."),
-        ("width", 1, "config.network.width: no such key."),
+        ("layers", 0, "must be a whole number >= 1, got 0."),
+        ("layers", 2.0, "must be a whole number >= 1, got"),
+        ("skip_target", 0.0, "must be a number > 0"),
+        ("operations", "conv", "unknown operation"),
+        ("widen", 0, "must be a whole number >= 1, got 0."),
+        ("filters", 36.0, "must be a whole number >= 1"),
+        ("keep", 1.5, "must be a number > 0 and <= 1, got"),
+        ("keep", 0, "must be a number > 0 and <= 1, got 0."),
+        ("concat", 1, "must be true or false, got 1."),
+        ("width", 1, "no such key."),
     ],
 )
 def test_what_no_macro_network_can_be_is_refused(key, value, message):
   config = cifar_macro.get_config("smoke").unlock()
-  block = config.space if key in config.space else config.network
+  name = "space" if key in config.space else "network"
+  block = config[name]
   with block.ignore_type():
     block[key] = value
   with pytest.raises(ConfigError) as caught:
-    build.experiment(config)
-  assert str(caught.value).startswith(message)
+    build.plan(config)
+  assert str(caught.value).startswith(f"config.{name}.{key}: {message}")
 
 
 @pytest.mark.parametrize(
     "key, value, message",
     [
-        ("seed", 0.5, "must be a whole number, got 0.5."),
-        ("seed", True, "must be a whole number, got True."),
-        ("epochs", "2", "must be a whole number, got '2'."),
-        ("strategy.steps", 0.5, "must be a whole number, got 0.5."),
-        ("strategy.warmup", 0.5, "must be a whole number, got 0.5."),
-        ("strategy.same_batch", "False", "must be of type bool, got 'False'."),
-        ("reinforce.step_baseline", 1, "must be of type bool, got 1."),
-        ("reinforce.lr", "0.1", "must be > 0, got '0.1'."),
-        ("child.l2", "0", "must be a number, got '0'."),
+        ("seed", 0.5, f"{_SEED}, got 0.5."),
+        ("seed", True, f"{_SEED}, got True."),
+        ("epochs", "2", "must be a whole number >= 1, got '2'."),
+        ("epochs", None, "must be a whole number >= 1, got None."),
+        ("strategy.steps", 0.5, "must be a whole number >= 0, got 0.5."),
+        ("strategy.warmup", 0.5, "must be a whole number >= 0, got 0.5."),
+        ("strategy.same_batch", "False", "must be true or false, got 'False'."),
+        ("space.kl_of_half", "False", "must be true or false, got 'False'."),
+        ("network.concat", "False", "must be true or false, got 'False'."),
+        ("child.l2_all", "False", "must be true or false, got 'False'."),
+        ("augment.flip", "False", "must be true or false, got 'False'."),
+        ("reinforce.step_baseline", 1, "must be true or false, got 1."),
+        ("reinforce.lr", "0.1", "must be a number > 0, got '0.1'."),
+        ("child.l2", "0", "must be a number >= 0, got '0'."),
+        ("child.l2", None, "must be a number >= 0, got None."),
     ],
 )
 def test_a_value_of_another_kind_is_refused(key, value, message):
@@ -256,7 +282,7 @@ def test_a_value_of_another_kind_is_refused(key, value, message):
   with config.ignore_type():
     (config[block] if block else config)[name] = value
   with pytest.raises(ConfigError) as caught:
-    build.experiment(config)
+    build.plan(config)
   assert str(caught.value) == f"config.{key}: {message}"
 
 
@@ -265,18 +291,18 @@ def test_a_run_stopped_while_it_averages_is_the_uninterrupted_one(
 ):
   def config():
     config = pydoc_recurrent_final.get_config("smoke")
-    config.space.nodes = 2
+    config.space.update(nodes=2, dialect="lm")
     config.arch = "0 1 1 2"
     config.child.batch = 512
     config.child.average_after = 10
     return config
 
-  whole = train.run(config(), str(tmp_path / "whole"))
+  whole = ran(config(), tmp_path / "whole")
   with monkeypatch.context() as patched:
     Stop(patched, 30)
     with pytest.raises(folder.Interrupted):
-      train.run(config(), str(tmp_path / "run"))
-  assert train.run(config(), str(tmp_path / "run")) == whole
+      ran(config(), tmp_path / "run")
+  assert ran(config(), tmp_path / "run") == whole
   chex.assert_trees_all_equal(last(tmp_path / "run"), last(tmp_path / "whole"))
   # The mean is of all weights since, and what is measured.
   state = last(tmp_path / "run")

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -12,7 +13,7 @@ import pytest
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core import registered
 
-from enas_jax import data
+from enas_jax import data, options
 from enas_jax.data import tfds as sets
 from enas_jax.data.images import hold_out
 from enas_jax.errors import ConfigError
@@ -105,15 +106,16 @@ def arguments(tmp_path):
 
 @pytest.mark.parametrize("name", SETS)
 def test_a_set_is_what_its_source_says(name, arguments):
-  source = data.load(name, **arguments(name))
-  for read in (source.train, source.test):
-    images, labels = read()
+  wanted = arguments(name)
+  source, other = data.load(name, **wanted), data.load(name, **wanted)
+  for split in ("train", "test"):
+    images, labels = getattr(source, split)()
     assert images.dtype == np.uint8
     assert labels.dtype == np.int32
     assert images.shape == (len(labels), *source.shape)
     assert set(labels) == set(range(source.classes))
     assert images.max() > 200  # the whole range is in use
-    again = read()
+    again = getattr(other, split)()
     np.testing.assert_array_equal(again.images, images)
     np.testing.assert_array_equal(again.labels, labels)
 
@@ -137,8 +139,9 @@ def test_the_last_examples_hold_every_class(name, arguments):
 @pytest.mark.parametrize("name", ("folder", "tiny"))
 @pytest.mark.parametrize("kept", ("train", "test"))
 def test_a_split_is_read_without_the_other(name, kept, arguments, tmp_path):
-  source = data.load(name, **arguments(name))
-  before = getattr(source, kept)()
+  wanted = arguments(name)
+  source, other = data.load(name, **wanted), data.load(name, **wanted)
+  before = getattr(other, kept)()
   gone = "test" if kept == "train" else "train"
   for path in tmp_path.rglob("*"):
     if path.is_file() and gone in str(path.relative_to(tmp_path)):
@@ -147,6 +150,16 @@ def test_a_split_is_read_without_the_other(name, kept, arguments, tmp_path):
   np.testing.assert_array_equal(after.images, before.images)
   with pytest.raises(Exception, match=gone):
     getattr(source, gone)()
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_a_set_is_read_once(name, arguments, tmp_path):
+  source = data.load(name, **arguments(name))
+  first = [source.train(), source.test()]
+  for path in tmp_path.rglob("*"):
+    if path.is_file():
+      path.unlink()
+  assert source.train() is first[0] and source.test() is first[1]
 
 
 def test_digits_are_all_of_scikit_learn_s():
@@ -289,7 +302,7 @@ class TestFolder:
   def test_says_what_is_wrong(self, spoil, line, tmp_path):
     write_folder(tmp_path, 0, size=(30, 30) if "00" in line else (8, 6))
     spoil(tmp_path)
-    with pytest.raises(ConfigError, match=r"config\.data\." + line) as caught:
+    with pytest.raises(ConfigError, match=r"^" + line) as caught:
       data.load("folder", path=str(tmp_path)).train()
     assert "\n" not in str(caught.value)
 
@@ -309,7 +322,7 @@ class TestTfds:
   def test_images_of_any_size_are_resized(self, tmp_path):
     odd = {"shape": (None, None, 3), "sizes": ((8, 6), (5, 9))}
     root = write_tfds("tiny", tmp_path, **odd)
-    with pytest.raises(ConfigError, match=r"data\.size: .* differ: 6x8, 9x5 "):
+    with pytest.raises(ConfigError, match=r"^size: .* differ: 6x8, 9x5 "):
       data.load("tiny", path=root)
     source = data.load("tiny", path=root, size=4)
     assert source.shape == (4, 4, 3)
@@ -340,7 +353,7 @@ class TestTfds:
     root = write_tfds("tiny", tmp_path, **changes)
     with pytest.raises(ConfigError, match=line) as caught:
       data.load("tiny", path=root).train()
-    assert str(caught.value).startswith("config.data.name: ")
+    assert str(caught.value).startswith("name: ")
 
   def test_another_file_format_is_told(self, tmp_path, monkeypatch):
     root = write_tfds("tiny", tmp_path)
@@ -368,18 +381,104 @@ class TestTfds:
         ("cifar10:1.0.0", {}, "name: TFDS cannot offer 'cifar10:1.0.0': "),
         ("coco", {}, "name: TFDS cannot offer 'coco': .*tensorflow"),
         ("lsun", {}, r"name: .*; its features: id \(Text\), image \(Image\)"),
+        ("", {}, "name: unknown data set ''"),
+        (False, {}, "name: must be text, got False"),
+        (("digits",), {}, r"name: must be text, got \('digits',\)"),
         ("cifar10", {"sise": 3}, "sise: .* Did you mean 'size'"),
-        ("digits", {"size": 3}, "size: 'digits' does not take it"),
-        ("folder", {}, "path: 'folder' needs it"),
-        ("cifar10", {"size": 0.5}, "size: must be a whole number, got 0.5"),
-        ("synthetic", {"size": 7}, "size: must be >= 8, got 7"),
+        ("cifar10", {"path": ""}, "path: must be text or None, got ''"),
+        ("cifar10", {"path": False}, "path: must be text or None, got False"),
+        ("cifar10", {"size": 0.5}, "size: must be a whole .*, got 0.5"),
+        ("cifar10", {"size": 0}, "size: must be .* >= 1 or None, got 0"),
+        ("cifar10", {"size": False}, "size: must be .*, got False"),
+        ("digits", {"size": 3}, "size: no such key of 'digits'"),
+        ("digits", {"size": 0}, "size: no such key of 'digits'"),
+        ("digits", {"path": ""}, "path: no such key of 'digits'"),
+        ("digits", {"vary": False}, "vary: no such key of 'digits'"),
+        ("folder", {}, "path: 'folder' needs it: the folder that holds "),
+        ("folder", {"path": None}, "path: 'folder' needs it"),
+        ("folder", {"path": ""}, "path: must be text, got ''"),
+        ("folder", {"path": ("a",)}, "path: must be text, got "),
+        ("folder", {"path": "a", "size": -1}, "size: must be .* >= 1 .* -1"),
+        ("folder", {"path": "a", "size": (4, 4)}, "size: must be .*4, 4"),
+        ("ptb", {}, "path: 'ptb' needs the folder of its three texts"),
+        ("ptb", {"path": ""}, "path: 'ptb' needs the folder of its three "),
+        ("ptb", {"path": 0}, "path: must be text or None, got 0"),
+        ("pydoc", {"path": "a"}, "path: no such key of 'pydoc'"),
+        ("synthetic", {"size": 7}, "size: must be .* >= 8, got 7"),
+        ("synthetic", {"size": 0}, "size: must be .* >= 8, got 0"),
+        ("synthetic", {"examples": 3}, "examples: must be .* >= 4, got 3"),
+        ("synthetic", {"test_examples": (8,)}, "test_examples: must be "),
         ("synthetic", {"seed": True}, "seed: must be a whole number"),
+        ("synthetic", {"seed": -1}, "seed: must be .* >= 0 and < 4294967296"),
     ],
 )
 def test_what_cannot_work_is_refused_at_once(name, args, line):
-  with pytest.raises(ConfigError, match=r"config\.data\." + line) as caught:
+  with pytest.raises(ConfigError, match=r"^" + line) as caught:
     data.load(name, **args)
   assert "\n" not in str(caught.value)
+
+
+def test_what_is_none_is_left_to_the_set():
+  source = data.load("synthetic", size=None, path=None)
+  assert source.shape == data.load("synthetic").shape
+
+
+SOURCE = data.Source((4, 4, 1), 2, list, list)
+TEXT = data.TextSource(2, list, list, list)
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        *data.DATASETS.values(),
+        sets.load,
+        data.Augment,
+        SOURCE.search,
+        SOURCE.final,
+        TEXT.search,
+        TEXT.final,
+    ],
+    ids=lambda part: f"{part.__module__}.{part.__qualname__}",
+)
+def test_every_option_has_a_type_and_a_line_of_help(part):
+  for name, option in options.of(part).items():
+    assert option.annotation is not Any, name
+    assert option.help.endswith("."), name
+
+
+@pytest.mark.parametrize(
+    "part, name, value",
+    [
+        (SOURCE.search, "valid", 0),
+        (SOURCE.search, "valid", (3,)),
+        (SOURCE.search, "eval_batch", 0),
+        (SOURCE.search, "eval_batch", False),
+        (SOURCE.final, "eval_batch", None),
+        (SOURCE.final, "measure", "tset"),
+        (TEXT.search, "length", 0),
+        (TEXT.search, "vary", "False"),
+        (TEXT.search, "vary", 0),
+        (TEXT.final, "eval_batch", -1),
+        (TEXT.final, "measure", "validation"),
+        (data.Augment, "pad", -1),
+        (data.Augment, "pad", 0.5),
+        (data.Augment, "cutout", -1),
+        (data.Augment, "flip", "False"),
+        (data.Augment, "cutout_corner", 1),
+    ],
+)
+def test_options_of_splits_have_bounds(part, name, value):
+  with pytest.raises(ConfigError, match=f"^{name}: must be "):
+    options.read(part, {name: value})
+
+
+def test_a_smoke_run_has_small_values():
+  small = {"batch": 32, "valid": 64, "eval_batch": 64, "length": 8}
+  for part in (SOURCE.search, SOURCE.final, TEXT.search, TEXT.final):
+    for name, option in options.of(part).items():
+      assert (option.small and option.small.value) == small.get(name), name
+  assert options.of(data.DATASETS["synthetic"])["size"].small.value == 8
+  assert options.of(data.Augment)["pad"].small.value == 1
 
 
 def test_an_unprepared_set_comes_with_its_command(tmp_path):
@@ -387,7 +486,7 @@ def test_an_unprepared_set_comes_with_its_command(tmp_path):
   with pytest.raises(ConfigError) as caught:
     data.load("cifar10", path=str(root))
   assert str(caught.value) == (
-      "config.data.name: 'cifar10' is not prepared in"
+      "name: 'cifar10' is not prepared in"
       f" {root}/cifar10/3.0.2. Run: python -m enas_jax.data.prepare cifar10"
       f" --data_dir='{root}'"
   )

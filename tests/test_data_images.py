@@ -27,6 +27,16 @@ def make_split(n=10, batch=4, **more):
   return image_split(images, mean=mean, std=std, batch=batch, **more), images
 
 
+def rows_of(split, key, i):
+  return jax.tree.map(lambda x: x[i], split.rows(key))
+
+
+def first_batch(split, key=None):
+  """Makes the first batch of a pass in order; a key augments it."""
+  arrays = jax.device_put(split.arrays)
+  return split.batch(arrays, rows_of(split, None, 0), key)
+
+
 class TestHoldOut:
   def test_takes_the_last_in_order(self):
     images = make_images(10)
@@ -38,7 +48,7 @@ class TestHoldOut:
 
   @pytest.mark.parametrize("count", [0, -1, 10, 2.5, True, "3"])
   def test_refuses_what_leaves_a_part_empty(self, count):
-    with pytest.raises(ConfigError, match=r"config\.data\.valid: must be "):
+    with pytest.raises(ConfigError, match=r"^valid: must be "):
       hold_out(make_images(10), count)
 
 
@@ -63,20 +73,19 @@ class TestSource:
     np.testing.assert_array_equal(held.arrays.images, images.images[6:])
     mean, std = statistics(Images(images.images[:6], images.labels[:6]))
     for split, first in ((train, 0), (held, 6)):
-      batch = split.batch(split.arrays, rows_of(split, None, 0), None)
+      batch = first_batch(split)
       expected = (images.images[first : first + 3] / 255 - mean) / std
       np.testing.assert_allclose(batch.images, expected, atol=1e-5)
 
   def test_a_reward_may_see_more_images_than_a_child_step(self):
     wanted = {"batch": 3, "valid": 6, "pad": 1}
-    for eval_batch, expected in ((0, 3), (5, 5)):
+    for eval_batch, expected in ((None, 3), (5, 5)):
       train, held = make_source().search(eval_batch=eval_batch, **wanted)
       batches = [
-          split.batch(split.arrays, rows_of(split, None, 0), None).images
-          for split in (train, held)
+          first_batch(split).images for split in (train, held)
       ]
       assert [len(batch) for batch in batches] == [3, expected]
-    with pytest.raises(ConfigError, match=r"config\.data\.eval_batch: 7 "):
+    with pytest.raises(ConfigError, match=r"^eval_batch: 7 "):
       make_source().search(eval_batch=7, **wanted)
 
   def test_a_final_training_has_all_of_both_splits(self):
@@ -85,7 +94,7 @@ class TestSource:
     np.testing.assert_array_equal(held.arrays.images, make_images(6).images)
     assert (train.steps, held.steps) == (4, 3)
     mean, std = statistics(make_images(10))
-    batch = held.batch(held.arrays, rows_of(held, None, 0), None)
+    batch = first_batch(held)
     expected = (make_images(6).images[:2] / 255 - mean) / std
     np.testing.assert_allclose(batch.images, expected, atol=1e-5)
 
@@ -100,7 +109,7 @@ class TestSource:
     search = source.search(batch=3, valid=4, pad=1)
     for split, other in zip((train, held), search, strict=True):
       np.testing.assert_array_equal(split.arrays.images, other.arrays.images)
-    with pytest.raises(ConfigError, match=r"config\.data\.measure: .*'tset'"):
+    with pytest.raises(ConfigError, match=r"^measure: .*'tset'"):
       source.final(batch=3, eval_batch=2, measure="tset")
 
   def test_only_what_is_trained_on_is_augmented(self):
@@ -109,9 +118,8 @@ class TestSource:
         make_source().final(batch=3, eval_batch=3, pad=2),
     ):
       for split, same in ((train, False), (held, True)):
-        row = rows_of(split, None, 0)
-        plain = split.batch(split.arrays, row, None).images
-        keyed = split.batch(split.arrays, row, jax.random.key(0)).images
+        plain = first_batch(split).images
+        keyed = first_batch(split, jax.random.key(0)).images
         assert np.array_equal(plain, keyed) == same
 
   @pytest.mark.parametrize("mirrors", [True, False])
@@ -122,10 +130,45 @@ class TestSource:
         source.search(valid=5, **wanted),
         source.final(eval_batch=5, **wanted),
     ):
-      row = rows_of(train, None, 0)
-      plain = train.batch(train.arrays, row, None).images
-      keyed = train.batch(train.arrays, row, jax.random.key(0)).images
+      plain = first_batch(train).images
+      keyed = first_batch(train, jax.random.key(0)).images
       assert np.array_equal(plain, keyed) != mirrors
+
+
+  def test_all_that_is_made_of_a_source_is_read_once_and_shared(self):
+    reads = []
+
+    def read(n):
+      reads.append(n)
+      return make_images(n)
+
+    source = Source(
+        shape=(4, 5, 3),
+        classes=3,
+        train=functools.partial(read, 10),
+        test=functools.partial(read, 6),
+    )
+    assert not reads
+    wanted = {"batch": 3, "pad": 1}
+    train, held = source.search(valid=4, **wanted)
+    finalist, _, watched = source.final(
+        valid=4, eval_batch=2, measure="valid", **wanted
+    )
+    assert reads == [10]
+    whole, _, test = source.final(eval_batch=2, **wanted)
+    source.final(eval_batch=3, **wanted)
+    assert reads == [10, 6]
+    for split in (train, held, finalist, watched, whole, test):
+      assert isinstance(split.arrays.images, np.ndarray)
+    for split in (train, held, finalist, watched):
+      assert np.shares_memory(split.arrays.images, whole.arrays.images)
+
+  def test_reading_and_splitting_puts_no_image_on_a_device(self):
+    before = {id(array) for array in jax.live_arrays()}
+    for split in make_source().search(batch=3, valid=4, pad=1):
+      split.shapes()
+    made = [a for a in jax.live_arrays() if id(a) not in before]
+    assert not [a for a in made if a.dtype == jnp.uint8]
 
 
 class TestStatistics:
@@ -142,12 +185,8 @@ class TestStatistics:
     mean, std = statistics(images)
     assert std[1] == np.float32(1 / 255)
     split = image_split(images, mean=mean, std=std, batch=6)
-    batch = split.batch(split.arrays, rows_of(split, None, 0), None)
+    batch = first_batch(split)
     np.testing.assert_allclose(batch.images[..., 1], 0, atol=1e-5)
-
-
-def rows_of(split, key, i):
-  return jax.tree.map(lambda x: x[i], split.rows(key))
 
 
 class TestRows:
@@ -195,7 +234,7 @@ class TestBatch:
   def test_is_normalised_and_in_the_order_of_the_row(self):
     split, images = make_split(10, 4, augment=Augment(pad=1))
     index, weight = row = rows_of(split, None, 2)
-    batch = jax.jit(functools.partial(split.batch, key=None))(split.arrays, row)
+    batch = jax.jit(functools.partial(split.batch, key=None))(images, row)
     mean, std = statistics(images)
     expected = (images.images[np.asarray(index)] / 255 - mean) / std
     np.testing.assert_allclose(batch.images, expected, rtol=1e-5, atol=1e-6)
@@ -203,34 +242,42 @@ class TestBatch:
     np.testing.assert_array_equal(batch.weight, weight)
     assert batch.images.dtype == batch.weight.dtype == jnp.float32
     assert batch.labels.dtype == jnp.int32
+    # An optimiser may scale its step by the share of the usual batch.
+    assert batch.share == 1
+    assert (batch.share.shape, batch.share.dtype) == ((), jnp.float32)
 
   def test_a_key_augments_and_only_if_asked(self):
     for augment, same in ((None, True), (Augment(pad=2), False)):
       split, _ = make_split(10, 4, augment=augment)
-      row = rows_of(split, None, 0)
-      plain = split.batch(split.arrays, row, None)
-      moved = split.batch(split.arrays, row, jax.random.key(0))
+      plain = first_batch(split)
+      moved = first_batch(split, jax.random.key(0))
       assert np.array_equal(plain.images, moved.images) == same
       np.testing.assert_array_equal(plain.labels, moved.labels)
 
-  def test_images_stay_bytes_on_the_device(self):
-    split, _ = make_split()
-    assert isinstance(split.arrays.images, jax.Array)
-    assert split.arrays.images.dtype == jnp.uint8
+  def test_images_stay_the_bytes_that_were_read(self):
+    split, images = make_split()
+    assert split.arrays is images
+
+  def test_shapes_are_those_of_a_batch(self):
+    split, _ = make_split(augment=Augment(pad=1))
+    found = jax.tree.map(lambda x: (x.shape, x.dtype), split.shapes())
+    batch = first_batch(split)
+    assert found == jax.tree.map(lambda x: (x.shape, x.dtype), batch)
 
 
 @pytest.mark.parametrize(
     "changes, line",
     [
-        ({"batch": 11}, r"config\.child\.batch: 11 is more than the 10 "),
+        ({"batch": 11}, "^batch: 11 is more than the 10 "),
         (
-            {"batch": 11, "batch_key": "config.data.eval_batch"},
-            r"config\.data\.eval_batch: 11 ",
+            {"batch": 11, "batch_key": "eval_batch"},
+            "^eval_batch: 11 ",
         ),
-        ({"batch": 0}, r"config\.child\.batch: must be >= 1"),
-        ({"augment": Augment(pad=5)}, r"config\.augment\.pad: .* <= 4"),
-        ({"augment": Augment(pad=0.5)}, r"config\.augment\.pad: .* whole"),
-        ({"augment": Augment(cutout=-1)}, r"config\.augment\.cutout: "),
+        ({"batch": 0}, "^batch: must be a whole number >= 1"),
+        ({"augment": Augment(pad=5)}, "^pad: .* <= 4"),
+        ({"augment": Augment(pad=0.5)}, "^pad: .* whole"),
+        ({"augment": Augment(pad=0, cutout=9)}, "^cutout: .* <= 8"),
+        ({"augment": Augment(pad=0, cutout=-1)}, "^cutout: .* >= 0"),
     ],
 )
 def test_what_cannot_work_is_refused(changes, line):

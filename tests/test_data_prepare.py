@@ -127,7 +127,7 @@ def test_an_answer_of_any_kind_is_a_network(monkeypatch):
     raise urllib.error.HTTPError(request.full_url, 405, "no", {}, None)
 
   monkeypatch.setattr(prepare.urllib.request, "urlopen", answer)
-  prepare._reach("x", "https://example.com/x")
+  prepare._reach("https://example.com/x")
 
 
 @pytest.mark.parametrize(
@@ -135,12 +135,12 @@ def test_an_answer_of_any_kind_is_a_network(monkeypatch):
     [
         (
             download_manager.NonMatchingChecksumError("wrong\n* Expected"),
-            "prepare cifar10: wrong",
+            "name: wrong",
         ),
-        (ConnectionError("cut off"), "prepare cifar10: cut off"),
+        (ConnectionError("cut off"), "name: cut off"),
         (
             ModuleNotFoundError("No module named 'tensorflow'"),
-            "prepare cifar10: .* pip install tensorflow",
+            "name: .* pip install tensorflow",
         ),
     ],
 )
@@ -163,5 +163,12 @@ def test_what_goes_wrong_is_one_line(
     ],
 )
 def test_only_image_sets_are_prepared(name, line, tmp_path):
-  with pytest.raises(ConfigError, match=line):
+  with pytest.raises(ConfigError, match=f"^name: {line}"):
     prepare.prepare(name, str(tmp_path))
+
+
+def test_an_error_names_what_was_to_be_prepared(monkeypatch, tmp_path, capsys):
+  assert run(monkeypatch, "cfar10", data_dir=tmp_path) == 2
+  assert capsys.readouterr().err == (
+      "prepare cfar10: TFDS cannot offer 'cfar10': Dataset cfar10 not found.\n"
+  )

@@ -1,7 +1,6 @@
 """Running text: what is read, how it is cut, and what is refused."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -39,12 +38,12 @@ def test_a_folder_that_is_no_corpus(changes, message, tmp_path):
   with pytest.raises(ConfigError, match=message) as caught:
     source = data.load("ptb", path=path)
     source.valid()
-  assert str(caught.value).startswith("config.data.path: ")
+  assert str(caught.value).startswith("path: ")
   assert "\n" not in str(caught.value)
 
 
 def test_a_folder_that_is_not_there(tmp_path):
-  with pytest.raises(ConfigError, match="path: there is no folder"):
+  with pytest.raises(ConfigError, match=r"^path: there is no folder"):
     data.load("ptb", path=str(tmp_path / "none"))
 
 
@@ -161,9 +160,9 @@ def test_shuffled_segments_stand_alone():
 
 
 @pytest.mark.parametrize("batch, length, message", [
-    (52, 1, "config.child.batch: 52 rows of the training text of 103 words"),
-    (2, 51, "config.child.batch: 2 rows of the training text"),
-    (2, 0, "config.data.length: must be >= 1, got 0."),
+    (52, 1, "batch: 52 rows of the training text of 103 words"),
+    (2, 51, "batch: 2 rows of the training text"),
+    (2, 0, "length: must be a whole number >= 1, got 0."),
 ])
 def test_a_text_too_short_is_refused(batch, length, message):
   with pytest.raises(ConfigError) as caught:
@@ -178,10 +177,39 @@ def test_a_search_does_not_read_the_test_text():
   source = text.TextSource(103, lambda: WORDS, lambda: WORDS, never)
   train, held = source.search(batch=2, length=10, vary=True)
   assert (train.steps, held.steps) == (5, 5)
-  assert jnp.asarray(train.arrays).shape == (2, 51 + 20)
+  assert train.arrays.shape == (2, 51 + 20)
+  assert isinstance(train.arrays, np.ndarray)  # not on a device yet
   _, watched, held = source.final(
       batch=2, length=10, vary=True, eval_batch=1, measure="valid"
   )
   assert watched is held
-  with pytest.raises(ConfigError, match=r"config\.data\.measure: .*'dev'"):
+  with pytest.raises(ConfigError, match=r"^measure: .*'dev'"):
     source.final(batch=2, length=10, vary=True, eval_batch=1, measure="dev")
+
+
+def test_a_test_text_too_short_names_its_own_batch():
+  read = lambda: WORDS
+  source = text.TextSource(103, read, read, lambda: WORDS[:20])
+  with pytest.raises(ConfigError, match=r"^eval_batch: 4 rows of the test "):
+    source.final(batch=2, length=10, vary=False, eval_batch=4)
+
+
+def test_a_text_is_read_once():
+  reads = []
+
+  def reader(part):
+    def read():
+      reads.append(part)
+      return WORDS
+
+    return read
+
+  source = text.TextSource(103, *map(reader, ("train", "valid", "test")))
+  assert not reads
+  wanted = {"batch": 2, "length": 10, "vary": True}
+  source.search(**wanted)
+  source.final(eval_batch=1, measure="valid", **wanted)
+  assert reads == ["train", "valid"]
+  source.final(eval_batch=1, **wanted)
+  source.final(eval_batch=2, **wanted)
+  assert reads == ["train", "valid", "test"]

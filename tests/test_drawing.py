@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from test_spaces import SMALL, small_space
 
-from enas_jax import drawing, search
+from enas_jax import search
+from enas_jax.report import drawing
 from enas_jax.spaces import SPACES
 from enas_jax.strategies import STRATEGIES
 from enas_jax.types import Edge

@@ -1,13 +1,15 @@
 """Candidates that are trained alone before one is derived."""
 
+import contextlib
+import dataclasses
 import functools
 import json
 
 import jax
 import numpy as np
 import pytest
+from test_run import lines, ran
 from test_spaces import SMALL
-from test_train import lines
 
 from configs import (
   digits_micro,
@@ -15,8 +17,13 @@ from configs import (
   nasbench201,
   nasbench201_final,
 )
-from enas_jax import build, cost, data, derive, folder, progress, train
+from enas_jax import build, data, folder, run
+from enas_jax.build import recipe
+from enas_jax.derive import candidates, cost
 from enas_jax.errors import ConfigError
+from enas_jax.plan import words as text_of
+from enas_jax.report import words
+from enas_jax.report.display import Display
 from enas_jax.spaces import SPACES
 from enas_jax.strategies import STRATEGIES
 from enas_jax.strategies.evolution import mutants, neighbours
@@ -25,7 +32,7 @@ from enas_jax.strategies.evolution import mutants, neighbours
 def config_of(finalists):
   config = nasbench201.get_config("smoke")
   config.derive.update(finalists=finalists, by="score")
-  config.derive.config = nasbench201_final.get_config("smoke")
+  config.derive.config = recipe(nasbench201_final.get_config("smoke"))
   for each in (config, config.derive.config):
     each.epochs = 1
   return config
@@ -38,31 +45,31 @@ def test_the_best_finalist_by_validation_is_derived(tmp_path, monkeypatch):
     raise AssertionError("the test split was read")
 
   def blind(**args):
-    return load(**args)._replace(test=never)
+    return dataclasses.replace(load(**args), test=never)
 
   # Its signature says what may be asked of it.
   functools.update_wrapper(blind, load)
   monkeypatch.setitem(data.DATASETS, "synthetic", blind)
-  run = tmp_path / "run"
+  path = tmp_path / "run"
   with monkeypatch.context() as patched:
     _stop_after(patched, finalists=1)
     with pytest.raises(folder.Interrupted):
-      train.run(config_of(2), str(run))
-  result = train.run(config_of(2), str(run))
+      ran(config_of(2), path)
+  result = ran(config_of(2), path)
   found = result["finalists"]
   assert found[0]["trained"] >= found[1]["trained"]
   assert result["encoding"] == found[0]["encoding"]
   assert result["score"] == found[0]["accuracy"]
   trained = {tuple(one["encoding"]): one["trained"] for one in found}
   for n in range(2):
-    own = json.loads((run / "finalists" / str(n) / "result.json").read_text())
+    own = json.loads((path / "finalists" / str(n) / "result.json").read_text())
     assert own["valid/accuracy"] == trained[tuple(own["encoding"])]
     (line,) = (one for one in found if one["number"] == n)
     assert line["encoding"] == own["encoding"]
   # The best by shared weights, and one that differs from it in one choice.
   policy = [
       line
-      for line in lines(run / "derive.jsonl")
+      for line in lines(path / "derive.jsonl")
       if line["source"] == "policy"
   ]
   best = max(policy, key=lambda line: line["accuracy"])["encoding"]
@@ -74,17 +81,16 @@ def test_the_best_finalist_by_validation_is_derived(tmp_path, monkeypatch):
 
 def _stop_after(patched, finalists):
   """Interrupts a run after so many of its finalists."""
-  run, count = train.run, 0
+  training, count = run._training, 0
 
-  def stopped(config, workdir, signals=None):
+  def stopped(stage):
     nonlocal count
-    if "arch" in config:
-      if count == finalists:
-        raise folder.Interrupted
-      count += 1
-    return run(config, workdir, signals)
+    if count == finalists:
+      raise folder.Interrupted
+    count += 1
+    return training(stage)
 
-  patched.setattr(train, "run", stopped)
+  patched.setattr(run, "_training", stopped)
 
 
 @pytest.fixture
@@ -95,34 +101,35 @@ def tried(tmp_path, monkeypatch):
   it; None: it diverged.
   """
 
-  def run(trained, best=(1, 1, 1, 1, 1, 1), penalty=None, **derived):
+  def try_(trained, best=(1, 1, 1, 1, 1, 1), penalty=None, **derived):
     config = config_of(3)
     config.derive.update(derived)
-    parts = build.experiment(config)
+    plan = build.plan(config)
 
-    def line(parts, score, state, source, arch):
-      encoding = parts.space.flatten(arch)
+    def line(source, arch):
+      encoding = plan.space.flatten(arch)
       taken = {"penalty": penalty(encoding)} if penalty else {}
       return {"source": source, "encoding": encoding, "accuracy": 0.5, **taken}
 
-    monkeypatch.setattr(derive, "_line", line)
+    def scored(plan, state, some):
+      return [line(*candidate) for candidate in some]
 
-    def train(final, path):
-      assert final.data.measure == "valid"
-      assert final.data.valid == config.data.valid
-      value = trained([int(value) for value in final.arch.split()])
+    def alone(stage, final, path):
+      assert final.experiment.part == "valid"
+      assert final.record["data"]["valid"] == config.data.valid
+      encoding = final.space.flatten(final.experiment.arch)
+      assert final.record["arch"] == text_of(encoding)
+      value = trained(encoding)
       return {} if value is None else {"valid/accuracy": value}
 
-    display = progress.Display(tmp_path / "log.txt")
-    try:
-      best = line(parts, None, None, "policy", parts.space.unflatten(best))
-      return derive._finalists(
-          config, parts, None, best, tmp_path, display, train
-      )
-    finally:
-      display.close()
+    monkeypatch.setattr(candidates, "scored", scored)
+    monkeypatch.setattr(run, "_alone", alone)
+    with contextlib.closing(Display(tmp_path / "log.txt")) as shown:
+      stage = run.Stage(plan, tmp_path, shown, None)
+      first = line("policy", plan.space.unflatten(list(best)))
+      return run._finalists(stage, None, first)
 
-  return run
+  return try_
 
 
 def test_all_neighbours_are_trained_where_there_is_room(tried):
@@ -154,34 +161,35 @@ def test_a_part_of_a_finalist_is_refused():
   with config.ignore_type():
     config.derive.finalists = 1.5
   with pytest.raises(ConfigError, match=r"config\.derive\.finalists: .*whole"):
-    build.experiment(config)
+    build.plan(config)
 
 
-@pytest.mark.parametrize("recipe, got", [
-    (digits_micro_final, "a final config of 'micro'"),
-    (nasbench201, "a search of 'nasbench201'"),
+@pytest.mark.parametrize("final, message", [
+    (recipe(digits_micro_final.get_config("smoke")), "network.aux: no such"),
+    (nasbench201.get_config("smoke"), "space: does nothing here: the search"),
+    (nasbench201_final.get_config("smoke"), "space: does nothing here: the"),
 ])
-def test_a_recipe_of_something_else_is_refused(recipe, got):
+def test_a_recipe_of_something_else_is_refused(final, message):
   config = config_of(2)
-  config.derive.config = recipe.get_config("smoke")
+  config.derive.config = final
   with pytest.raises(ConfigError) as caught:
-    build.experiment(config)
-  assert str(caught.value).startswith("config.derive.config: must be a final")
-  assert str(caught.value).endswith(f"got {got}.")
+    build.plan(config)
+  assert str(caught.value).startswith(f"config.derive.config.{message}")
 
 
 def test_a_search_that_retrains_needs_no_other_recipe():
   config = digits_micro.get_config("smoke")
   config.derive.finalists = 2
-  build.experiment(config)
+  plan = build.plan(config)
+  parts = [each.experiment.part for each in (plan.retrain, plan.finalist)]
+  assert parts == ["test", "valid"]
+  alike, final = ({**each.record} for each in (plan.retrain, plan.finalist))
+  alike.pop("data"), final.pop("data")
+  assert final == alike
   # Enough for a batch of the search, not of the recipe.
   config.data.update(valid=60, eval_batch=32)
   with pytest.raises(ConfigError, match=r"config\.retrain\.config\.data\.eval"):
-    build.experiment(config)
-  alike, final = build.retraining(config, [1]), build.finalist(config, [1])
-  assert (alike.data.measure, final.data.measure) == ("test", "valid")
-  alike.data, final.data = {}, {}
-  assert final.to_dict() == alike.to_dict()
+    build.plan(config)
 
 
 def test_some_neighbours_are_drawn_by_the_seed(tried):
@@ -225,14 +233,12 @@ def test_without_finalists_nothing_is_trained(tried):
 
 
 def test_where_all_diverge_shared_weights_derive(tmp_path, monkeypatch):
-  monkeypatch.setattr(
-      derive,
-      "_finalists",
-      lambda config, parts, state, best, *_: [
-          {**best, "encoding": [0] * 6, "trained": float("nan"), "seconds": 0.0}
-      ],
-  )
-  result = train.run(config_of(2), str(tmp_path / "run"))
+  def diverged(stage, state, best):
+    line = {"encoding": [0] * 6, "trained": float("nan"), "seconds": 0.0}
+    return [{**best, **line}]
+
+  monkeypatch.setattr(run, "_finalists", diverged)
+  result = ran(config_of(2), tmp_path / "run")
   assert result["encoding"] != [0] * 6
   assert result["score"] == result["scores"]["policy"]["best"]
 
@@ -240,25 +246,23 @@ def test_where_all_diverge_shared_weights_derive(tmp_path, monkeypatch):
 def test_the_cost_of_a_search_has_that_of_its_finalists():
   config = config_of(2)
   config.derive.config.update(epochs=3, eval_every=2)
-  parts = build.experiment(config)
-  two = [parts.space.unflatten([op] * 6) for op in (2, 3)]
-  report = functools.partial(cost.report, config, parts, two[:1], two[:1])
+  plan = build.plan(config)
+  two = [plan.space.unflatten([op] * 6) for op in (2, 3)]
+  report = functools.partial(cost.report, plan, two[:1], two[:1])
   without, found = (report(tried, 1.0) for tried in ([], two))
   more = found["flops"] - without["flops"]
   expected = 0.0
+  final = plan.finalist.experiment
   for arch in two:
-    final = build.experiment(
-        build.finalist(config, parts.space.flatten(arch))
-    )
-    task = final.task
-    shapes = cost.shapes(task, final.train, arch)
+    shapes = cost.shapes(final.task, final.train, arch)
     batch = final.held.shapes()
-    once = cost._reward(task, arch, *shapes[:2], batch)
-    expected += 3 * final.child_steps * cost.child_step(task, arch, *shapes)
+    once = cost._reward(final.task, arch, *shapes[:2], batch)
+    step = cost.child_step(final.task, arch, *shapes)
+    expected += 3 * final.child_steps * step
     # After two and after three epochs, and at the end.
     expected += 3 * final.held.steps * once
   assert more == pytest.approx(expected)
   assert 2 * found["flops_each"]["finalist"] == pytest.approx(expected)
-  text = " ".join(cost.lines(found))
+  text = " ".join(words.cost(found))
   assert "2 finalists trained" in text
-  assert "finalists" not in " ".join(cost.lines(without))
+  assert "finalists" not in " ".join(words.cost(without))

@@ -10,19 +10,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import test_spaces
-from test_spaces import count, filled, hosted, images, random_choices
+from test_spaces import count
 
-from enas_jax import controller
+from enas_jax import controller, options, testing
 from enas_jax.errors import ConfigError
-from enas_jax.spaces import macro as macro_file
-from enas_jax.spaces.macro import (
-  FinalLayer,
-  Macro,
-  MacroArch,
-  Merge,
-  SharedLayer,
-)
+from enas_jax.spaces.macro import Macro, MacroArch
+from enas_jax.spaces.macro.arch import stretched
+from enas_jax.spaces.macro.final import FinalLayer, FinalMerge
+from enas_jax.spaces.macro.shared import SharedLayer, SharedMerge
 from enas_jax.strategies import STRATEGIES
+from enas_jax.testing import filled, images, on_host, random_choices
 from enas_jax.types import Head, NO_ANCHOR
 
 
@@ -140,7 +137,7 @@ def test_bits_attend_to_what_decided_their_tensor_or_one_layer_off():
 @pytest.mark.parametrize("seed", range(5))
 def test_exactly_the_chosen_weights_have_a_gradient(macro, seed):
   choices = random_choices(macro.space.schedule, 1, seed)[0]
-  arch = hosted(macro.space.decode(choices))
+  arch = on_host(macro.space.decode(choices))
   _, grads = macro.grade(arch)
   names = macro.space.names
   convs = [name for name in names if "conv" in name]
@@ -170,11 +167,14 @@ def test_the_guard_catches_a_choice_that_always_takes_the_last(macro):
     return call(*args, **kwargs)
 
   small = test_spaces.SMALL["macro"]
-  test_spaces.test_every_single_choice_shows(macro, small)
-  broken = test_spaces.Supernet("macro")
+  arch = macro.space.unflatten(list(small.every_choice_shows))
+  testing.every_single_choice_shows(macro, arch)
+  broken = testing.Supernet(
+      macro.space, small.network, small.batch, small.task
+  )
   refused = pytest.raises(AssertionError, match="tensor 1 = ")
   with nn.intercept_methods(last), refused:
-    test_spaces.test_every_single_choice_shows(broken, small)
+    testing.every_single_choice_shows(broken, arch)
 
 
 def test_a_search_may_concatenate_too():
@@ -337,7 +337,7 @@ def test_a_shared_layer_is_what_the_specification_says(name):
 def test_a_merge_is_what_the_specification_says(bits, concat, track):
   x, *tensors = (inputs(seed) for seed in range(3))
   bits = np.array(bits, np.int32)
-  merge = Merge(concat, track)
+  merge = (FinalMerge if track else SharedMerge)(concat)
   args = x, tensors, bits
   variables = merge.init(jax.random.key(0), *args, train=True)
   out = merge.apply(variables, *args, train=True, mutable=["averages"])[0]
@@ -357,7 +357,7 @@ def test_a_merge_is_what_the_specification_says(bits, concat, track):
 
 def test_a_stretched_network_repeats_each_layer_and_reads_the_last_copy():
   arch = Macro(layers=3).unflatten([1, 4, 1, 0, 0, 1])
-  ops, skips = macro_file._stretched(arch, 2)
+  ops, skips = stretched(arch, 2)
   assert ops.tolist() == [1, 1, 4, 4, 0, 0]
   # Tensor i is 2 i now: layer 1 read tensor 0, layer 2 read tensor 1.
   read = [np.flatnonzero(row).tolist() for row in skips]
@@ -371,9 +371,9 @@ def test_a_stretched_network_repeats_each_layer_and_reads_the_last_copy():
 
 @pytest.mark.parametrize("values, message", [
     ([0, 1], "3 integers make an architecture of 2 layers .*, got 2"),
-    ([0, 6, 1], "layer 1: operation 6 is not one of 0..5"),
-    ([-1, 0, 1], "layer 0: operation -1 is not one of 0..5"),
-    ([0, 0, 2], "layer 1: skip bit 0 is 2, not 0 or 1"),
+    ([0, 6, 1], "layer 1 has operation 6, which is not one of 0..5"),
+    ([-1, 0, 1], "layer 0 has operation -1, which is not one of 0..5"),
+    ([0, 0, 2], "layer 1 has skip bit 0 = 2, which is not 0 or 1"),
 ])
 def test_what_is_no_architecture_is_refused(values, message):
   with pytest.raises(ValueError, match=message):
@@ -385,11 +385,11 @@ def test_what_is_no_architecture_is_refused(values, message):
     ({"operations": ""}, "operations: .*''"),
     ({"operations": "conv_3x5"}, "operations: .*'conv_3x5'"),
     ({"operations": "conv_3x3,conv_3x3"}, "operations: each once at most"),
-    ({"skip_target": 1.0}, "skip_target: must be > 0 and < 1, got 1.0"),
+    ({"skip_target": 1.0}, "skip_target: must be a number > 0 and < 1, got 1."),
 ])
 def test_what_is_no_space_is_refused(arguments, message):
   with pytest.raises(ConfigError, match=message):
-    Macro(**arguments)
+    Macro(**options.read(Macro, arguments))
 
 
 def test_any_kernels_make_a_space():

@@ -11,15 +11,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from test_spaces import count, filled, hosted, images, supernet_of, unmoved
+from test_spaces import count, supernet_of
 
 from configs import nasbench201, nasbench201_final
-from enas_jax import arch as archs
-from enas_jax import build
+from enas_jax import archfile, build
 from enas_jax.errors import ConfigError
-from enas_jax.spaces import nasbench201 as space_file
+from enas_jax.spaces.nasbench201 import cell as cell_file
 from enas_jax.spaces.nasbench201 import EDGES, NasBench201, OPERATIONS
+from enas_jax.spaces.nasbench201.network import Reduction
 from enas_jax.tasks import TASKS
+from enas_jax.testing import filled, images, on_host, unmoved
 
 SPACE = NasBench201()
 RESNET = (
@@ -88,10 +89,10 @@ def test_the_table_has_our_order_of_edges_and_operations(table):
 def test_the_notation_is_read_wherever_an_arch_is():
   config = nasbench201_final.get_config("smoke")
   config.arch = f" {RESNET.replace('+', ' + ')}\n"
-  config = build.settled(config)
+  record = build.plan(config).record
   preset = SPACE.presets["nasbench201_resnet"].encoding
-  assert config.arch == " ".join(map(str, preset))
-  lines = archs.described(SPACE.unflatten(preset), SPACE)
+  assert record["arch"] == " ".join(map(str, preset))
+  lines = archfile.described(SPACE.unflatten(preset), SPACE)
   assert lines == [
       "node 1 = nor_conv_3x3(0)",
       "node 2 = none(0) + nor_conv_3x3(1)",
@@ -112,7 +113,7 @@ def test_the_notation_is_read_wherever_an_arch_is():
 ])
 def test_what_is_no_cell_is_refused(text, message):
   with pytest.raises(ConfigError, match=re.escape(message)) as caught:
-    archs.parse("config.arch", text, SPACE)
+    archfile.parse("config.arch", text, SPACE)
   assert str(caught.value).startswith("config.arch: ")
 
 
@@ -184,7 +185,7 @@ def needed_edges(values, affine):
 @pytest.mark.parametrize("few", [[0, 1, 3], [0, 4, 2]])
 def test_only_what_the_output_needs_is_left(affine, few):
   every = list(itertools.product(few, repeat=6))
-  needed = functools.partial(space_file.needed, affine=affine)
+  needed = functools.partial(cell_file.needed, affine=affine)
   searched = jax.jit(jax.vmap(needed))(jnp.asarray(every))
   for values, found in zip(every, searched.tolist(), strict=True):
     assert found == needed_edges(values, affine)
@@ -193,7 +194,7 @@ def test_only_what_the_output_needs_is_left(affine, few):
 
 def graded(affine, dtype=jnp.float32):
   """ops -> (gradients of a cell's weights and input, what it returns)."""
-  cell = space_file.SharedCell(affine)
+  cell = cell_file.SharedCell(affine)
   x, key = images(2)[0].astype(dtype), jax.random.key(0)
   ops = jnp.zeros(6, jnp.int32)
   params = jax.tree.map(
@@ -216,7 +217,7 @@ def test_what_is_not_needed_adds_nothing(affine, monkeypatch):
   # Node 1 is nothing, node 2 its convolution.
   ops = jnp.array([0, 0, 3, 2, 1, 4])
   found = jax.jit(graded(affine))(ops)
-  monkeypatch.setattr(space_file, "needed", lambda ops, affine: ops)
+  monkeypatch.setattr(cell_file, "needed", lambda ops, affine: ops)
   expected = jax.jit(graded(affine))(ops)
   chex.assert_trees_all_close(found, expected, rtol=1e-4, atol=1e-4)
   if affine:
@@ -295,7 +296,7 @@ def test_the_residual_block_is_the_benchmarks_in_a_mirror(size):
   x = jnp.asarray(
       np.random.default_rng(0).normal(size=(2, size, size, 3)), jnp.float32
   )
-  block = space_file.Reduction(4, False, True)
+  block = Reduction(4, False, True)
   params = filled(
       jax.eval_shape(lambda k: block.init(k, x, train=True), jax.random.key(0))
   )["params"]
@@ -383,4 +384,4 @@ def test_a_choice_of_operation_is_a_row(table):
   schedule = SPACE.schedule
   assert schedule.mask.shape == (6, 5) and schedule.mask.all()
   arch = SPACE.unflatten(table["ops"][7].tolist())
-  chex.assert_trees_all_equal(hosted(SPACE.decode(SPACE.encode(arch))), arch)
+  chex.assert_trees_all_equal(on_host(SPACE.decode(SPACE.encode(arch))), arch)

@@ -9,7 +9,9 @@ import numpy as np
 import optax
 import pytest
 
-from enas_jax import optim
+from enas_jax import optim, options
+from enas_jax.errors import ConfigError
+from enas_jax.tasks.classification import classification
 
 # (low, epoch, rate) of the reference's three recipes; high 0.05, 10 epochs
 # doubled.
@@ -253,3 +255,34 @@ def test_what_is_observed_changes_no_other_optimiser():
   ):
     state = chain.tx.init(jnp.zeros(2))
     assert optim.observe(state, 1.0) is state
+
+
+def test_the_task_says_which_way_is_better():
+  """The average begins at the same look for an accuracy as for its error."""
+  chain = optim.sgd(epochs=1, steps=1, lr=1.0, clip=0.0, patience=2)
+  accuracies = [0.5, 0.7, 0.4, 0.8, 0.6, 0.9]
+  worth = classification(None).worth
+  states = []
+  for values in (
+      [-worth(value) for value in accuracies],
+      [1 - value for value in accuracies],
+  ):
+    state, begun = chain.tx.init(jnp.zeros(())), []
+    for value in values:
+      state = optim.observe(state, value)
+      begun.append(bool(state.begun))
+    states.append(begun)
+  assert states[0] == states[1] == [False] * 4 + [True] * 2
+
+
+@pytest.mark.parametrize("key, value", [
+    ("patience", 2.5),
+    ("average_after", -1),
+    ("lr", 0.0),
+    ("clip", -0.1),
+    ("whole", 1),
+])
+def test_a_value_out_of_bounds_is_one_line(key, value):
+  values = {"lr": 1.0, "clip": 0.1, key: value}
+  with pytest.raises(ConfigError, match=rf"^{key}: must be [^\n]*$"):
+    options.read(optim.sgd, values, ours=("epochs", "steps"))

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from test_train import lines
+from test_run import lines, ran
 
 from configs import cifar_micro, ptb_recurrent
 from enas_jax import (
@@ -18,13 +18,13 @@ from enas_jax import (
   folder,
   optim,
   parallel,
-  progress,
+  rows,
   search,
-  train,
 )
 from enas_jax.errors import ConfigError
+from enas_jax.report import display
 from enas_jax.spaces import SPACES
-from enas_jax.strategies import STRATEGIES
+from enas_jax.strategies.fixed import fixed
 from enas_jax.tasks import TASKS
 from enas_jax.types import Mean
 
@@ -57,7 +57,7 @@ def images():
   return TASKS["classification"](Linear()), splits, np.ones(1)
 
 
-def text():
+def text(wrapper=rows.in_use):
   words = np.random.default_rng(0).integers(0, 9, 50 * ROWS).astype(np.int32)
   read = lambda: words
   splits = data.TextSource(9, read, read, read).search(
@@ -68,15 +68,24 @@ def text():
   keeps = {f"{name}_keep": 1.0 for name in masks}
   network = space.network(vocabulary=9, hidden=4, init_range=0.5, **keeps)
   arch = space.unflatten([0, 1, 1, 2])
-  return TASKS["language_model"](network, slowness=1.0), splits, arch
+  task = TASKS["language_model"](network, slowness=1.0)
+  return wrapper(task, network.reads), splits, arch
 
 
-@pytest.mark.parametrize("tx", [optax.sgd(0.5), optax.sgd(0.5, momentum=0.9)])
-@pytest.mark.parametrize("make", [images, text])
+def whole_text():
+  return text(rows.whole)
+
+
+@pytest.mark.parametrize("make, tx", [
+    (images, optax.sgd(0.5)),
+    (images, optax.sgd(0.5, momentum=0.9)),
+    (text, optax.sgd(0.5)),
+    (whole_text, optax.sgd(0.5, momentum=0.9)),
+])
 def test_two_devices_with_one_child_are_one_device(make, tx):
   task, (split, held), arch = make()
   # Told rewards are reported so that their order shows.
-  strategy = STRATEGIES["fixed"](None, arch=arch)._replace(
+  strategy = fixed(arch)._replace(
       tell=lambda state, archs, rewards: (
           state, {"reward": rewards @ (1.0 + np.arange(len(rewards)))}
       )
@@ -92,9 +101,9 @@ def test_two_devices_with_one_child_are_one_device(make, tx):
   both = jax.jit(parallel.child_step(step, mesh, split))
   alone, shared = first, parallel.place(mesh, split, first)
   arrays = parallel.place_arrays(mesh, split, split.arrays)
-  rows = split.rows(jax.random.key(1))
+  plan = split.rows(jax.random.key(1))
   for n in range(3):
-    row = jax.tree.map(lambda leaf: leaf[n], rows)  # noqa: B023
+    row = jax.tree.map(lambda leaf: leaf[n], plan)  # noqa: B023
     alone = jax.jit(step)(alone, split.arrays, row)
     shared = both(shared, arrays, row)
   plain = lambda s: jax.device_get(
@@ -121,10 +130,10 @@ def test_children_that_differ_move_their_rows_by_the_mean_gradient():
   task, (split, _), one = text()
   # Both have the first node in common and not the second.
   other = one._replace(ops=np.array([0, 1, 3]), sources=np.array([0, 0]))
-  rows = [task.reads(arch)["nodes"].tolist() for arch in (one, other)]
-  assert rows[0][0] == rows[1][0] and rows[0][1] != rows[1][1]
-  fixed = STRATEGIES["fixed"](None, arch=one)
-  differing = fixed._replace(
+  reads = SPACES["recurrent"](nodes=2).network(vocabulary=9).reads
+  read = [reads(arch)["nodes"].tolist() for arch in (one, other)]
+  assert read[0][0] == read[1][0] and read[0][1] != read[1][1]
+  differing = fixed(one)._replace(
       ask=lambda state, key: jax.tree.map(
           functools.partial(jnp.where, jax.lax.axis_index("devices") == 0),
           one,
@@ -133,7 +142,12 @@ def test_children_that_differ_move_their_rows_by_the_mean_gradient():
   )
   tx = optim.sgd(epochs=1, steps=1, lr=2.0, clip=clip, l2=l2).tx
   first = search.init(
-      jax.random.key(0), task=task, strategy=fixed, tx=tx, train=split, arch=one
+      jax.random.key(0),
+      task=task,
+      strategy=fixed(one),
+      tx=tx,
+      train=split,
+      arch=one,
   )
   row = jax.tree.map(lambda leaf: leaf[0], split.rows(jax.random.key(1)))
   halves = []
@@ -146,13 +160,13 @@ def test_children_that_differ_move_their_rows_by_the_mean_gradient():
     batch = split.batch(arrays, row, None)
 
     def loss(params, arch, state, batch):
-      used = task.pick(params, arch)
+      used = rows.take(params, reads(arch))
       return task.loss(used, state, arch, batch, jax.random.key(0), 0.0)[0]
 
     halves.append(jax.jit(jax.grad(loss))(first.params, arch, state, batch))
   grads = jax.tree.map(lambda a, b: (a + b) / 2, *halves)
   used = jax.tree.map(jnp.ones_like, first.params)
-  used["nodes"] = jnp.zeros_like(used["nodes"]).at[np.array(rows)].set(1.0)
+  used["nodes"] = jnp.zeros_like(used["nodes"]).at[np.array(read)].set(1.0)
   grads = jax.tree.map(
       lambda g, w, u: g + 2 * l2 * w * u, grads, first.params, used
   )
@@ -183,26 +197,34 @@ def test_children_that_differ_move_their_rows_by_the_mean_gradient():
 
 
 def test_a_row_of_two_children_is_moved_once():
-  task = TASKS["language_model"](SPACES["recurrent"]().network(vocabulary=9))
+  _, _, arch = text()
   params = {"nodes": jnp.arange(1.0, 6.0)[:, None], "bias": jnp.ones(2)}
-  rows = {"nodes": jnp.array([0, 2, 1, 2])}  # two of each device
+  read = {"nodes": jnp.array([0, 2, 1, 2])}  # two of each device
   grads = {
       "nodes": jnp.array([[10.0], [20.0], [30.0], [40.0]]),
       "bias": jnp.array([1.0, 2.0, 3.0, 4.0]),
   }
+  plain = images()[0]
+
+  def both(params, read, grads):
+    task = rows.in_use(plain, lambda arch: read)
+    moving, mean = task.moving(params, arch).shared(grads, "devices")
+    return moving.params, mean, moving.add(moving.params)
+
   shared = jax.sharding.PartitionSpec("devices")
-  rows, moved, mean = jax.shard_map(
-      functools.partial(parallel._united, task),
+  moved, mean, after = jax.shard_map(
+      both,
       mesh=parallel.mesh(jax.devices()[:2]),
       in_specs=(jax.sharding.PartitionSpec(), shared, shared),
       out_specs=jax.sharding.PartitionSpec(),
       check_vma=False,
-  )(params, rows, grads)
-  assert rows["nodes"].tolist() == [0, 2, 1, 2]
+  )(params, read, grads)
   assert moved["nodes"].ravel().tolist() == [1.0, 3.0, 2.0, 0.0]
   assert mean["nodes"].ravel().tolist() == [5.0, 30.0, 15.0, 0.0]
   assert moved["bias"].tolist() == [1.0, 1.0]
   assert mean["bias"].tolist() == [2.0, 3.0]
+  # Doubled where a child reads it, and once where two do.
+  assert after["nodes"].ravel().tolist() == [2.0, 4.0, 6.0, 4.0, 5.0]
 
 
 def test_what_one_device_does_differs_from_the_other_and_counts():
@@ -219,7 +241,7 @@ def test_what_one_device_does_differs_from_the_other_and_counts():
     return plain.init(key, batch, arch)[0], {"first": jnp.zeros(())}
 
   task = plain._replace(init=init, loss=loss)
-  strategy = STRATEGIES["fixed"](None, arch=None)._replace(
+  strategy = fixed(None)._replace(
       ask=lambda state, key: jax.random.uniform(key, (1,))
   )
   known = {"task": task, "strategy": strategy, "tx": optax.sgd(0.1)}
@@ -246,9 +268,14 @@ def test_a_search_on_two_devices_resumes_to_the_same_bits(
 ):
   config = ptb_recurrent.get_config("smoke")
   config.update(devices=2, space={"nodes": 2})
-  whole = train.run(config, str(tmp_path / "whole"))
+  # A text of a few segments: each run is many steps else.
+  for part in ("train", "valid", "test"):
+    spoken = " ".join("abcdefg"[n * n % 7] for n in range(7 * 60))
+    (tmp_path / f"{part}.txt").write_text(spoken)
+  config.data.update(name="ptb", path=str(tmp_path))
+  whole = ran(config, tmp_path / "whole")
   left, caught = [5], []
-  pace_step, init = progress.Pace.step, folder.Signals.__init__
+  pace_step, init = display.Pace.step, folder.Signals.__init__
 
   def stop(pace, *args):
     left[0] -= 1
@@ -261,11 +288,11 @@ def test_a_search_on_two_devices_resumes_to_the_same_bits(
     init(signals, *args)
 
   with monkeypatch.context() as patched:
-    patched.setattr(progress.Pace, "step", stop)
+    patched.setattr(display.Pace, "step", stop)
     patched.setattr(folder.Signals, "__init__", remember)
     with pytest.raises(folder.Interrupted):
-      train.run(config, str(tmp_path / "run"))
-  again = train.run(config, str(tmp_path / "run"))
+      ran(config, tmp_path / "run")
+  again = ran(config, tmp_path / "run")
   assert again["scores"] == whole["scores"]
 
   one, other = (
@@ -278,7 +305,7 @@ def test_devices_that_are_not_there_or_do_not_divide_are_refused():
   config = cifar_micro.get_config("smoke")
   config.devices = 64
   with pytest.raises(ConfigError, match=r"config\.devices: 64 is more than"):
-    build.experiment(config)
+    build.plan(config)
   config.devices, config.child.batch = 2, 9
   with pytest.raises(ConfigError, match=r"config\.child\.batch: 9 cannot be"):
-    build.experiment(config)
+    build.plan(config)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from enas_jax import ranking
+from enas_jax.derive import ranking
 
 
 @pytest.mark.parametrize("ties", [False, True])

@@ -1,7 +1,6 @@
 """The recurrent space, its network and its task."""
 
 import functools
-from typing import NamedTuple
 
 import chex
 import jax
@@ -10,19 +9,23 @@ import numpy as np
 import optax
 import pytest
 from test_ops_recurrent import sigmoid
-from test_spaces import count, Words, words
+from test_spaces import count
 
-from enas_jax import controller, optim, search
+from enas_jax import controller
 from enas_jax.errors import ConfigError
+from enas_jax.nn import NETWORKS
 from enas_jax.ops import reader, softmax
-from enas_jax.spaces.lstm import Lstm, LstmArch
+from enas_jax.options import read
 from enas_jax.spaces.recurrent import OPERATIONS, Recurrent
 from enas_jax.tasks import TASKS
-from enas_jax.types import Split, Strategy
+from enas_jax.testing import TextBatch, words
 
 
 def shapes(space, arch, **hparams):
-  network = space.network(vocabulary=10_000, **hparams)
+  return shapes_of(space.network(vocabulary=10_000, **hparams), arch)
+
+
+def shapes_of(network, arch):
 
   def init(key):
     state = network.start(2)
@@ -91,9 +94,9 @@ def test_the_dialects_number_the_activations_differently():
 
 
 @pytest.mark.parametrize("values, message", [
-    ([1, 0, 0, 0], "node 1 reads node 1, not one of 0..0"),
-    ([0, 0, 2, 0], "node 2 reads node 2, not one of 0..1"),
-    ([0, 0, 0, 4], "activation 4 is not one of 0..3"),
+    ([1, 0, 0, 0], "node 1 reads node 1, which is not one of 0..0"),
+    ([0, 0, 2, 0], "node 2 reads node 2, which is not one of 0..1"),
+    ([0, 0, 0, 4], "node 2 has activation 4, which is not one of 0..3"),
 ])
 def test_what_is_no_cell_is_refused(values, message):
   with pytest.raises(ValueError, match=message):
@@ -101,9 +104,9 @@ def test_what_is_no_cell_is_refused(values, message):
 
 
 def test_an_unknown_dialect_is_refused():
-  message = r"dialect: .*'2017'. Choices: lm, 2018"
+  message = r"dialect: .*'2017'\..* Choices: 2018, lm"
   with pytest.raises(ConfigError, match=message):
-    Recurrent(dialect="2017")
+    read(Recurrent, {"dialect": "2017"})
 
 
 def test_a_cell_has_a_node_after_the_first():
@@ -149,16 +152,6 @@ def test_a_word_is_not_seen_before_it_is_read():
     after = read(words.at[0, at].set(5)).features
     changed = np.any(before != after, (0, 2))
     assert changed.tolist() == [position >= at for position in range(5)]
-
-
-def test_rows_are_taken_as_by_a_gather():
-  table = jnp.arange(24.0).reshape(4, 2, 3)
-  rows = jnp.array([2, 0, 2])
-  weight = jnp.arange(18.0).reshape(3, 2, 3)
-  value = lambda take: lambda table: (weight * take(table) ** 2).sum()
-  expected = jax.value_and_grad(value(lambda table: table[rows]))(table)
-  found = jax.jit(jax.value_and_grad(value(lambda t: reader.take(t, rows))))
-  chex.assert_trees_all_close(found(table), expected)
 
 
 def test_exactly_the_chosen_weights_have_a_gradient():
@@ -225,7 +218,10 @@ class Echo:
 def batch(length, first):
   weight = jnp.broadcast_to(jnp.arange(4) < length, (2, 4))
   targets = jnp.array([[0, 1, 2, 2], [1, 1, 0, 2]])
-  return Words(targets, targets, weight.astype(jnp.float32), jnp.asarray(first))
+  weight = weight.astype(jnp.float32)
+  return TextBatch(
+      targets, targets, weight, jnp.asarray(first), jnp.float32(1)
+  )
 
 
 LOGITS = np.log([0.5, 0.25, 0.25])
@@ -313,101 +309,25 @@ def test_a_softmax_in_parts_is_the_whole_one(entries, monkeypatch):
   )
 
 
-# The weights in use.
-
-
-def reader_task(space):
-  network = space.network(vocabulary=7, hidden=8)
-  return TASKS["language_model"](network)
-
-
-def child_steps(task, arch, tx, steps=2):
-  """Parameters before and after some steps on one architecture."""
-  given = words()
-  given = BatchOf(*given, jnp.ones(()))
-  train = Split((), steps, lambda key: jnp.zeros((steps, 1)),
-                lambda arrays, row, key: given, 18, "words")
-  fixed = Strategy(
-      init=lambda key: jax.tree.map(jnp.asarray, arch),
-      ask=lambda state, key: state,
-      tell=lambda state, archs, rewards: (state, {}),
-  )
-  state = search.init(
-      jax.random.key(0), task=task, strategy=fixed, tx=tx, train=train
-  )
-  before = state.params
-  step = jax.jit(
-      lambda state: search.child_step(
-          state, (), (), task=task, strategy=fixed, tx=tx, train=train,
-          progress=lambda step: 0.0,
-      )
-  )
-  for _ in range(steps):
-    state = step(state)
-  return before, state.params
-
-
-class BatchOf(NamedTuple):
-  words: jax.Array
-  targets: jax.Array
-  weight: jax.Array
-  first: jax.Array
-  share: jax.Array
-
-
-def test_a_step_on_the_weights_in_use_is_the_step_on_all():
-  space = Recurrent(nodes=3)
-  task = reader_task(space)
-  arch = space.unflatten([0, 1, 1, 3, 0, 2])
-  alone = optim.sgd(epochs=1, steps=1, lr=2.0, clip=0.25).tx
-  # The same with something to remember, so that all weights have a gradient.
-  remembering = optax.chain(alone, optax.trace(decay=0.0))
-  before, after = child_steps(task, arch, alone)
-  same, expected = child_steps(task, arch, remembering)
-  chex.assert_trees_all_equal(before, same)
-  chex.assert_trees_all_close(after, expected, atol=1e-6)
-  moved = np.any(before["nodes"] != after["nodes"], (1, 2))
-  # Node 1 has 4 rows, node 2 8: activation by activation, source by source.
-  assert np.flatnonzero(moved).tolist() == [0 + 1, 4 + 3 * 2 + 1, 12 + 2 * 3]
-
-
-def test_decay_is_of_the_weights_in_use():
-  space = Recurrent(nodes=3)
-  task = reader_task(space)
-  arch = space.unflatten([0, 1, 1, 3, 0, 2])
-  tx = optim.sgd(epochs=1, steps=1, lr=2.0, clip=0.0, l2=0.1).tx
-  before, after = child_steps(task, arch, tx, steps=1)
-  moved = np.any(before["nodes"] != after["nodes"], (1, 2))
-  assert np.flatnonzero(moved).tolist() == [1, 11, 18]
-  plain = optim.sgd(epochs=1, steps=1, lr=2.0, clip=0.0).tx
-  _, others = child_steps(task, arch, plain, steps=1)
-  decayed = jax.tree.map(lambda a, b: a - 0.4 * b, others, before)
-  decayed["nodes"] = jnp.where(
-      moved[:, None, None], decayed["nodes"], before["nodes"]
-  )
-  chex.assert_trees_all_close(after, decayed, atol=1e-6)
-
-
 # The LSTM.
 
 
 def test_an_lstm_is_as_large_as_the_cell():
   for nodes, hidden, size in ((8, 850, 22_950_000), (6, 64, 640_000 + 65_536)):
-    found = shapes(Lstm(nodes=nodes), LstmArch(), hidden=hidden)
+    network = NETWORKS["lstm"](vocabulary=10_000, nodes=nodes, hidden=hidden)
+    found = shapes_of(network, ())
     biases = [leaf.size for k, leaf in found.items() if k.startswith("bias")]
     np.testing.assert_allclose(count(found) - sum(biases), size, rtol=1e-3)
 
 
 def test_an_lstm_is_the_one_by_hand():
-  network = Lstm(nodes=6).network(vocabulary=7, hidden=3, init_range=0.5)
+  network = NETWORKS["lstm"](nodes=6, vocabulary=7, hidden=3, init_range=0.5)
   given = words().words
   carry = jax.tree.map(
       lambda zeros: zeros + jnp.arange(3.0), network.start(len(given))
   )
-  params = network.init(
-      jax.random.key(0), given, LstmArch(), carry, train=False
-  )
-  reading = network.apply(params, given, LstmArch(), carry, train=False)
+  params = network.init(jax.random.key(0), given, (), carry, train=False)
+  reading = network.apply(params, given, (), carry, train=False)
   weights = jax.tree.map(lambda w: np.asarray(w, np.float64), params["params"])
   x = weights["embedding"][np.asarray(given)]
   for index in range(2):
@@ -428,31 +348,51 @@ def test_an_lstm_is_the_one_by_hand():
 
 
 def test_a_language_model_goes_on_where_it_stopped():
-  task = reader_task(Lstm(nodes=4))
+  network = NETWORKS["lstm"](nodes=4, vocabulary=7, hidden=8)
+  task = TASKS["language_model"](network)
   whole = words(length=8)._replace(weight=jnp.ones((3, 8)))
 
   def part(start, stop, first):
     # What lies behind the end is read and must not count.
     weight = (jnp.arange(8) < stop - start).astype(jnp.float32)
     shift = lambda a: jnp.roll(a, -start, 1)
-    return Words(
+    return TextBatch(
         shift(whole.words),
         shift(whole.targets),
         jnp.broadcast_to(weight, (3, 8)),
         jnp.asarray(first),
+        jnp.float32(1),
     )
 
-  params, state = task.init(jax.random.key(0), whole, LstmArch())
-  after, record = task.measure(params, state, LstmArch(), whole)
-  between, one = task.measure(params, state, LstmArch(), part(0, 3, True))
-  end, two = task.measure(params, between, LstmArch(), part(3, 8, False))
+  params, state = task.init(jax.random.key(0), whole, ())
+  after, record = task.measure(params, state, (), whole)
+  between, one = task.measure(params, state, (), part(0, 3, True))
+  end, two = task.measure(params, between, (), part(3, 8, False))
   chex.assert_trees_all_close(end, after, atol=1e-6)
   both = one["loss"].total + two["loss"].total
   np.testing.assert_allclose(both, record["loss"].total, rtol=1e-5)
 
 
-def test_an_lstm_has_nothing_to_choose():
-  space = Lstm()
-  assert space.unflatten(space.flatten(LstmArch())) == LstmArch()
-  with pytest.raises(ValueError, match="no choices, got 2 integers"):
-    space.unflatten([0, 1])
+# Of the first weight of each parameter, as it was when the LSTM was a space.
+FIRSTS = [-0.00745348, 0.30323973, -0.02359123, -0.31378928, -0.10418043]
+FIRSTS += [0.13948769, 0.19087203]
+
+
+def test_an_lstm_starts_where_it_always_did():
+  network = NETWORKS["lstm"](nodes=4, vocabulary=7, hidden=8)
+  given = words().words
+  params = network.init(
+      jax.random.key(3), given, (), network.start(len(given)), train=False
+  )["params"]
+  sizes = {name: leaf.shape for name, leaf in params.items()}
+  assert sizes == {
+      "embedding": (7, 8),
+      "input_0": (8, 24),
+      "state_0": (6, 24),
+      "bias_0": (24,),
+      "input_1": (6, 32),
+      "state_1": (8, 32),
+      "bias_1": (32,),
+  }
+  firsts = [float(params[name].ravel()[0]) for name in sizes]
+  np.testing.assert_allclose(firsts, FIRSTS, rtol=1e-5)

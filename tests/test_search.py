@@ -15,6 +15,7 @@ import pytest
 from enas_jax import search
 from enas_jax.spaces.micro import Micro
 from enas_jax.strategies import STRATEGIES
+from enas_jax.strategies.fixed import fixed
 from enas_jax.types import Mean, NEVER, Split, Strategy, Task
 
 ARCHS = 5  # M; more than the validation split has batches
@@ -39,7 +40,7 @@ def split(steps):
     noise = jnp.zeros(()) if key is None else jax.random.normal(key)
     return Batch(row, arrays[row], noise)
 
-  arrays = jnp.arange(steps, dtype=jnp.float32)
+  arrays = np.arange(steps, dtype=np.float32)
   return Split(arrays, steps, rows, batch, 1, "numbers")
 
 
@@ -145,11 +146,13 @@ class Loop:
     )
 
   def child(self, state, row=0, broken=()):
-    arrays = self.train.arrays.at[jnp.array(broken, int)].set(BROKEN)
+    arrays = jnp.asarray(self.train.arrays)
+    arrays = arrays.at[jnp.array(broken, int)].set(BROKEN)
     return self._child(state, arrays, jnp.asarray(row))
 
   def strategic(self, state, broken=()):
-    arrays = self.valid.arrays.at[jnp.array(broken, int)].set(BROKEN)
+    arrays = jnp.asarray(self.valid.arrays)
+    arrays = arrays.at[jnp.array(broken, int)].set(BROKEN)
     return self._strategic(state, arrays)
 
   def run(self, state, steps):
@@ -329,19 +332,39 @@ def test_a_fixed_architecture_stays_numpy_down_to_the_loss():
   chosen = np.array(2)
   parts = {
       "task": task()._replace(loss=loss),
-      "strategy": STRATEGIES["fixed"](None, arch=chosen),
+      "strategy": fixed(chosen),
       "tx": optax.sgd(0.1),
       "train": split(TRAIN_STEPS),
   }
   state = search.init(jax.random.key(0), arch=chosen, **parts)
   step = jax.jit(
       lambda s, row: search.child_step(
-          s, parts["train"].arrays, row, progress=progress, **parts
+          s, jnp.asarray(parts["train"].arrays), row, progress=progress, **parts
       )
   )
   after = step(state, 1)
   assert set(kinds) == {np.ndarray}
   assert np.flatnonzero(after.params["w"] != state.params["w"]) == [2]
+
+
+def test_a_reward_or_loss_that_is_no_number_is_refused():
+  loop = Loop()
+  state = loop.init()
+  row = jnp.zeros((), jnp.int32)
+  wide = lambda *given: jnp.zeros(2)
+  loop.parts["task"] = task()._replace(
+      reward=wide, loss=lambda *given: (wide(), task().loss(*given)[1])
+  )
+  with pytest.raises(AssertionError, match="shape"):
+    loop._strategic(state, loop.valid.arrays)
+  with pytest.raises(AssertionError, match="shape"):
+    loop._child(state, loop.train.arrays, row)
+
+
+def test_the_shapes_of_a_split_on_the_host_take_no_array():
+  shapes = split(TRAIN_STEPS).shapes()
+  assert all(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in shapes)
+  assert shapes.value.shape == ()
 
 
 def test_propose_is_one_ask_a_key():
@@ -380,6 +403,7 @@ def planted_search(name, steps, **arguments):
       "strategy": STRATEGIES[name](space, **arguments),
   }
   valid = split(VALID_STEPS)
+  arrays = jnp.asarray(valid.arrays)
   state = search.init(
       jax.random.key(0), tx=optax.sgd(0.1), train=valid, **parts
   )
@@ -389,7 +413,7 @@ def planted_search(name, steps, **arguments):
     def step(state, _):
       state = search.next_epoch(state)
       state = search.strategy_step(
-          state, valid.arrays, valid=valid, archs=30, **parts
+          state, arrays, valid=valid, archs=30, **parts
       )
       metrics = state.controller
       return state, (metrics["reward_best"].total, metrics["reward"].total)

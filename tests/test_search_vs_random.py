@@ -10,8 +10,11 @@ from test_main import answers
 from test_nasbench201 import TABLE
 
 from configs import nasbench201, pydoc_recurrent
-from enas_jax import benchmark, folder, progress
+from enas_jax import build, folder, run
+from enas_jax.derive import benchmark
 from enas_jax.errors import ConfigError
+from enas_jax.keeper import Diverged
+from enas_jax.report.display import Display
 from enas_jax.spaces.nasbench201 import NasBench201
 from enas_jax.strategies import STRATEGIES
 from experiments import search_vs_random as experiment
@@ -91,9 +94,10 @@ def test_the_command_ends_in_an_object(table):
   assert (line["strategy"], line["samples"], line["archs"]) == ("random", 7, 2)
 
 
-def result(config, workdir):
-  """A stand-in of `train.run`: what a search of this seed found."""
-  good, seed = config.strategy.name == "reinforce", config.seed
+def result(plan, workdir):
+  """A stand-in of `run.run`: what a search of this seed found."""
+  seed = plan.record["seed"]
+  good = plan.record["strategy"]["name"] == "reinforce"
   ranking = {"kendall": 0.1 * seed, "kendall_95": [0.0, 1.0]}
   return {
       "metric": "accuracy",
@@ -110,7 +114,7 @@ def result(config, workdir):
 
 
 def shown(found, log):
-  display = progress.Display(log)
+  display = Display(log)
   experiment.show(found, display)
   display.close()
   return log.read_text()
@@ -121,11 +125,12 @@ def test_a_comparison_is_of_means_and_of_differences_by_seed(
 ):
   asked = []
 
-  def run(config, workdir):
-    asked.append((config.strategy.name, config.seed, workdir))
-    return result(config, workdir)
+  def ask(plan, workdir):
+    record = plan.record
+    asked.append((record["strategy"]["name"], record["seed"], workdir))
+    return result(plan, workdir)
 
-  monkeypatch.setattr(experiment.train, "run", run)
+  monkeypatch.setattr(run, "run", ask)
   config = nasbench201.get_config("smoke")
   names = ["reinforce", "random"]
   found = experiment.compared(config, names, [2, 5], str(tmp_path / "W"))
@@ -162,12 +167,13 @@ def test_a_comparison_is_of_means_and_of_differences_by_seed(
 def test_a_search_that_diverges_leaves_the_others_their_table(
     tmp_path, monkeypatch
 ):
-  def run(config, workdir):
-    if config.seed == 5 or config.strategy.name == "random":
-      raise experiment.train.Diverged("a number is not finite")
-    return result(config, workdir)
+  def diverge(plan, workdir):
+    record = plan.record
+    if record["seed"] == 5 or record["strategy"]["name"] == "random":
+      raise Diverged("a number is not finite")
+    return result(plan, workdir)
 
-  monkeypatch.setattr(experiment.train, "run", run)
+  monkeypatch.setattr(run, "run", diverge)
   config = nasbench201.get_config("smoke")
   found = experiment.compared(
       config, ["random", "reinforce"], [2, 5], str(tmp_path / "W")
@@ -177,18 +183,18 @@ def test_a_search_that_diverges_leaves_the_others_their_table(
   assert chance["per_seed"] == [{"seed": 2}, {"seed": 5}]
   assert ours["test_accuracy"]["std"] is None  # of one that is left
   assert ours["minus_random"]["mean"] is None
-  with pytest.raises(experiment.train.Diverged):
+  with pytest.raises(Diverged):
     experiment.compared(config, ["random"], [2], str(tmp_path / "W"))
 
 
 def test_a_folder_of_another_config_is_found_before_any_search(
     tmp_path, monkeypatch
 ):
-  monkeypatch.setattr(experiment.train, "run", None)
+  monkeypatch.setattr(run, "run", None)
   config = nasbench201.get_config("smoke")
   other = config.copy_and_resolve_references()
   other.strategy.name, other.seed, other.child.lr = "random", 5, 0.5
-  folder.claim(str(tmp_path / "random_5"), other)
+  folder.claim(tmp_path / "random_5", build.plan(other).record)
   with pytest.raises(ConfigError, match=r"child\.lr \(0\.5 there"):
     experiment.compared(config, ["random"], [2, 5], str(tmp_path))
 
@@ -226,7 +232,7 @@ def test_a_mistake_is_one_line_and_nothing_is_written(tmp_path):
       (["--table=T", "--strategies=random"], "--strategies: does not go with"),
       ([config, "--sedes=1"], "--sedes: no such flag. Did you mean '--seeds'"),
       ([config, "--config.epoch=1"], "config.epoch: no such key. Did you mean"),
-      ([config, "--config.epochs=0"], "config.epochs: must be >= 1, got 0."),
+      ([config, "--config.epochs=0"], "config.epochs: must be a whole"),
       (["--config=configs/nasbench201_final.py:smoke"], "--config: it trains"),
       (["--table=T", "--samples=0"], "--samples: 0 is not a positive integer"),
       (["--table=T", workdir], "--workdir: does not go with --table."),

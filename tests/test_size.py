@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 
 from configs import digits_micro, pydoc_recurrent
-from enas_jax import build, flops, search
+from enas_jax import build, search
+from enas_jax.derive import flops
 from enas_jax.errors import ConfigError
 from enas_jax.spaces import SPACES
 from enas_jax.strategies import STRATEGIES
+from enas_jax.tasks import TASKS
 
 NETWORKS = [
     ("macro", {"layers": 4}, {"filters": 3, "widen": 2, "concat": True}),
@@ -76,21 +78,21 @@ def test_the_references_counts(name, preset, hparams, params):
 
 def test_the_objective_takes_off_what_is_above_its_target(monkeypatch):
   config = digits_micro.get_config("smoke")
-  parts = build.experiment(config)
-  assert parts.penalty is None
-  drawn = search.propose(parts.uniform, (), jax.random.key(0), 20)
-  costs = np.asarray(jax.vmap(parts.size)(drawn).flops)
+  plan = build.plan(config)
+  assert plan.penalty is None
+  drawn = search.propose(plan.uniform, (), jax.random.key(0), 20)
+  costs = np.asarray(jax.vmap(plan.size)(drawn).flops)
   target = float(np.median(costs))
   config.objective.update(cost="flops", target=target, weight=0.5)
-  classification = build.TASKS["classification"]
+  classification = TASKS["classification"]
 
   @functools.wraps(classification)
   def flat(*args, **kwargs):
     task = classification(*args, **kwargs)
     return task._replace(reward=lambda *unused: 0.9)
 
-  monkeypatch.setitem(build.TASKS, "classification", flat)
-  task = build.experiment(config).task
+  monkeypatch.setitem(TASKS, "classification", flat)
+  task = build.plan(config).experiment.task
   rewards = jax.jit(
       jax.vmap(lambda arch: task.reward(None, None, arch, None, None))
   )(drawn)
@@ -103,4 +105,4 @@ def test_where_all_cost_the_same_there_is_no_objective():
   config = pydoc_recurrent.get_config("smoke")
   config.objective = {"cost": "params", "target": 1.0, "weight": 1.0}
   with pytest.raises(ConfigError, match=r"config\.objective\.cost: all archit"):
-    build.experiment(config)
+    build.plan(config)

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 import functools
 from typing import Any, NamedTuple
 
-import chex
 from flax import linen as nn
 import jax
 import jax.numpy as jnp
@@ -12,38 +11,14 @@ import numpy as np
 import optax
 import pytest
 
-from enas_jax import search
-from enas_jax.arch import described
-from enas_jax.spaces import micro as micro_file
+from enas_jax import testing
+from enas_jax.archfile import described
 from enas_jax.spaces import SPACES
-from enas_jax.spaces.micro import FinalCell, Micro
+from enas_jax.spaces.micro import final as final_file
+from enas_jax.spaces.micro import Micro
+from enas_jax.spaces.micro.final import FinalCell
 from enas_jax.tasks import TASKS
-from enas_jax.types import Feed, Head, NO_ANCHOR
-
-
-class Images(NamedTuple):
-  images: jax.Array
-  labels: jax.Array
-  weight: jax.Array
-
-
-def images(count=4, size=8) -> Images:
-  rng = np.random.default_rng(0)
-  pixels = rng.normal(size=(count, size, size, 3)).astype(np.float32)
-  return Images(jnp.asarray(pixels), jnp.arange(count) % 3, jnp.ones(count))
-
-
-class Words(NamedTuple):
-  words: jax.Array
-  targets: jax.Array
-  weight: jax.Array
-  first: jax.Array
-
-
-def words(rows=3, length=6) -> Words:
-  drawn = jnp.asarray(np.random.default_rng(0).integers(0, 7, (rows, length)))
-  weight = jnp.ones((rows, length)).at[:, -1].set(0)
-  return Words(drawn, (drawn * 3 + 1) % 7, weight, jnp.asarray(True))
+from enas_jax.testing import filled, on_host, random_choices, unmoved
 
 
 class Small(NamedTuple):
@@ -67,7 +42,7 @@ SMALL = {
         {"layers": 3},
         {"classes": 3, "filters": 4, "keep": 0.5},
         "classification",
-        images(8, 12),
+        testing.images(8, 12),
         [1, 0, 1, 2, 0, 1],
         [1, 4, 1, 5, 1, 0],
         [4, 1, 0, 5, 1, 1],
@@ -77,7 +52,7 @@ SMALL = {
         {"nodes": 2},
         {"classes": 3, "cells": 1, "filters": 4, "keep": 0.5, "aux": False},
         "classification",
-        images(8),
+        testing.images(8),
         # No pool reads a pool: on 2 x 2 pixels it would read a constant.
         [0, 0, 1, 1, 1, 2, 2, 4, 1, 0, 0, 1, 0, 3, 2, 4],
         [0, 1, 1, 2, 1, 4, 2, 3, 1, 4, 0, 0, 2, 3, 0, 2],
@@ -87,7 +62,7 @@ SMALL = {
         {},
         {"classes": 3, "cells": 1, "filters": 4, "affine": True},
         "classification",
-        images(8),
+        testing.images(8),
         [3, 2, 3, 2, 3, 2],
         [2, 3, 4, 1, 2, 0],
         [2, 1, 4, 0, 4, 1],
@@ -101,7 +76,7 @@ SMALL = {
             "output_keep": 0.9,
         },
         "language_model",
-        words(),
+        testing.words(),
         [0, 0, 1, 1, 1, 2, 2, 3],
         [0, 2, 1, 1, 0, 3, 3, 0],
         [0, 3, 1, 1, 2, 2, 0, 0],
@@ -111,268 +86,47 @@ SMALL = {
 
 
 def test_every_space_is_under_test():
-  # An LSTM has no choices to ask about; test_recurrent.py has it.
-  assert SMALL.keys() == SPACES.keys() - {"lstm"}
-
-
-@pytest.fixture(params=SMALL)
-def name(request):
-  return request.param
-
-
-@pytest.fixture
-def small(name):
-  return SMALL[name]
-
-
-@pytest.fixture
-def space(name):
-  return small_space(name)
+  assert SMALL.keys() == SPACES.keys()
 
 
 def small_space(name):
   return SPACES[name](**SMALL[name].arguments)
 
 
-def random_choices(schedule, count, seed=0) -> np.ndarray:
-  """bool[count, T, K], uniform; not by the strategy that is named so."""
-  rng = np.random.default_rng(seed)
-  choices = np.zeros((count, *schedule.mask.shape), bool)
-  for one in choices:
-    for t, head in enumerate(schedule.head):
-      exist = np.flatnonzero(schedule.mask[t])
-      if head == Head.SKIP:
-        one[t, exist] = rng.integers(0, 2, len(exist))
-      elif head != Head.NONE:
-        one[t, rng.choice(exist)] = True
-  return choices
-
-
-def changes(schedule, choices) -> list[np.ndarray]:
-  """All choices that differ from these in one place."""
-  out = []
-  for t, head in enumerate(schedule.head):
-    for j in np.flatnonzero(schedule.mask[t] & (head != Head.NONE)):
-      other = choices.copy()
-      if head == Head.SKIP:
-        other[t, j] ^= True
-      else:
-        other[t] = np.arange(len(other[t])) == j
-      if np.any(other != choices):
-        out.append(other)
-  return out
-
-
-def hosted(arch):
-  """The architecture in numpy arrays: a fixed one."""
-  return jax.tree.map(np.asarray, arch)
-
-
-def test_a_schedule_reads_only_what_was_written(space, small):
-  schedule = space.schedule
-  steps, slots = schedule.mask.shape
-  for leaf in (schedule.bias, schedule.prior, schedule.feed_scale):
-    assert leaf.shape == (steps, slots) and np.all(np.isfinite(leaf))
-  assert np.all((schedule.prior > 0) & (schedule.prior < 1))
-  assert np.all(schedule.scale >= 0)
-  written = np.zeros(slots, bool)
-  written[small.zeros] = True
-  for t in range(steps):
-    head, mask = schedule.head[t], schedule.mask[t]
-    if head in (Head.ANCHOR, Head.SKIP):
-      assert not np.any(mask & ~written), t
-    if head in (Head.OP, Head.ANCHOR):
-      assert np.any(mask), t
-    if head == Head.NONE:
-      assert not np.any(mask), t
-    assert schedule.feed[t] != Feed.OP or head == Head.OP
-    assert schedule.feed[t] != Feed.ANCHOR or head in (Head.ANCHOR, Head.SKIP)
-    if schedule.write[t] != NO_ANCHOR:
-      written[schedule.write[t]] = True
-
-
-def test_every_encoding_reads_back(space):
-  choices = random_choices(space.schedule, 50)
-  archs = jax.jit(jax.vmap(space.decode))(choices)
-  again = jax.jit(jax.vmap(space.encode))(archs)
-  np.testing.assert_array_equal(again, choices)
-  lines = set()
-  for arch in search.listed(archs, 50):
-    for leaf in jax.tree.leaves(arch):
-      assert leaf.dtype == np.int32
-    values = space.flatten(arch)
-    assert all(type(value) is int for value in values)
-    chex.assert_trees_all_equal(space.unflatten(values), arch)
-    chex.assert_trees_all_equal(
-        hosted(space.decode(np.asarray(space.encode(arch)))), arch
-    )
-    assert all(isinstance(leaf, np.ndarray) for leaf in space.unflatten(values))
-    lines.add("\n".join(described(arch, space)))
-  assert len(lines) == len(np.unique(choices, axis=0))
-
-
-def test_presets_are_architectures(space):
-  assert space.presets
-  for preset in space.presets.values():
-    its = type(space)(**preset.space)
-    assert its.flatten(its.unflatten(preset.encoding)) == preset.encoding
-
-
-def filled(shapes, seed=0):
-  """Parameters as after some training: no weight zero, no two alike."""
-  rng = np.random.default_rng(seed)
-
-  def fill(path, leaf):
-    drawn = rng.normal(size=leaf.shape).astype(np.float32)
-    if path[-1].key.startswith(("scale", "var")):
-      return jnp.asarray(1 + 0.1 * np.abs(drawn))
-    return jnp.asarray(0.3 * drawn)
-
-  return jax.tree_util.tree_map_with_path(fill, shapes)
-
-
-class Supernet:
-  """A small network of a space; its loss and gradient, compiled once."""
-
-  def __init__(self, name, **more):
-    self.space, small = small_space(name), SMALL[name]
-    space, self.batch = self.space, small.batch
-    network = space.network(**{**small.network, **more})
-    self.task = TASKS[small.task](network)
-    example = space.unflatten(list(small.cheap))
-    shapes = jax.eval_shape(
-        lambda key: self.task.init(key, self.batch, example), jax.random.key(0)
-    )
-    self.params, self.state = filled(shapes)
-    self.traces = 0
-
-    @jax.jit
-    def grade(params, arch, key):
-      self.traces += 1
-      return self.grade_of(params, arch, key)
-
-    self._grade = grade
-
-  def grade_of(self, params, arch, key):
-    def loss(params):
-      used = self.task.pick(params, arch)
-      return self.task.loss(used, self.state, arch, self.batch, key, 0.5)
-
-    (loss, _), grads = jax.value_and_grad(loss, has_aux=True)(params)
-    return loss, grads
-
-  def grade(self, arch, seed=0):
-    """(loss, gradients) of an architecture of jax arrays."""
-    arch = jax.tree.map(jnp.asarray, arch)
-    return self._grade(self.params, arch, jax.random.key(seed))
-
-  def loss(self, arch, seed=0) -> float:
-    return float(self.grade(arch, seed)[0])
-
-
-supernet_of = functools.cache(Supernet)
-
-
-@pytest.fixture
-def supernet(name):
-  return supernet_of(name)
-
-
-def test_thirty_architectures_are_one_trace_and_thirty_losses(supernet):
-  space = supernet.space
-  losses, alive = [], None
-  for choices in random_choices(space.schedule, 30, seed=1):
-    loss, grads = supernet.grade(space.decode(choices))
-    losses.append(float(loss))
-    some = jax.tree.map(lambda g: bool(np.any(g)), grads)
-    alive = some if alive is None else jax.tree.map(max, alive, some)
-  assert supernet.traces == 1
-  assert np.all(np.isfinite(losses))
-  assert np.all(np.diff(np.sort(losses)) > 1e-6)
-  assert not unmoved(alive)
-
-
-def unmoved(tree) -> list[str]:
-  """The paths of what is false."""
-  paths = jax.tree.leaves_with_path(tree)
-  return [jax.tree_util.keystr(path) for path, ok in paths if not ok]
-
-
-def test_every_single_choice_shows(supernet, small):
-  space = supernet.space
-  arch = space.unflatten(list(small.every_choice_shows))
-  loss = supernet.loss(arch)
-  assert supernet.loss(arch) == loss
-  others = changes(space.schedule, np.asarray(space.encode(arch)))
-  assert len(others) >= 10
-  for other in others:
-    changed = space.decode(other)
-    assert abs(supernet.loss(changed) - loss) > 1e-5, described(changed, space)
-
-
-def test_fixed_network_is_the_supernet(supernet, small):
-  arch = supernet.space.unflatten(list(small.cheap))
-  key = jax.random.key(0)
-  fixed = jax.jit(lambda params: supernet.grade_of(params, arch, key))
-  loss, grads = fixed(supernet.params)
-  searched_loss, searched_grads = supernet.grade(arch)
-  np.testing.assert_allclose(loss, searched_loss, rtol=1e-5)
-  chex.assert_trees_all_close(grads, searched_grads, atol=2e-5, rtol=2e-4)
-
-
-def test_without_jit_and_evaluated_twice(supernet, small):
-  task, params, state = supernet.task, supernet.params, supernet.state
-  arch = jax.tree.map(
-      jnp.asarray, supernet.space.unflatten(list(small.plain))
+@functools.cache
+def supernet_of(name, **more) -> testing.Supernet:
+  """One for all tests of a process: its program is compiled once."""
+  small = SMALL[name]
+  return testing.Supernet(
+      small_space(name), {**small.network, **more}, small.batch, small.task
   )
-  key = jax.random.key(0)
-  with jax.disable_jit():
-    used = task.pick(params, arch)
-    loss, _ = task.loss(used, state, arch, supernet.batch, key, 0.5)
-    rewards = {
-        float(task.reward(used, state, arch, supernet.batch, key))
-        for key in jax.random.split(key, 3)
-    }
-    again, record = task.measure(used, state, arch, supernet.batch)
-  np.testing.assert_allclose(loss, supernet.loss(arch), rtol=1e-4)
-  # A child's reward is its own, not the dropout's.
-  assert len(rewards) == 1
-  chex.assert_trees_all_equal_shapes(again, task.begin(state, supernet.batch))
-  value = record[task.score].value()
-  reward = value if task.score == "accuracy" else 80 / value
-  assert task.worth(value) == reward
-  np.testing.assert_allclose(reward, rewards.pop(), rtol=1e-5)
 
 
-def test_in_bfloat16_a_network_is_near_itself(supernet, small):
-  arch = supernet.space.unflatten(list(small.cheap))
-  network = supernet.space.network(**small.network, dtype="bfloat16")
-  task = TASKS[small.task](network)
+def questions():
+  """Those of every space, one space after the other."""
+  for name, small in SMALL.items():
+    for ask in testing.space_questions(
+        small_space(name),
+        network=small.network,
+        batch=small.batch,
+        task=small.task,
+        shows=small.every_choice_shows,
+        cheap=small.cheap,
+        plain=small.plain,
+        zeros=small.zeros,
+        supernet=functools.partial(supernet_of, name),
+    ):
+      yield pytest.param(ask, id=f"{name}-{ask}")
 
-  @jax.jit
-  def grade(params):
-    def loss(params):
-      used = task.pick(params, arch)
-      key = jax.random.key(0)
-      return task.loss(used, supernet.state, arch, supernet.batch, key, 0.5)
 
-    return jax.value_and_grad(loss, has_aux=True)(params)
+@pytest.mark.parametrize("ask", questions())
+def test_every_space(ask):
+  ask()
 
-  (loss, (state, record)), grads = grade(supernet.params)
-  exact, expected = supernet.grade(arch)
-  assert loss != exact
-  np.testing.assert_allclose(loss, exact, rtol=0.05)
-  # Weights, sums and the softmax stay as they are.
-  chex.assert_trees_all_equal_shapes_and_dtypes(grads, expected)
-  chex.assert_trees_all_equal_shapes_and_dtypes(state, supernet.state)
-  for leaf in (loss, *jax.tree.leaves(record)):
-    assert leaf.dtype == jnp.float32
-  flat = [
-      np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(tree)])
-      for tree in (grads, expected)
-  ]
-  off = np.linalg.norm(flat[0] - flat[1]) / np.linalg.norm(flat[1])
-  assert off < 0.4  # a batch norm of few pixels enlarges the rounding
+
+@pytest.mark.parametrize("name", SMALL)
+def test_every_space_has_a_published_architecture(name):
+  assert SPACES[name].presets
 
 
 # The micro space.
@@ -402,7 +156,7 @@ def read_weights(table, kernel):
 @pytest.mark.parametrize("seed", range(10))
 def test_exactly_the_chosen_weights_have_a_gradient(micro, seed):
   choices = random_choices(micro.space.schedule, 1, seed)[0]
-  arch = hosted(micro.space.decode(choices))
+  arch = on_host(micro.space.decode(choices))
   _, grads = micro.grade(arch)
   cells = (("cell_0", "reduce"), ("cell_1", "reduce"), ("cell_2", "normal"))
   for cell, which in cells:
@@ -527,7 +281,7 @@ def test_drop_path_spares_identities(stride, monkeypatch):
     keeps.append(keep)
     return x
 
-  monkeypatch.setattr(micro_file.drop, "drop_path", spy)
+  monkeypatch.setattr(final_file.drop, "drop_path", spy)
   table = np.array([[0, 0, 1, 1], [0, 2, 1, 3], [0, 4, 2, 4], [1, 4, 3, 2]])
   x = jnp.zeros((1, 4, 4, 4))
   keys = {"params": jax.random.key(0), "dropout": jax.random.key(0)}
@@ -562,7 +316,7 @@ def test_final_network_trains_and_evaluates_by_its_averages():
   # No input is read by a stride-2 identity alone: a linear map and a batch
   # norm forget the offset before them.
   arch = space.unflatten([0, 0, 1, 2, 1, 4, 2, 3, 1, 3, 0, 4, 2, 4, 0, 2])
-  batch = images(8)
+  batch = testing.images(8)
   task = TASKS["classification"](network)
   params, state = filled(
       jax.eval_shape(lambda k: task.init(k, batch, arch), jax.random.key(0))
@@ -632,7 +386,7 @@ def test_tables_start_at_the_scale_of_their_slice_or_of_their_rows(row_fan_in):
 
   @jax.jit
   def init(key):
-    variables = network.init(key, images().images, arch, train=False)
+    variables = network.init(key, testing.images().images, arch, train=False)
     return variables["params"]["cell_2"]
 
   params = init(jax.random.key(0))

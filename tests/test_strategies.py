@@ -10,96 +10,69 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from enas_jax import controller, search
+from enas_jax import controller, search, testing
 from enas_jax.errors import ConfigError
 from enas_jax.spaces import schedule as rows
 from enas_jax.spaces.micro import Micro
 from enas_jax.strategies import STRATEGIES
+from enas_jax.strategies.fixed import fixed
 from enas_jax.types import Feed, Head
 
 SPACE = Micro(nodes=2)
 # Not what the prior of the space prefers.
 PLANTED = [0, 4, 1, 2, 1, 3, 2, 4, 1, 2, 0, 3, 2, 4, 0, 2]
-ARCHS = 4  # M
 
 # What a strategy needs beside the space, by name.
 ARGUMENTS = {
-    "fixed": {"arch": SPACE.unflatten(PLANTED)},
     # Fewer than a round brings, so that most rounds have mutants.
     "evolution": {"population": 3, "tournament": 2},
 }
 
 
-@pytest.fixture(scope="module", params=STRATEGIES)
-def plugin(request):
-  """(name, strategy)."""
-  name = request.param
-  return name, STRATEGIES[name](SPACE, **ARGUMENTS.get(name, {}))
+def questions():
+  """Those of every strategy, one strategy after the other."""
+  for name, strategy in STRATEGIES.items():
+    for ask in testing.strategy_questions(
+        functools.partial(strategy, **ARGUMENTS.get(name, {})),
+        SPACE,
+        varies=name != "fixed",
+    ):
+      yield pytest.param(ask, id=f"{name}-{ask}")
 
 
-@pytest.fixture(scope="module")
-def rounds(plugin):
-  """30 rounds of one strategy: traces, first state, and all that came out."""
-  _, strategy = plugin
-  traces = 0
-
-  @jax.jit
-  def one(state, key):
-    nonlocal traces
-    traces += 1
-    ask_key, reward_key = jax.random.split(key)
-    keys = jax.random.split(ask_key, ARCHS)
-    archs = jax.vmap(strategy.ask, (None, 0))(state, keys)
-    rewards = jax.random.uniform(reward_key, (ARCHS,))
-    told, metrics = strategy.tell(state, archs, rewards)
-    return told, archs, metrics, jax.vmap(SPACE.encode)(archs)
-
-  first = state = strategy.init(jax.random.key(0))
-  out = []
-  for i in range(30):
-    state, *rest = one(state, jax.random.fold_in(jax.random.key(1), i))
-    out.append((state, *rest))
-  return traces, first, out, functools.partial(one, first)
-
-
-def test_thirty_asks_and_tells_are_one_trace(rounds):
-  assert rounds[0] == 1
-
-
-def test_ask_stays_inside_the_mask(rounds):
-  mask, head = SPACE.schedule.mask, SPACE.schedule.head
-  for _, archs, _, choices in rounds[2]:
-    assert not np.any(choices & ~mask)
-    np.testing.assert_array_equal(
-        np.sum(choices, -1), np.tile(head != Head.NONE, (ARCHS, 1))
-    )
-    for arch in search.listed(archs, ARCHS):
-      SPACE.unflatten(SPACE.flatten(arch))  # refuses what does not exist
-
-
-def test_tell_keeps_the_state_and_gives_finite_metrics(rounds):
-  _, first, out, _ = rounds
-  names = out[0][2].keys()
-  for state, _, metrics, _ in out:
-    chex.assert_trees_all_equal_shapes_and_dtypes(first, state)
-    assert metrics.keys() == names
-    for name, value in metrics.items():
-      assert value.shape == () and np.isfinite(value), name
-
-
-def test_the_key_alone_decides(plugin, rounds):
-  ask = rounds[3]
-  a, again, b = (ask(jax.random.key(seed))[1] for seed in (5, 5, 6))
-  chex.assert_trees_all_equal(a, again)
-  differ = jax.tree.map(lambda x, y: np.any(x != y), a, b)
-  assert any(jax.tree.leaves(differ)) == (plugin[0] != "fixed")
+@pytest.mark.parametrize("ask", questions())
+def test_every_strategy(ask):
+  ask()
 
 
 def test_fixed_hands_out_the_very_arrays():
   # numpy ones: a network builds only what they choose.
   arch = SPACE.unflatten(PLANTED)
-  fixed = STRATEGIES["fixed"](SPACE, arch=arch)
-  assert fixed.ask((), jax.random.key(0)) is arch
+  assert fixed(arch).ask((), jax.random.key(0)) is arch
+
+
+def test_candidates_are_what_is_asked_for_where_a_strategy_says_nothing():
+  strategy, key = STRATEGIES["random"](SPACE), jax.random.key(0)
+  chex.assert_trees_all_equal(
+      strategy.candidates((), key, 5), search.propose(strategy, (), key, 5)
+  )
+
+
+def test_the_mean_of_a_step_needs_two_rewards():
+  least = {
+      step: STRATEGIES["reinforce"](SPACE, step_baseline=step).least
+      for step in (False, True)
+  }
+  assert least == {False: 1, True: 2}
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_rewards_that_are_not_one_an_architecture_are_refused(name):
+  strategy = STRATEGIES[name](SPACE)
+  state = strategy.init(jax.random.key(0))
+  archs = search.propose(STRATEGIES["random"](SPACE), (), jax.random.key(1), 4)
+  with pytest.raises(AssertionError):
+    strategy.tell(state, archs, jnp.zeros(3))
 
 
 class Choices:
@@ -395,7 +368,7 @@ def test_the_population_is_derived_from_the_fittest_first():
 
 
 def test_a_tournament_larger_than_the_population_is_refused():
-  with pytest.raises(ConfigError, match=r"config\.evolution\.tournament: 5 is"):
+  with pytest.raises(ConfigError, match=r"^tournament: 5 is"):
     STRATEGIES["evolution"](Choices(), population=4)
 
 

@@ -7,9 +7,10 @@ import jax
 import pytest
 from test_benchmark import arrays, write
 from test_main import answers
+from test_run import ran
 
 from configs import nasbench201_small
-from enas_jax import search, train
+from enas_jax import search
 from enas_jax.errors import ConfigError
 from enas_jax.strategies import STRATEGIES
 from experiments import trained_weights as experiment
@@ -20,9 +21,10 @@ def path(tmp_path_factory):
   folder = tmp_path_factory.mktemp("trained")
   config = nasbench201_small.get_config("smoke")
   config.update(epochs=1, strategy={"name": "random"})
+  config.derive.finalists = 0  # what is asked here is of the shared weights
   config.data.eval_batch = 32  # of 64
   config.benchmark.path = write(folder / "t.npz", arrays())
-  train.run(config, str(folder / "run"))
+  ran(config, folder / "run")
   return folder / "run"
 
 
@@ -32,7 +34,7 @@ def test_scores_are_those_of_the_search_and_rows_have_their_names(
   weights = experiment.Weights(path)
   lines = (path / "derive.jsonl").read_text().splitlines()
   for line in map(json.loads, lines[:2]):
-    arch = weights.parts.space.unflatten(line["encoding"])
+    arch = weights.plan.space.unflatten(line["encoding"])
     assert weights.score(arch) == pytest.approx(line["likelihood"])
   monkeypatch.setattr(experiment, "_IMAGES", (16, 32, 64, 128))
   monkeypatch.setattr(experiment, "_SMALL", 15)
@@ -87,8 +89,8 @@ def test_a_mistake_is_one_line(tmp_path):
   finished, config = "--workdirs=W", "--config=configs/digits_micro.py"
   cases = [
       ([], "--workdirs: give the folders"),
-      ([finished, "--workdir=W"], "--workdir: does nothing here; nothing is"),
-      ([finished, config], "--config: does nothing here; each of"),
+      ([finished, "--workdir=W"], "--workdir: no such flag."),
+      ([finished, config], "--config: no such flag."),
       ([finished], "--workdirs: W is no finished search."),
   ]
   found = answers(cases, str(tmp_path), "experiments.trained_weights")

@@ -4,13 +4,13 @@ import time
 
 import pytest
 
-from enas_jax import progress
+from enas_jax.report import display
 
 
 def test_what_is_left_is_of_the_kinds_that_were_seen(monkeypatch):
   now = [0.0]
   monkeypatch.setattr(time, "monotonic", lambda: now[0])
-  pace = progress.Pace()
+  pace = display.Pace()
 
   def run(kind, seconds):
     now[0] += seconds

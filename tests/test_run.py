@@ -1,5 +1,7 @@
 """Whole runs in small: what is written, resumed, refused and rolled back."""
 
+import contextlib
+import dataclasses
 import functools
 import json
 import os
@@ -15,8 +17,12 @@ import orbax.checkpoint as ocp
 import pytest
 
 from configs import cifar_macro, cifar_micro, digits_micro
-from enas_jax import build, cost, data, folder, progress, search, train
+from enas_jax import build, data, folder, keeper, loop, run, search
+from enas_jax.derive import outcome
 from enas_jax.errors import ConfigError
+from enas_jax.keeper import Diverged
+from enas_jax.report import display, words
+from enas_jax.tasks import TASKS
 
 
 def search_config():
@@ -27,6 +33,11 @@ def search_config():
   config.checkpoint_seconds = 0.0  # after every step
   config.objective.update(cost="params", target=1e9, weight=1.0)
   return config
+
+
+def ran(config, path):
+  """The result of the run of a config."""
+  return run.run(build.plan(config), str(path))
 
 
 def lines(path):
@@ -72,13 +83,13 @@ def counts():
 def whole(tmp_path_factory, counts):
   """A search that nothing interrupts, whose test images cannot be read."""
   path = tmp_path_factory.mktemp("whole") / "run"
-  load, classification = data.load, build.TASKS["classification"]
+  load, classification = data.load, TASKS["classification"]
 
   def poisoned(*args, **kwargs):
     def test():
       raise AssertionError("a search read the test split")
 
-    return load(*args, **kwargs)._replace(test=test)
+    return dataclasses.replace(load(*args, **kwargs), test=test)
 
   @functools.wraps(classification)
   def counted_task(*args, **kwargs):
@@ -90,10 +101,10 @@ def whole(tmp_path_factory, counts):
     counts[name] = Counted(getattr(search, name))
   with pytest.MonkeyPatch.context() as patch:
     patch.setattr(data, "load", poisoned)
-    patch.setitem(build.TASKS, "classification", counted_task)
+    patch.setitem(TASKS, "classification", counted_task)
     for name in ("child_step", "strategy_step"):
       patch.setattr(search, name, counts[name])
-    result = train.run(search_config(), str(path))
+    result = ran(search_config(), path)
   return path, result
 
 
@@ -143,17 +154,19 @@ def test_strategy_steps_begin_after_the_warmup(whole):
 def test_children_are_random_where_the_config_says_so():
   config = search_config()
   config.strategy.children = "random"
-  parts = build.experiment(config)
-  assert parts.children is parts.uniform is not parts.strategy
+  plan = build.plan(config)
+  made = plan.experiment
+  assert made.children is plan.uniform is not made.strategy
   config.strategy.children = "policy"
-  parts = build.experiment(config)
-  assert parts.children is parts.strategy is not parts.uniform
+  plan = build.plan(config)
+  made = plan.experiment
+  assert made.children is made.strategy is not plan.uniform
 
 
 def test_every_step_has_its_place_in_an_epoch():
   config = search_config()
   config.update(epochs=5, strategy={"warmup": 2})
-  parts = build.experiment(config)
+  parts = build.plan(config).experiment
   places = [
       (epoch, at) for epoch in range(5) for at in range(parts.length(epoch))
   ]
@@ -162,7 +175,7 @@ def test_every_step_has_its_place_in_an_epoch():
   traced = jax.vmap(parts.place)(jnp.arange(parts.steps))
   assert np.stack(traced, 1).tolist() == [list(place) for place in places]
   # 70 child steps in all, and the last of them ends the progress.
-  done = np.asarray(jax.vmap(parts.progress)(jnp.arange(parts.steps)))
+  done = np.asarray(jax.vmap(parts.fraction)(jnp.arange(parts.steps)))
   assert done[0] == pytest.approx(1 / 70) and done[-1] == 1
   assert (np.diff(done) >= 0).all()
 
@@ -178,7 +191,7 @@ def test_the_derived_architecture_is_the_best_of_the_policy(whole):
 def test_a_search_says_what_it_cost(whole):
   path, result = whole
   config, found = search_config(), result["cost"]
-  built = build.experiment(config)
+  built = build.plan(config).experiment
   assert found["child_steps"] == config.epochs * built.child_steps
   late = config.epochs - config.strategy.warmup
   assert found["rewards"] == late * 2 * 2 > 0
@@ -203,7 +216,7 @@ def test_a_search_says_what_it_cost(whole):
   ]
   assert found["seconds"] == pytest.approx(sum(seconds))
   log = (path / "log.txt").read_text()
-  for line in cost.lines(found):
+  for line in words.cost(found):
     assert line in log
 
 
@@ -212,7 +225,7 @@ class Stop:
 
   def __init__(self, monkeypatch, at):
     self.left = at
-    pace_step = progress.Pace.step
+    pace_step = display.Pace.step
 
     def step(pace, *args):
       self.left -= 1
@@ -220,7 +233,7 @@ class Stop:
         os.kill(os.getpid(), signal.SIGTERM)
       pace_step(pace, *args)
 
-    monkeypatch.setattr(progress.Pace, "step", step)
+    monkeypatch.setattr(display.Pace, "step", step)
 
 
 # Amid the child steps; on the last step of the first epoch, which has child
@@ -238,8 +251,8 @@ def test_a_resumed_run_is_the_uninterrupted_run(
     slow = lambda: clock() + 3600 * (stop.left < 3)
     patched.setattr(time, "monotonic", slow)
     with pytest.raises(folder.Interrupted):
-      train.run(config, str(tmp_path / "run"))
-  resumed = train.run(config, str(tmp_path / "run"))
+      ran(config, tmp_path / "run")
+  resumed = ran(config, tmp_path / "run")
   for name in ("encoding", "scores", "cost"):
     assert timeless(resumed)[name] == timeless(result)[name]
   assert 3600 < resumed["cost"]["seconds"] < 7200
@@ -252,7 +265,7 @@ def test_several_steps_a_call_are_the_same_steps(whole, tmp_path):
   path, result = whole
   config = search_config()
   config.steps_per_call = 5  # no divisor of an epoch's child steps
-  found = train.run(config, str(tmp_path / "run"))
+  found = ran(config, tmp_path / "run")
   assert found["encoding"] == result["encoding"]
   for a, b in zip(
       lines(tmp_path / "run" / "metrics.jsonl"),
@@ -266,16 +279,16 @@ def test_one_bad_number_rolls_back_and_the_run_is_the_same(
     whole, tmp_path, monkeypatch
 ):
   path, result = whole
-  check, failed = train._Loop.check, []
+  step, failed = keeper.Keeper._step, []
 
-  def once(loop, info):
-    if int(loop.state.step) == 20 and not failed:
+  def once(kept, seen):
+    step(kept, seen)
+    if seen.step == 20 and not failed:
       failed.append(20)
-      raise train._NotFinite(20)
-    check(loop, info)
+      raise loop.NotFinite(20)
 
-  monkeypatch.setattr(train._Loop, "check", once)
-  found = train.run(search_config(), str(tmp_path / "run"))
+  monkeypatch.setattr(keeper.Keeper, "_step", once)
+  found = ran(search_config(), tmp_path / "run")
   assert failed
   log = (tmp_path / "run" / "log.txt").read_text()
   assert "not finite at step 20. Rolled back to the checkpoint of" in log
@@ -287,8 +300,8 @@ def test_one_bad_number_rolls_back_and_the_run_is_the_same(
 def test_twice_at_the_same_place_it_stops_and_names_the_step(tmp_path):
   config = search_config()
   config.child.lr = 1e30
-  with pytest.raises(train.Diverged, match=r"is not finite at step [1-9]\d* "):
-    train.run(config, str(tmp_path / "run"))
+  with pytest.raises(Diverged, match=r"is not finite at step [1-9]\d* "):
+    ran(config, tmp_path / "run")
   log = (tmp_path / "run" / "log.txt").read_text()
   assert log.count("Rolled back") == 1
 
@@ -306,7 +319,7 @@ def test_a_truncated_newest_checkpoint_falls_back_to_the_one_before(
   for file in (run / "checkpoints" / str(steps[-1])).rglob("*"):
     if file.is_file():
       os.truncate(file, file.stat().st_size // 2)
-  again = train.run(search_config(), str(run))
+  again = ran(search_config(), run)
   assert timeless(again) == timeless(result)
   log = (run / "log.txt").read_text()
   assert f"The checkpoint of step {steps[-1]} cannot be read" in log
@@ -322,7 +335,7 @@ def test_derive_goes_on_after_its_last_whole_line(whole, tmp_path):
   (run / "result.json").unlink()
   text = (run / "derive.jsonl").read_text()
   (run / "derive.jsonl").write_text(text[: len(text) // 2])
-  again = train.run(search_config(), str(run))
+  again = ran(search_config(), run)
   assert timeless(again) == timeless(result)
   assert lines(run / "derive.jsonl") == lines(path / "derive.jsonl")
 
@@ -339,17 +352,18 @@ def test_a_candidate_without_a_number_is_not_derived(whole, tmp_path):
     line["accuracy"] = float("nan")
   text = "".join(json.dumps(line) + "\n" for line in found)
   (run / "derive.jsonl").write_text(text)
-  again = train.run(search_config(), str(run))
+  again = ran(search_config(), run)
   assert again["encoding"] == policy[-1]["encoding"]
   assert again["score"] == policy[-1]["accuracy"]
 
 
 def test_a_search_that_retrains_sets_the_derived_beside_random(tmp_path):
   config = digits_micro.get_config("smoke")
+  config.space.nodes = 1
   for block in (config, config.retrain.config):
-    block.update(epochs=1, space={"nodes": 1}, network={"aux": False})
+    block.update(epochs=1, network={"aux": False})
   config.derive.update(archs=6, by="policy")
-  result = train.run(config, str(tmp_path / "run"))
+  result = ran(config, tmp_path / "run")
   assert 0 <= result["test"]["derived"] <= 1
   assert len(result["test"]["random"]) == config.retrain.random == 1
   finals = {
@@ -390,34 +404,25 @@ def test_a_retraining_that_diverges_is_a_row(diverging, tmp_path, monkeypatch):
   drawn = [{"encoding": encoding, "accuracy": s} for s in shared[1:]]
   names = ["derived", *(f"random_{n}" for n in range(5))]
   scores = dict(zip(names, shared, strict=True))
-  parts = build.experiment(config)
+  plan = build.plan(config)
 
-  def run(final, workdir, signals):
-    path = folder.claim(workdir, build.settled(final))
-    if path.name == diverging:
-      raise train.Diverged("at step 7")
-    result = {"test/accuracy": scores[path.name] / 2, "parameters": 1}
-    folder.write_json(path / "result.json", result)
-    return result
+  def training(stage):
+    if stage.path.name == diverging:
+      raise Diverged("at step 7")
+    return {"test/accuracy": scores[stage.path.name] / 2, "parameters": 1}
 
   def retrained(name):
-    display = progress.Display(tmp_path / name)
-    alone = functools.partial(
-        train._or_diverged, display=display, signals=None
-    )
-    result = train._retrain(
-        config, parts, found, drawn, tmp_path, display, alone
-    )
-    display.close()
-    return result, (tmp_path / name).read_text()
+    with contextlib.closing(display.Display(tmp_path / name)) as shown:
+      stage = run.Stage(plan, tmp_path, shown, folder.Signals(print, tmp_path))
+      test = run._retrained(stage, found, drawn)
+    return test, (tmp_path / name).read_text()
 
   with monkeypatch.context() as patched:
-    patched.setattr(train, "run", run)
-    result, log = retrained("log.txt")
+    patched.setattr(run, "_training", training)
+    test, log = retrained("log.txt")
   assert "It diverged: at step 7" in log
   row = next(line for line in log.splitlines() if f"│ {diverging} " in line)
   assert "diverged" in row
-  test = result["test"]
   expected = [None if k == diverging else v / 2 for k, v in scores.items()]
   assert [test["derived"], *test["random"]] == expected
   assert test["ranking"]["candidates"] == 5
@@ -425,7 +430,7 @@ def test_a_retraining_that_diverges_is_a_row(diverging, tmp_path, monkeypatch):
   assert "Shared weights against retraining" in log
   # What is finished, diverged or not, is not trained again.
   again, log = retrained("again.txt")
-  assert again == result and "It diverged" not in log
+  assert again == test and "It diverged" not in log
 
 
 def test_checkpoints_of_another_shape_are_kept_and_refused(whole, tmp_path):
@@ -435,16 +440,17 @@ def test_checkpoints_of_another_shape_are_kept_and_refused(whole, tmp_path):
   (run / "result.json").unlink()
   config = search_config()
   config.network.filters = 6
-  (run / "config.json").write_text(json.dumps(config.to_dict()))
+  record = build.plan(config).record
+  (run / "config.json").write_text(json.dumps(record))
   with pytest.raises(ConfigError, match=r"no checkpoint in .* can be read"):
-    train.run(config, str(run))
+    ran(config, run)
   steps = {entry.name for entry in (run / "checkpoints").iterdir()}
   assert steps == {entry.name for entry in (path / "checkpoints").iterdir()}
   assert lines(run / "metrics.jsonl") == lines(path / "metrics.jsonl")
 
 
 def test_a_folder_at_work_is_refused(tmp_path):
-  path = folder.claim(str(tmp_path / "run"), search_config())
+  path = folder.claim(tmp_path / "run", build.plan(search_config()).record)
   refused = pytest.raises(ConfigError, match="another process is at work in")
   with folder.locked(path), refused, folder.locked(path):
     pass
@@ -452,7 +458,7 @@ def test_a_folder_at_work_is_refused(tmp_path):
 
 def test_a_finished_folder_is_not_run_again(whole, capsys):
   path, result = whole
-  assert train.run(search_config(), str(path)) == result
+  assert ran(search_config(), path) == result
   assert "is finished" in capsys.readouterr().out
 
 
@@ -461,7 +467,7 @@ def test_a_folder_of_another_config_is_refused_with_the_keys(whole):
   config = search_config()
   config.child.lr = 0.1
   with pytest.raises(ConfigError, match=r"child\.lr \(0\.05 there, 0\.1 here"):
-    train.run(config, str(path))
+    ran(config, path)
 
 
 @pytest.mark.parametrize("profile", ["repaired", "faithful"])
@@ -479,7 +485,7 @@ def test_profiles_set_every_quirk(profile):
 
 
 def test_a_hash_changes_with_any_value():
-  one, other = search_config(), search_config()
-  assert build.config_hash(one) == build.config_hash(other)
-  other.child.l2 *= 2
-  assert build.config_hash(one) != build.config_hash(other)
+  one, other = search_config().to_dict(), search_config().to_dict()
+  assert outcome.config_hash(one) == outcome.config_hash(other)
+  other["child"]["l2"] *= 2
+  assert outcome.config_hash(one) != outcome.config_hash(other)
