@@ -1,0 +1,329 @@
+"""The parts of a config, one by one: each block becomes an object.
+
+Keys in errors are as in the config, without "config." before them: `plan`
+adds it.
+"""
+
+from collections.abc import Callable, Iterator
+import contextlib
+import json
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+
+from enas_jax import archfile, data, optim, options, rows, settings
+from enas_jax.errors import ConfigError, lookup, suggest
+from enas_jax.spaces import SPACES
+from enas_jax.strategies import STRATEGIES
+from enas_jax.strategies.random import random
+from enas_jax.tasks import TASKS
+from enas_jax.types import Arch, SearchSpace, Split, Strategy, Task
+
+# The block of an option that a data set is given and `config.data` lacks.
+_OWNER = {
+    "batch": "child",
+    **dict.fromkeys(options.of(data.Augment), "augment"),
+}
+
+
+def is_training(config: ConfigDict) -> bool:
+  """Says whether a config trains one network, in place of a search."""
+  return "arch" in config or "name" in config.get("network", {})
+
+
+@contextlib.contextmanager
+def inside(block: str) -> Iterator[None]:
+  """Puts a block before the key of every ConfigError that is raised."""
+  try:
+    yield
+  except ConfigError as error:
+    raise error.inside(block) from None
+
+
+def run(
+    config: ConfigDict, part: type[settings.Run], blocks: tuple[str, ...]
+) -> settings.Run:
+  """Returns the settings outside of all blocks; refuses unknown keys."""
+  known = (*options.of(part), *blocks)
+  for key, value in config.items():
+    if key not in known:
+      raise ConfigError(key, f"no such key. {suggest(key, known)}")
+    if key in blocks and key != "arch" and not isinstance(value, ConfigDict):
+      raise ConfigError(key, f"must be a block of keys, got {value!r}.")
+  values = {key: config[key] for key in config if key not in blocks}
+  run = part(**options.read(part, values))
+  batch = config.get("child", {}).get("batch")
+  if run.devices == 1:  # the usual case asks no device anything
+    return run
+  if run.devices > jax.device_count():
+    raise ConfigError(
+        "devices",
+        f"{run.devices} is more than the {jax.device_count()} that JAX finds.",
+    )
+  if isinstance(batch, int) and batch % run.devices:
+    raise ConfigError(
+        "child.batch",
+        f"{batch} cannot be shared out among {run.devices} devices"
+        " (config.devices).",
+    )
+  return run
+
+
+def of_run(run: settings.Run) -> dict[str, Any]:
+  """Returns the settings that the loop needs."""
+  names = ("seed", "devices", "epochs", "steps_per_call")
+  return {name: getattr(run, name) for name in names}
+
+
+def block(
+    config: ConfigDict, name: str, part: type, ours: tuple[str, ...] = ()
+) -> Any:
+  """Returns the settings in a block; a block that is absent is empty."""
+  values = {k: v for k, v in config.get(name, {}).items() if k not in ours}
+  with inside(name):
+    for key in values:
+      if key not in options.of(part):
+        near = suggest(key, [*options.of(part), *ours])
+        raise ConfigError(key, f"no such key. {near}")
+    return part(**options.read(part, values))
+
+
+def named(
+    config: ConfigDict, name: str, key: str, parts: dict, what: str
+) -> tuple[Callable, dict[str, Any]]:
+  """Returns the part that a block names, and the other values of the block."""
+  values = config.get(name, ConfigDict()).to_dict()
+  if key not in values:
+    raise ConfigError(f"{name}.{key}", f"is required. {suggest('', parts)}")
+  return lookup(f"{name}.{key}", values.pop(key), parts, what), values
+
+
+def space(
+    config: ConfigDict, brought: dict[str, Any]
+) -> tuple[SearchSpace, dict[str, Any]]:
+  """Returns the space of a config, and what `config.space` then says.
+
+  Args:
+    config: says the options of the space; in a training None is what the
+      arch brings, or else the default.
+    brought: the options that the arch brings.
+  """
+  of, said = named(config, "space", "name", SPACES, "search space")
+  name = config.space.name
+  if is_training(config):
+    said = {key: value for key, value in said.items() if value is not None}
+  for key, value in brought.items():
+    if said.get(key, value) != value:
+      raise ConfigError(
+          f"space.{key}",
+          f"is {said[key]!r}, but config.arch={config.arch!r} is of"
+          f" {value!r}. Leave one of them out.",
+      )
+  with inside("space"):
+    values = options.read(of, {**said, **brought}, name=name)
+    return of(**values), {"name": name, **values}
+
+
+def brought(config: ConfigDict) -> dict[str, Any]:
+  """Returns the options of the space that `config.arch` brings with it.
+
+  A file, or the one of a folder, and a preset bring them; integers do not.
+  """
+  of, _ = named(config, "space", "name", SPACES, "search space")
+  text = options.checked("arch", config.arch, str)
+  if preset := of.presets.get(text):
+    return dict(preset.space)
+  found = archfile.read("arch", text)
+  if found is None:
+    return {}
+  values = dict(found["space"])
+  name = values.pop("name")
+  if name != config.space.name:
+    raise ConfigError(
+        "arch",
+        f"{text} is of the space {name!r}, this config of"
+        f" {config.space.name!r}.",
+    )
+  return values
+
+
+def strategies(
+    config: ConfigDict, run: settings.Run, space: SearchSpace
+) -> tuple[settings.Search, Strategy, Strategy]:
+  """Returns what `config.strategy` says, the strategy, and random search."""
+  asked = block(config, "strategy", settings.Search)
+  make = lookup("strategy.name", asked.name, STRATEGIES, "strategy")
+  arguments = {}
+  for name, function in STRATEGIES.items():
+    with inside(name):
+      if name in config or name == asked.name:
+        values = config.get(name, {})
+        arguments[name] = options.read(
+            function, values, name=name, ours=("space",)
+        )
+  with inside(asked.name):
+    strategy = make(space, **arguments[asked.name])
+  if asked.archs < strategy.least:
+    raise ConfigError(
+        "strategy.archs",
+        f"must be at least {strategy.least} with config.{asked.name} as it is,"
+        f" got {asked.archs}.",
+    )
+  if asked.warmup >= run.epochs:
+    raise ConfigError(
+        "strategy.warmup",
+        f"{asked.warmup} leaves none of the {run.epochs} config.epochs.",
+    )
+  return asked, strategy, random(space)
+
+
+def data_set(
+    config: ConfigDict, sources: dict, final: bool
+) -> tuple[Any, tuple[Split | None, ...]]:
+  """Returns the source and its splits, which are on the host.
+
+  A key of `config.data` is an option of the loader of the set, or of how its
+  source is split. None is not given: the loader has its own.
+  """
+  values = {
+      key: value
+      for key, value in config.get("data", {}).items()
+      if value is not None
+  }
+  augment = config.get("augment", {})
+  with _owned():
+    name = values.pop("name", "")
+    takes = options.of(data.loader(name, values.get("path")), ("name",))
+    own = {key: values.pop(key) for key in [*values] if key in takes}
+    same = json.dumps([name, own], sort_keys=True, default=repr)
+    if same not in sources:
+      sources[same] = data.load(name, **own)
+    source = sources[same]
+    if "batch" in config.get("child", {}):
+      values["batch"] = config.child.batch
+    split = source.final if final else source.search
+    known = options.of(split)
+    for key in values:
+      if key not in known:
+        near = suggest(key, {*takes, *known} - {"batch"})
+        raise ConfigError(key, f"no such key of {name!r}. {near}")
+    values = options.read(split, values, name=name)
+  if source.task == "classification":
+    with inside("augment"):
+      values.update(options.read(data.Augment, augment))
+  if source.task != "classification" and "augment" in config:
+    raise ConfigError("augment", f"{name!r} is no set of images.")
+  with _owned():
+    return source, split(**values)
+
+
+@contextlib.contextmanager
+def _owned() -> Iterator[None]:
+  """Puts the block of its option before the key of a data set's error."""
+  try:
+    yield
+  except ConfigError as error:
+    raise error.inside(_OWNER.get(error.key, "data")) from None
+
+
+def network(
+    config: ConfigDict, make: Callable, source: Any, run: settings.Run
+) -> Any:
+  """Returns the network of the config for a data set."""
+  values = config.get("network", ConfigDict()).to_dict()
+  values.pop("name", None)
+  takes = options.of(make)
+  for fact in source.facts:
+    if fact not in takes:
+      raise ConfigError(
+          "data.name",
+          f"{config.data.name!r} gives {fact!r}, which no network of"
+          f" {'this space' if 'space' in config else 'this name'} takes.",
+      )
+  with inside("network"):
+    # The type is that of the whole config.
+    ours = (*source.facts, "dtype")
+    values = options.read(make, values, ours=ours)
+    return make(**source.facts, **values, dtype=run.dtype)
+
+
+def optimiser(
+    config: ConfigDict, run: settings.Run, train: Split
+) -> optim.Optimiser:
+  """Returns what moves the child's weights."""
+  make, values = named(
+      config, "child", "optimiser", optim.OPTIMISERS, "optimiser"
+  )
+  values.pop("batch", None)
+  ours = ("epochs", "steps")
+  with inside("child"):
+    name = config.child.optimiser
+    values = options.read(make, values, name=name, ours=ours)
+    return make(epochs=run.epochs, steps=train.steps, **values)
+
+
+def task(
+    config: ConfigDict,
+    source: Any,
+    network: Any,
+    chain: optim.Optimiser,
+    arch: Arch,
+) -> Task:
+  """Returns the task of the config, which has to be that of the data.
+
+  Args:
+    config: of a search or of a training.
+    source: the data set.
+    network: of the config.
+    chain: says which weights a child step moves.
+    arch: any of the network's.
+  """
+  make, values = named(config, "task", "name", TASKS, "task")
+  name = config.task.name
+  if source.task != name:
+    raise ConfigError(
+        "task.name",
+        f"{config.data.name!r} is data for the task {source.task!r}, got"
+        f" {name!r}.",
+    )
+  with inside("task"):
+    values = options.read(make, values, name=name, ours=("network",))
+    made = make(network, **values)
+  with inside("child"):
+    return rows.wrapped(made, network, arch, chain)
+
+
+def penalty(objective: settings.Objective, size: Callable | None):
+  """Returns what the objective takes off the reward of an arch, or None."""
+  if not objective.cost:
+    if objective.target or objective.weight:
+      raise ConfigError(
+          "objective.cost",
+          "a target and a weight need one. Choices: params, flops.",
+      )
+    return None
+  if size is None:
+    raise ConfigError(
+        "objective.cost", "all architectures of this space cost the same."
+    )
+  with inside("objective"):
+    for key in ("target", "weight"):
+      options.checked(key, getattr(objective, key), options.Positive)
+
+  def penalty(arch):
+    over = getattr(size(arch), objective.cost) / objective.target - 1
+    return objective.weight * jnp.maximum(over, 0.0)
+
+  return penalty
+
+
+def penalised(task: Task, penalty: Callable) -> Task:
+  """Returns the task whose reward is less the penalty of the arch."""
+
+  def reward(params, model_state, arch, batch, key):
+    own = task.reward(params, model_state, arch, batch, key)
+    return own - penalty(arch)
+
+  return task._replace(reward=reward)

@@ -1,0 +1,197 @@
+"""The plan of a config: of a search with what follows it, or of a training."""
+
+import functools
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+
+from enas_jax import archfile, nn, settings
+from enas_jax.build import parts, recipes
+from enas_jax.derive import benchmark as benchmarks
+from enas_jax.errors import ConfigError, lookup
+from enas_jax.plan import Experiment, Plan, words
+from enas_jax.strategies.evolution import neighbours
+from enas_jax.strategies.fixed import fixed
+from enas_jax.types import Arch
+
+_BLOCKS = ("data", "augment", "task", "network", "child")
+_OF_TRAINING = (*_BLOCKS, "space", "arch")
+_OF_SEARCH = (
+    *(*_BLOCKS, "space", "strategy", *parts.STRATEGIES),
+    *("objective", "derive", "retrain", "benchmark"),
+)
+
+
+def plan(
+    config: ConfigDict, sources: dict[str, Any] | None = None
+) -> Plan:
+  """Returns what a config means; reads the data, and writes nothing.
+
+  Args:
+    config: of a search or of a training.
+    sources: is filled with the data sets that are read; plans that are given
+      the same dict share them.
+
+  Raises:
+    ConfigError: a value that cannot work.
+  """
+  sources = {} if sources is None else sources
+  with parts.inside("config"):
+    if parts.is_training(config):
+      return _training(config, sources)
+    return _search(config, sources)
+
+
+def _search(config: ConfigDict, sources: dict) -> Plan:
+  run = parts.run(config, settings.Run, _OF_SEARCH)
+  space, values = parts.space(config, {})
+  asked, strategy, uniform = parts.strategies(config, run, space)
+  source, (train, held) = parts.data_set(config, sources, final=False)
+  network = parts.network(config, space.network, source, run)
+  chain = parts.optimiser(config, run, train)
+  any_arch = jax.device_get(uniform.ask((), jax.random.key(0)))
+  task = parts.task(config, source, network, chain, any_arch)
+  size = None
+  if space.sized:
+    final = network.clone(final=True)
+    size = functools.partial(space.size, network=final, image=source.shape)
+  objective = parts.block(config, "objective", settings.Objective)
+  penalty = parts.penalty(objective, size)
+  if penalty:
+    task = parts.penalised(task, penalty)
+  table = parts.block(config, "benchmark", settings.Benchmark)
+  benchmark = None
+  if table.path:
+    with parts.inside("benchmark"):
+      benchmark = benchmarks.read("path", table.path, space)
+  experiment = Experiment(
+      task=task,
+      strategy=strategy,
+      children=uniform if asked.children == "random" else strategy,
+      tx=chain.tx,
+      rates=chain.rates,
+      train=train,
+      held=held,
+      watched=None,
+      part="valid",
+      arch=None,
+      warmup=asked.warmup,
+      strategy_steps=asked.steps,
+      count=asked.archs,
+      same_batch=asked.same_batch,
+      **parts.of_run(run),
+  )
+  made = Plan(
+      experiment=experiment,
+      record={**config.to_dict(), "space": values},
+      checkpoint_seconds=run.checkpoint_seconds,
+      space=space,
+      derive=parts.block(config, "derive", settings.Derive, ("config",)),
+      uniform=uniform,
+      benchmark=benchmark,
+      size=size,
+      penalty=penalty,
+  )
+  return _with_recipes(config, sources, made)
+
+
+def _training(config: ConfigDict, sources: dict, arch: Arch = None) -> Plan:
+  """Returns the plan of a config that trains one network.
+
+  Args:
+    config: of the training.
+    sources: data sets that were loaded already; recipes share them.
+    arch: of a recipe, whose config names none: any of its space.
+  """
+  run = parts.run(config, settings.Training, _OF_TRAINING)
+  record = config.to_dict()
+  if "name" in config.network:
+    name = config.network.name
+    make = lookup("network.name", name, nn.NETWORKS, "network")
+    space, arch = None, ()
+  else:
+    brought = parts.brought(config) if arch is None else {}
+    space, record["space"] = parts.space(config, brought)
+    make = space.network
+    if arch is None:
+      arch = archfile.parse("arch", config.arch, space)
+      record["arch"] = words(space.flatten(arch))
+  source, splits = parts.data_set(config, sources, final=True)
+  train, watched, held = splits
+  network = parts.network(config, make, source, run)
+  chain = parts.optimiser(config, run, train)
+  strategy = fixed(arch)
+  return Plan(
+      experiment=Experiment(
+          task=parts.task(config, source, network, chain, arch),
+          strategy=strategy,
+          children=strategy,
+          tx=chain.tx,
+          rates=chain.rates,
+          train=train,
+          held=held,
+          watched=watched,
+          part=config.data.get("measure", "test"),
+          arch=arch,
+          eval_every=run.eval_every,
+          **parts.of_run(run),
+      ),
+      record=record,
+      checkpoint_seconds=run.checkpoint_seconds,
+      space=space,
+  )
+
+
+def _with_recipes(config: ConfigDict, sources: dict, made: Plan) -> Plan:
+  """Adds what follows a search: finalists, retrainings or a command.
+
+  What would only die or fall short after the search dies now.
+  """
+  retrain = parts.block(config, "retrain", settings.Retrain, ("config",))
+  derive, most = made.derive, 1 + neighbours(made.space)
+  if retrain.random > derive.random:
+    raise ConfigError(
+        "retrain.random",
+        f"{retrain.random} is more than the {derive.random} drawn"
+        " (config.derive.random).",
+    )
+  if derive.finalists and not 2 <= derive.finalists <= most:
+    raise ConfigError(
+        "derive.finalists",
+        f"must be 0, for none, or 2 to {most}, which are what is chosen and"
+        f" its neighbours, got {derive.finalists}.",
+    )
+
+  arch = jax.device_get(made.uniform.ask((), jax.random.key(0)))
+
+  def recipe(block: str, measure: str) -> Plan:
+    final = recipes.completed(config, block, measure)
+    with parts.inside(f"{block}.config"):
+      return _training(final, sources, arch)
+
+  own = {n for n in ("derive", "retrain") if config.get(n, {}).get("config")}
+  made = made._replace(retrained=retrain.random)
+  if derive.finalists:
+    block = "derive" if "derive" in own else "retrain"
+    if block not in own:
+      raise _lacking(
+          "derive.finalists", "config.derive.config or config.retrain.config"
+      )
+    made = made._replace(
+        finalist=recipe(block, "valid"), finalist_block=block
+    )
+  if "retrain" in own:
+    return made._replace(retrain=recipe("retrain", "test"))
+  if retrain.random:
+    raise _lacking("retrain.random", "config.retrain.config")
+  command = recipes.command(retrain.command, made.record)
+  return made._replace(command=command)
+
+
+def _lacking(key: str, where: str) -> ConfigError:
+  return ConfigError(
+      key,
+      f"nothing is trained without a final config in {where}, which a config"
+      " file sets, as configs/digits_micro.py does.",
+  )
