@@ -50,7 +50,7 @@ class Search:
   """When a strategy is asked and told.
 
   Attributes:
-    name: of the strategy.
+    name: which strategy proposes.
     steps: strategy steps of an epoch.
     archs: how many are rewarded in a strategy step.
     same_batch: whether those of a step are rewarded on the same data.

@@ -6,6 +6,7 @@ import pathlib
 
 import chex
 import jax
+import numpy as np
 import pytest
 from test_run import last, ran, Stop
 
@@ -19,9 +20,10 @@ from configs import (
   pydoc_recurrent,
   pydoc_recurrent_final,
 )
-from enas_jax import build, folder
+from enas_jax import build, folder, loop
 from enas_jax.errors import ConfigError
 from enas_jax.spaces.macro import Macro
+from enas_jax.strategies import STRATEGIES
 
 _SEED = "must be a whole number >= 0 and < 4294967296"
 FILES = pathlib.Path(__file__).parents[1] / "configs"
@@ -284,6 +286,106 @@ def test_a_value_of_another_kind_is_refused(key, value, message):
   with pytest.raises(ConfigError) as caught:
     build.plan(config)
   assert str(caught.value) == f"config.{key}: {message}"
+
+
+@pytest.mark.parametrize(
+    "gone, message",
+    [
+        ("retrain", "config.retrain.command: is required where config.retrain"),
+        ("retrain.command", "config.retrain.command: is required where"),
+        ("strategy.steps", "config.strategy.steps: is required: strategy"),
+        ("strategy.archs", "config.strategy.archs: is required: "),
+        ("strategy", "config.strategy.name: is required: "),
+        ("space.name", "config.space.name: is required. Choices: macro, "),
+        ("child.lr", "config.child.lr: 'nesterov' needs it: the highest"),
+        ("child.batch", "config.child.batch: 'synthetic' needs it: "),
+        ("data.valid", "config.data.valid: 'synthetic' needs it: "),
+        ("epochs", "config.epochs: is required: "),
+    ],
+)
+def test_what_is_missing_is_told_at_the_start(gone, message):
+  config = cifar_macro.get_config("smoke").unlock()
+  block, _, name = gone.rpartition(".")
+  del (config[block] if block else config)[name]
+  with pytest.raises(ConfigError) as caught:
+    build.plan(config)
+  assert str(caught.value).startswith(message)
+
+
+@pytest.mark.parametrize(
+    "gone", ["derive", "derive.top", "objective", "evolution", "augment"]
+)
+def test_what_has_a_default_may_be_missing(gone):
+  config = cifar_macro.get_config("smoke").unlock()
+  block, _, name = gone.rpartition(".")
+  del (config[block] if block else config)[name]
+  plan = build.plan(config)
+  assert plan.derive.top == (5 if "derive" in gone else 2)
+
+
+def test_plain_sgd_trains_images():
+  config = cifar_macro.get_config("smoke").unlock()
+  config.space.update(layers=2, operations="avg_pool_3x3,max_pool_3x3")
+  config.child = {"optimiser": "sgd", "batch": 32, "lr": 0.1, "clip": 0.0}
+  config.update(epochs=1, strategy={"steps": 0})
+  experiment = build.plan(config).experiment
+  first = loop.start(experiment)
+  before = jax.tree.map(np.asarray, first.params)
+  after = loop.fit(experiment, first).params
+  moved = jax.tree.map(lambda a, b: np.any(a != b), before, after)
+  assert any(jax.tree.leaves(moved))
+
+
+def test_a_strangers_strategy_needs_no_edit_of_the_house(monkeypatch):
+  def mine(space, *, rate: "float | None" = None, on: "bool" = False):
+    """Asks at random.
+
+    Args:
+      space: the space.
+      rate: nothing.
+      on: nothing either.
+    """
+    asked.append((rate, on))
+    return STRATEGIES["random"](space)
+
+  asked = []
+  monkeypatch.setitem(STRATEGIES, "mine", mine)
+  config = cifar_macro.get_config("smoke").unlock()
+  config.strategy.name = "mine"
+  config.mine = {"rate": 0.5}
+  assert build.plan(config).experiment.strategy.least == 1
+  assert asked == [(0.5, False)]
+  config.mine.on = "False"
+  with pytest.raises(ConfigError, match=r"config\.mine\.on: .* true or false"):
+    build.plan(config)
+  config.mine = {"rat": 1.0}
+  with pytest.raises(ConfigError, match=r"config\.mine\.rat: .*mean 'rate'"):
+    build.plan(config)
+
+
+def test_an_average_of_shared_rows_has_to_be_asked_for():
+  config = pydoc_recurrent.get_config("smoke").unlock()
+  config.child.average_after = 10
+  with pytest.raises(ConfigError, match=r"config\.child\.whole: must be True"):
+    build.plan(config)
+  config.child.whole = True
+  build.plan(config)
+  config.child.patience = 2.5
+  with pytest.raises(ConfigError, match=r"config\.child\.patience: .* 2\.5\."):
+    build.plan(config)
+
+
+def test_a_plan_leaves_the_data_on_the_host():
+  plan = build.plan(digits_micro.get_config("smoke"))
+  for experiment in (plan.experiment, plan.retrain.experiment):
+    for split in (experiment.train, experiment.held):
+      leaves = jax.tree.leaves(split.arrays)
+      assert all(type(leaf) is np.ndarray for leaf in leaves)
+  # One reading serves both.
+  one, other = (
+      each.experiment.train.arrays.images for each in (plan, plan.retrain)
+  )
+  assert np.shares_memory(one, other)
 
 
 def test_a_run_stopped_while_it_averages_is_the_uninterrupted_one(

@@ -11,6 +11,7 @@ from enas_jax.build import parts, recipes
 from enas_jax.derive import benchmark as benchmarks
 from enas_jax.errors import ConfigError, lookup
 from enas_jax.plan import Experiment, Plan, words
+from enas_jax.strategies import STRATEGIES
 from enas_jax.strategies.evolution import neighbours
 from enas_jax.strategies.fixed import fixed
 from enas_jax.types import Arch
@@ -18,7 +19,7 @@ from enas_jax.types import Arch
 _BLOCKS = ("data", "augment", "task", "network", "child")
 _OF_TRAINING = (*_BLOCKS, "space", "arch")
 _OF_SEARCH = (
-    *(*_BLOCKS, "space", "strategy", *parts.STRATEGIES),
+    *(*_BLOCKS, "space", "strategy"),
     *("objective", "derive", "retrain", "benchmark"),
 )
 
@@ -44,7 +45,8 @@ def plan(
 
 
 def _search(config: ConfigDict, sources: dict) -> Plan:
-  run = parts.run(config, settings.Run, _OF_SEARCH)
+  # The block of a strategy bears its name.
+  run = parts.run(config, settings.Run, (*_OF_SEARCH, *STRATEGIES))
   space, values = parts.space(config, {})
   asked, strategy, uniform = parts.strategies(config, run, space)
   source, (train, held) = parts.data_set(config, sources, final=False)
