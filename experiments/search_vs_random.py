@@ -26,7 +26,8 @@ table T (enas_jax/derive/benchmark.py), in [0, 1], so this measures a strategy
 alone. The strategy gets the values that configs/nasbench201.py has for it.
 Reported, as means over the seeds and in percent: the test accuracy of the best
 sample by validation accuracy, and the mean test accuracy of the last 100
-samples, which says what the strategy has learnt. With --json the last line is one object.
+samples, which says what the strategy has learnt. With --json the last line is
+one object.
 """
 
 from enas_jax import process
