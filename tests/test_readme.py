@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+import textwrap
 
 from absl import flags
 from ml_collections import config_flags
@@ -60,6 +61,16 @@ def test_a_command_is_accepted(words, monkeypatch):
   assert values(argv) == ["main"]
   assert values.workdir
   build.plan(values.config)
+
+
+def test_the_readmes_own_config_is_one():
+  page = (ROOT / "README.md").read_text()
+  block = re.search(r"^    from configs(?:.*\n)*?(?=^\S)", page, re.MULTILINE)
+  names = {}
+  exec(textwrap.dedent(block[0]), names)
+  plan = build.plan(names["get_config"]("smoke"))
+  assert plan.derive.finalists == 10
+  assert plan.finalist.experiment.part == "valid"
 
 
 def _known(block, name="config"):
