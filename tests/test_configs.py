@@ -8,13 +8,12 @@ import chex
 import jax
 import numpy as np
 import pytest
-from test_run import last, ran, Stop
+from test_run import last, ran, Stop, tiny_texts
 
 from configs import (
   cifar_macro,
   cifar_macro_final,
   cifar_micro_final,
-  digits_macro,
   digits_micro,
   ptb_recurrent_final,
   pydoc_recurrent,
@@ -22,7 +21,6 @@ from configs import (
 )
 from enas_jax import build, folder, loop
 from enas_jax.errors import ConfigError
-from enas_jax.spaces.macro import Macro
 from enas_jax.strategies import STRATEGIES
 
 _SEED = "must be a whole number >= 0 and < 4294967296"
@@ -128,18 +126,6 @@ def test_the_faithful_search_for_a_cell_has_the_papers_loop(profile):
       config.reinforce.step_baseline,
   ]
   assert own == [profile == "repaired"] * len(own)
-
-
-def test_a_macro_search_retrains_what_it_found(tmp_path):
-  config = digits_macro.get_config("smoke")
-  config.epochs = config.retrain.config.epochs = 1
-  config.space.operations = "avg_pool_3x3,max_pool_3x3"  # what compiles fast
-  result = ran(config, tmp_path / "run")
-  assert 0 <= result["test"]["derived"] <= 1
-  space = Macro(layers=3, operations=config.space.operations)
-  space.unflatten(result["encoding"])
-  line = json.loads((tmp_path / "run" / "metrics.jsonl").read_text())
-  assert 0 < line["controller/skip_rate"] < 1
 
 
 def final_of(tmp_path, **network):
@@ -391,17 +377,19 @@ def test_a_plan_leaves_the_data_on_the_host():
 def test_a_run_stopped_while_it_averages_is_the_uninterrupted_one(
     tmp_path, monkeypatch
 ):
+  path = tiny_texts(tmp_path / "texts")
+
   def config():
     config = pydoc_recurrent_final.get_config("smoke")
     config.space.update(nodes=2, dialect="lm")
     config.arch = "0 1 1 2"
-    config.child.batch = 512
-    config.child.average_after = 10
+    config.data.update(name="ptb", path=path)
+    config.child.average_after = 4
     return config
 
   whole = ran(config(), tmp_path / "whole")
   with monkeypatch.context() as patched:
-    Stop(patched, 30)
+    Stop(patched, 9)
     with pytest.raises(folder.Interrupted):
       ran(config(), tmp_path / "run")
   assert ran(config(), tmp_path / "run") == whole
@@ -409,4 +397,4 @@ def test_a_run_stopped_while_it_averages_is_the_uninterrupted_one(
   # The mean is of all weights since, and what is measured.
   state = last(tmp_path / "run")
   average = state["opt_state"]
-  assert int(average["count"]) == int(state["step"]) - 10
+  assert int(average["count"]) == int(state["step"]) - 4

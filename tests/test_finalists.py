@@ -12,6 +12,8 @@ from test_run import lines, ran
 from test_spaces import SMALL
 
 from configs import (
+  cifar_macro,
+  cifar_macro_final,
   digits_micro,
   digits_micro_final,
   nasbench201,
@@ -38,6 +40,17 @@ def config_of(finalists):
   return config
 
 
+def fast_config():
+  """A search with two finalists in what compiles fast."""
+  config = cifar_macro.get_config("smoke")
+  config.space.operations = "avg_pool_3x3,max_pool_3x3"
+  config.derive.config = recipe(cifar_macro_final.get_config("smoke"))
+  config.derive.finalists = 2
+  for each in (config, config.derive.config):
+    each.epochs = 1
+  return config
+
+
 def test_the_best_finalist_by_validation_is_derived(tmp_path, monkeypatch):
   load = data.DATASETS["synthetic"]
 
@@ -54,8 +67,8 @@ def test_the_best_finalist_by_validation_is_derived(tmp_path, monkeypatch):
   with monkeypatch.context() as patched:
     _stop_after(patched, finalists=1)
     with pytest.raises(folder.Interrupted):
-      ran(config_of(2), path)
-  result = ran(config_of(2), path)
+      ran(fast_config(), path)
+  result = ran(fast_config(), path)
   found = result["finalists"]
   assert found[0]["trained"] >= found[1]["trained"]
   assert result["encoding"] == found[0]["encoding"]
@@ -238,7 +251,7 @@ def test_where_all_diverge_shared_weights_derive(tmp_path, monkeypatch):
     return [{**best, **line}]
 
   monkeypatch.setattr(run, "_finalists", diverged)
-  result = ran(config_of(2), tmp_path / "run")
+  result = ran(fast_config(), tmp_path / "run")
   assert result["encoding"] != [0] * 6
   assert result["score"] == result["scores"]["policy"]["best"]
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from test_run import lines, ran
+from test_run import lines, ran, tiny_texts
 
 from configs import cifar_micro, ptb_recurrent
 from enas_jax import (
@@ -269,10 +269,7 @@ def test_a_search_on_two_devices_resumes_to_the_same_bits(
   config = ptb_recurrent.get_config("smoke")
   config.update(devices=2, space={"nodes": 2})
   # A text of a few segments: each run is many steps else.
-  for part in ("train", "valid", "test"):
-    spoken = " ".join("abcdefg"[n * n % 7] for n in range(7 * 60))
-    (tmp_path / f"{part}.txt").write_text(spoken)
-  config.data.update(name="ptb", path=str(tmp_path))
+  config.data.update(name="ptb", path=tiny_texts(tmp_path / "texts"))
   whole = ran(config, tmp_path / "whole")
   left, caught = [5], []
   pace_step, init = display.Pace.step, folder.Signals.__init__

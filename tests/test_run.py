@@ -16,7 +16,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
-from configs import cifar_macro, cifar_micro, digits_micro
+from configs import cifar_macro, cifar_micro, digits_macro, digits_micro
 from enas_jax import build, data, folder, keeper, loop, run, search
 from enas_jax.derive import outcome
 from enas_jax.errors import ConfigError
@@ -38,6 +38,15 @@ def search_config():
 def ran(config, path):
   """The result of the run of a config."""
   return run.run(build.plan(config), str(path))
+
+
+def tiny_texts(folder):
+  """Writes texts of a few segments; returns their folder."""
+  folder.mkdir()
+  for part in ("train", "valid", "test"):
+    spoken = " ".join("abcdefg"[n * n % 7] for n in range(32 * 60))
+    (folder / f"{part}.txt").write_text(spoken)
+  return str(folder)
 
 
 def lines(path):
@@ -358,10 +367,9 @@ def test_a_candidate_without_a_number_is_not_derived(whole, tmp_path):
 
 
 def test_a_search_that_retrains_sets_the_derived_beside_random(tmp_path):
-  config = digits_micro.get_config("smoke")
-  config.space.nodes = 1
-  for block in (config, config.retrain.config):
-    block.update(epochs=1, network={"aux": False})
+  config = digits_macro.get_config("smoke")
+  config.epochs = config.retrain.config.epochs = 1
+  config.space.operations = "avg_pool_3x3,max_pool_3x3"  # what compiles fast
   config.derive.update(archs=6, by="policy")
   result = ran(config, tmp_path / "run")
   assert 0 <= result["test"]["derived"] <= 1
@@ -380,6 +388,8 @@ def test_a_search_that_retrains_sets_the_derived_beside_random(tmp_path):
       for source in ("policy", "random")
   )
   assert finals["random_0"]["encoding"] == of_random[0]["encoding"]
+  line = json.loads((tmp_path / "run" / "metrics.jsonl").read_text())
+  assert 0 < line["controller/skip_rate"] < 1
   # The same picture where it was found and where it was retrained.
   pictures = [
       (tmp_path / "run" / folder / "arch.svg").read_text()

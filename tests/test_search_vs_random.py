@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from test_main import answers
 from test_nasbench201 import TABLE
+from test_run import tiny_texts
 
 from configs import nasbench201, pydoc_recurrent
 from enas_jax import build, folder, run
@@ -203,6 +204,7 @@ def test_finished_searches_are_compared_without_running_again(tmp_path):
   config = pydoc_recurrent.get_config("smoke")
   config.epochs = 1
   config.retrain.random, config.retrain.config = 0, {}
+  config.data.update(name="ptb", path=tiny_texts(tmp_path / "texts"))
   args = [config, ["random"], [0], str(tmp_path)]
   first = experiment.compared(*args)
   log = (tmp_path / "random_0" / "log.txt").read_text()
