@@ -1,10 +1,10 @@
-"""Integers, choices and architectures: what follows from a space's schedule.
+"""Converts archs between integers, choices and arrays.
 
-An architecture has three forms: the integers that people write and `arch.json`
+An arch has three forms: the integers that people write and that `arch.json`
 holds, the choices of a controller (bool[T, K], one row a step), and the arrays
-that a network reads. A space says what its steps are (`schedule`) and what
-choices mean (`decode`). A `Codec` finds out by trying, once a space, where in
-the arrays each choice shows, and so goes every other way.
+that a network reads. A space says what its steps are (`schedule`) and turns
+choices into arrays (`decode`). A `Codec` tries every choice once to find the
+entry of the arrays that it sets, and derives all other conversions from that.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,47 +17,49 @@ import numpy as np
 
 from enas_jax.types import Arch, Edge, Head, Schedule
 
-_DRAWN = 8  # random architectures that what was found out is tried on
+_DRAWN = 8  # random archs on which the conversions are tried
 
 
 class Place(NamedTuple):
-  """Where one integer of an architecture comes from."""
+  """The place in the choices that one integer of an arch comes from."""
 
   step: int
-  bit: int | None  # of a SKIP step: which of its bits; else None
+  bit: int | None  # the bit of a SKIP step; None at other steps
 
 
 class Codec:
-  """All that can be derived from a schedule and `decode`."""
+  """Holds the conversions derived from a schedule and `decode`."""
 
   def __init__(self, schedule: Schedule, decode: Callable):
     """Tries every choice of every step on `decode`.
 
     Args:
-      schedule: of the space.
+      schedule: The schedule of the space.
       decode: bool[T, K] -> arch, integer arrays of fixed shape; traceable.
 
     Raises:
-      ValueError: an entry of the arrays cannot be told from the choices: a
-        step shows in none, two show in one, or what a step shows as depends
-        on another.
+      ValueError: The steps do not set entries of their own: a step sets no
+        entry, two steps set the same entry, or the value that a step sets
+        depends on another step.
     """
     self._schedule = schedule
     trials, steps, columns = _trials(schedule)
-    # At once, also while a program that needs the codec is being traced.
+    # The codec may be made while a program that needs it is being traced; the
+    # trials must run at once even then.
     with jax.ensure_compile_time_eval():
       archs = jax.jit(jax.vmap(decode))(trials)
       leaves, self._tree = jax.tree.flatten(jax.tree.map(np.asarray, archs))
     flat = np.concatenate([leaf.reshape(len(trials), -1) for leaf in leaves], 1)
     self._shapes = [leaf.shape[1:] for leaf in leaves]
-    self._first = flat[0]  # the entries of the architecture of first choices
+    self._first = flat[0]  # the entries of the arch of first choices
     self._choices = trials[0]
-    # Of each choice: the entry of all arrays laid end to end that it shows in,
-    # and its value there. `_shown` has the choices that show.
+    # Entries are counted over all arrays laid end to end. For each choice,
+    # `_entry` has an entry that tells the choice and `_value` the value there;
+    # `_shown` says which choices have such an entry.
     self._entry = np.zeros(schedule.mask.shape, np.int32)
     self._value = np.zeros(schedule.mask.shape, np.int32)
     self._shown = np.zeros(schedule.mask.shape, bool)
-    # (step, choice) -> all entries that it sets, and to what.
+    # (step, choice) -> (all entries that it sets, their values)
     self._marks = {}
     taken = {}
     tried = flat[1 : len(steps) + 1]
@@ -66,12 +68,23 @@ class Codec:
     self._try_out(trials[len(steps) + 1 :], flat[len(steps) + 1 :])
 
   def _look(self, place: Place, tried, steps, columns, taken) -> None:
-    """Finds the entry in which the choices of one place show."""
+    """Finds the entries that the choices of one place set.
+
+    Args:
+      place: The step, or the bit of a step, to look for.
+      tried: i[R, entries], the archs of the R trials.
+      steps: i[R], the step in which each trial differs from the first.
+      columns: i[R], the choice that each trial makes there.
+      taken: Entry -> the name of the place that sets it; is added to.
+
+    Raises:
+      ValueError: The place sets no entry, or one that is taken.
+    """
     step, bit = place
     rows = np.flatnonzero(steps == step)
     if bit is not None:
       rows = rows[columns[rows] == bit]
-    if not len(rows):  # one choice alone: there is nothing to tell
+    if not len(rows):  # the only choice there is sets nothing
       return
     values = np.concatenate([self._first[None], tried[rows]])
     entries = np.flatnonzero((values != values[0]).any(0))
@@ -100,6 +113,15 @@ class Codec:
     self._shown[step, shown] = True
 
   def _try_out(self, choices, flat) -> None:
+    """Checks that random archs convert back to the choices they were made of.
+
+    Args:
+      choices: bool[R, T, K].
+      flat: i[R, entries], the archs of these choices.
+
+    Raises:
+      ValueError: One does not.
+    """
     for own, entries in zip(choices, flat, strict=True):
       if not np.array_equal(own, self._chosen(entries, np)):
         raise ValueError(
@@ -109,17 +131,19 @@ class Codec:
         )
 
   def _chosen(self, flat, xp):
-    """bool[T, K] from the entries of all arrays laid end to end."""
+    """Returns the choices bool[T, K] of i[entries], in `xp` arrays."""
     shown = self._shown & (flat[self._entry] == self._value)
-    # A step of one choice has always made it.
+    # A step that has one choice always makes it.
     alone = ~self._shown & self._choices
     return xp.asarray(shown | alone)
 
   def encode(self, arch: Arch) -> jax.Array:
-    """Returns the choices bool[T, K] that `decode` makes `arch` of; traceable.
+    """Returns the choices bool[T, K] that `decode` turns into `arch`.
+
+    It is traceable.
 
     Args:
-      arch: arrays of numpy or jax.
+      arch: An arch of numpy or jax arrays.
     """
     leaves = [jnp.ravel(leaf) for leaf in jax.tree.leaves(arch)]
     return self._chosen(jnp.concatenate(leaves), jnp)
@@ -127,15 +151,15 @@ class Codec:
   def flatten(
       self, arch: Arch, order: Sequence[int] | None = None
   ) -> list[int]:
-    """Returns the integers of an architecture of arrays that are no tracers.
+    """Returns the integers of an arch.
 
-    A step that decides for one choice gives the number of that choice, one
-    that decides bits gives them all, 0 or 1.
+    A step that makes one choice gives the number of that choice. A step that
+    decides bits gives every bit, 0 or 1.
 
     Args:
-      arch: arrays of numpy or jax.
-      order: the steps in the order in which they are written; by default that
-        of the schedule.
+      arch: An arch of numpy or jax arrays, which must not be tracers.
+      order: The steps in the order in which their integers are written; by
+        default the order of the schedule.
     """
     leaves = [np.ravel(leaf) for leaf in jax.tree.leaves(arch)]
     choices = self._chosen(np.concatenate(leaves), np)
@@ -152,17 +176,17 @@ class Codec:
       noun: str = "an architecture",
       describe: Callable[[int], str] | None = None,
   ) -> Arch:
-    """Returns the architecture of these integers, i32 arrays of numpy.
+    """Returns the arch of these integers, in i32 arrays of numpy.
 
     Args:
-      values: as `flatten` returns them.
-      order: as there.
-      noun: what the integers make, for errors.
-      describe: step -> the beginning of a sentence that its integer ends.
+      values: The integers that `flatten` returns.
+      order: The same order as was given to `flatten`.
+      noun: The noun for what the integers make, used in errors.
+      describe: Step -> the beginning of a sentence that its integer ends.
 
     Raises:
-      ValueError: says how many integers make an architecture, or which one is
-        out of which range.
+      ValueError: The number of integers is wrong, or an integer is out of its
+        range; says which number or range is right.
     """
     places = _places(self._schedule, order)
     if len(values) != len(places):
@@ -176,7 +200,7 @@ class Codec:
       if bit is not None:
         if value not in (0, 1):
           raise ValueError(f"{begun} {bit} = {value}, which is not 0 or 1")
-        if not value:  # as in the architecture of first choices
+        if not value:  # `_first` has no bit set
           continue
         value = bit
       elif value not in exist.tolist():
@@ -192,7 +216,7 @@ class Codec:
     return jax.tree.unflatten(self._tree, leaves)
 
   def graphs(self, arch: Arch) -> dict[str, list[Edge]]:
-    """Returns what every step decided, as one graph."""
+    """Returns the decisions of all steps as one graph."""
     choices = np.asarray(self.encode(arch))
     edges = []
     for step, head in enumerate(self._schedule.head.tolist()):
@@ -206,7 +230,7 @@ class Codec:
 
 
 def described(schedule: Schedule, step: int) -> str:
-  """Returns the beginning of a sentence that the integer of a step ends."""
+  """Returns the beginning of a sentence that the integer of `step` ends."""
   match schedule.head[step]:
     case Head.OP:
       return f"step {step} has operation"
@@ -216,13 +240,14 @@ def described(schedule: Schedule, step: int) -> str:
 
 
 def _name(schedule: Schedule, place: Place) -> str:
+  """Returns the name of a place, for errors."""
   return f"step {place.step}" + (
       "" if place.bit is None else f", bit {place.bit},"
   )
 
 
 def _range(exist: np.ndarray) -> str:
-  """Returns which numbers there are, for people."""
+  """Returns the numbers that exist in words, for errors."""
   if np.array_equal(exist, np.arange(len(exist))):
     return f"0..{len(exist) - 1}"
   return ", ".join(map(str, exist))
@@ -231,11 +256,11 @@ def _range(exist: np.ndarray) -> str:
 def _places(
     schedule: Schedule, order: Sequence[int] | None = None
 ) -> list[Place]:
-  """Returns the place of every integer of an architecture.
+  """Returns the place of every integer of an arch.
 
   Args:
-    schedule: the steps that decide nothing have none.
-    order: of the steps; by default that of the schedule.
+    schedule: The schedule; a step that decides nothing has no integer.
+    order: The order of the steps; by default the order of the schedule.
   """
   places = []
   for step in range(len(schedule.head)) if order is None else order:
@@ -249,10 +274,11 @@ def _places(
 
 
 def _trials(schedule: Schedule):
-  """(choices bool[1 + R + drawn, T, K], steps i[R], columns i[R]) to try.
+  """Returns (choices bool[1 + R + drawn, T, K], steps i[R], columns i[R]).
 
-  First that of the first choices and no bits, then R that differ from it in
-  the choice `columns` of the step `steps`, then random ones.
+  The first trial makes the first choice of every step and sets no bit. The next
+  R trials differ from it in one step: trial r makes the choice `columns[r]` in
+  step `steps[r]`. The last ones are random.
   """
   deciding = np.flatnonzero(schedule.head != Head.NONE)
   first = np.zeros(schedule.mask.shape, bool)

@@ -1,10 +1,12 @@
 """The LSTM policy over any `Schedule` (ENAS §2; reference: *_controller.py).
 
-One recurrence serves sampling and scoring, and one file serves every space:
-what a step decides, may decide and reads is a row of the schedule.
+One recurrence both samples and scores, and this file serves every space: a row
+of the schedule says what a step decides, which choices it has and what it
+reads.
 
-The cell is the reference's: no biases, no forget bias, gates in the order
-input, forget, output, candidate, state zero at the start of every sample.
+The cell is the reference's. It has no biases and no forget bias, its gates come
+in the order input, forget, output, candidate, and its state is zero at the
+start of every sample.
 """
 
 from collections.abc import Callable
@@ -18,16 +20,16 @@ import numpy as np
 
 from enas_jax.types import Head, Key, Params, Schedule
 
-# Finite, so that a row without any choice gives no NaN in the softmax.
+# It is finite so that the softmax of a row without choices has no NaN.
 _MASKED = -1e9
 
 
 class Score(NamedTuple):
-  """What the policy thinks of one architecture; scalars."""
+  """The policy's view of one arch, in scalars."""
 
   log_prob: jax.Array  # log-probability of all its choices, nats
-  entropy: jax.Array  # exact, of every step's distribution, summed, nats
-  single_entropy: jax.Array  # -p log p of the choices alone, summed, nats
+  entropy: jax.Array  # exact entropy of each step, summed over steps, nats
+  single_entropy: jax.Array  # -p log p of its choices, summed over steps, nats
   skip_kl: jax.Array  # KL(skip bits || prior), summed over bits, mean of steps
 
 
@@ -41,14 +43,14 @@ def init(
 ) -> Params:
   """Draws all parameters from U(-init_range, init_range).
 
-  The operations' bias starts at `schedule.op_bias` instead; without one there
-  is no such parameter.
+  The bias of the operations starts at `schedule.op_bias` instead; where that is
+  None there is no such parameter.
 
   Args:
-    key: consumed.
-    schedule: the programme of the space.
+    key: The key, which is consumed.
+    schedule: The programme of the space.
     hidden: E, the size of the LSTM and of every embedding.
-    init_range: half the width of the uniform distribution.
+    init_range: Half the width of the uniform distribution.
   """
   ops = operations(schedule)
   shapes = {
@@ -62,7 +64,8 @@ def init(
   }
   if schedule.tied:
     del shapes["op_weight"]
-  # One draw for all: XLA takes half a second to compile each size anew.
+  # One draw serves all parameters because XLA takes half a second to compile
+  # each size anew.
   ends = np.cumsum([math.prod(shape) for shape in shapes.values()])
   drawn = jax.random.uniform(
       key, (ends[-1],), minval=-init_range, maxval=init_range
@@ -85,17 +88,17 @@ def sample(
     *,
     temperature: float = 1.0,
 ) -> tuple[jax.Array, Score]:
-  """Draws one architecture's choices.
+  """Draws the choices of one arch.
 
   Args:
-    params: from `init`.
-    schedule: static.
-    key: consumed.
-    temperature: divides the raw logits before the tanh squashing.
+    params: The parameters from `init`.
+    schedule: The schedule; static.
+    key: The key, which is consumed.
+    temperature: The divisor of the raw logits before the tanh squashing.
 
   Returns:
-    choices bool[T, K], one-hot, or multi-hot at SKIP rows, all false at NONE
-    rows; and their score.
+    The choices bool[T, K] and their score. A row is one-hot; a SKIP row is
+    multi-hot, and a NONE row is all false.
   """
   keys = jax.random.split(key, len(schedule.head))
   return _run(params, schedule, keys, _draw, temperature)
@@ -104,7 +107,7 @@ def sample(
 def likeliest(
     params: Params, schedule: Schedule, *, temperature: float = 1.0
 ) -> jax.Array:
-  """Takes the likeliest choice at one step after another: bool[T, K]."""
+  """Returns bool[T, K] with the likeliest choice at each step in turn."""
   steps = jnp.zeros(len(schedule.head))
   return _run(params, schedule, steps, _take, temperature)[0]
 
@@ -116,7 +119,7 @@ def score(
     *,
     temperature: float = 1.0,
 ) -> Score:
-  """Scores given choices bool[T, K] by the recurrence that `sample` runs."""
+  """Scores the choices bool[T, K] by the recurrence that `sample` runs."""
   chex.assert_shape(choices, schedule.mask.shape)
   chex.assert_type(choices, bool)
   return _run(
@@ -125,18 +128,20 @@ def score(
 
 
 def _draw(key: Key, row: Schedule, logits: jax.Array) -> jax.Array:
+  """Draws the choice of a step, bool[K]."""
   one = jax.random.categorical(key, jnp.where(row.mask, logits, _MASKED))
   bits = jax.random.bernoulli(key, jax.nn.sigmoid(2 * logits))
   return _choice(row, one, bits)
 
 
 def _take(_: jax.Array, row: Schedule, logits: jax.Array) -> jax.Array:
+  """Returns the likeliest choice of a step, bool[K]."""
   one = jnp.argmax(jnp.where(row.mask, logits, _MASKED))
   return _choice(row, one, logits > 0)
 
 
 def _choice(row: Schedule, one: jax.Array, bits: jax.Array) -> jax.Array:
-  """Returns bool[K]: `one`, or the `bits` where the step chooses bits."""
+  """Returns the choice `one`, or `bits` at a SKIP step, as bool[K]."""
   picked = jnp.where(
       row.head == Head.SKIP, bits, jnp.arange(len(bits)) == one
   )
@@ -150,7 +155,7 @@ def _run(
     pick: Callable[..., jax.Array],
     temperature: float,
 ) -> tuple[jax.Array, Score]:
-  """Runs the recurrence; `pick(given[t], row, logits) -> bool[K]` chooses."""
+  """Runs the recurrence; `pick(given[t], row, logits)` returns bool[K]."""
   hidden = params["start"].shape[0]
   slots = schedule.mask.shape[1]
 
@@ -160,8 +165,8 @@ def _run(
     cell, h = _lstm(params["lstm"], u, cell, h)
     logits = _logits(params, row, h, keys, temperature)
     choice = pick(given_t, row, logits)
-    # What a step may attend to was written before it; its own state is kept
-    # only afterwards.
+    # A step attends only to states written before it, so its own state is
+    # written afterwards.
     u = _feed(params, row, choice, anchors)
     here = (jnp.arange(slots) == row.write)[:, None]
     anchors = jnp.where(here, h, anchors)
@@ -184,6 +189,7 @@ def _run(
 def _lstm(
     weight: jax.Array, u: jax.Array, cell: jax.Array, h: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
+  """Returns the LSTM's next (cell, h), f32[E] each."""
   i, f, o, g = jnp.split(jnp.concatenate([u, h]) @ weight, 4)
   cell = jax.nn.sigmoid(i) * jnp.tanh(g) + jax.nn.sigmoid(f) * cell
   return cell, jax.nn.sigmoid(o) * jnp.tanh(cell)
@@ -196,7 +202,7 @@ def _logits(
     keys: jax.Array,
     temperature: float,
 ) -> jax.Array:
-  """Returns f32[K]: squashed, biased logits of the step's kind of choice."""
+  """Returns the squashed and biased logits of a step's choices, f32[K]."""
   weight = params.get("op_weight", params["embedding"].T)
   op = h @ weight + params.get("op_bias", 0.0)
   op = jnp.pad(op, (0, keys.shape[0] - op.shape[0]))
@@ -209,9 +215,10 @@ def _logits(
 def _feed(
     params: Params, row: Schedule, choice: jax.Array, anchors: jax.Array
 ) -> jax.Array:
-  """Returns what the next step reads, f32[E].
+  """Returns the input of the next step, f32[E].
 
-  A subset of anchors is averaged as sum / (1 + count) (reference macro).
+  The mean of a subset of anchors is their sum over (1 + count), as in the
+  reference's macro controller.
   """
   picked = choice[: params["embedding"].shape[0]].astype(jnp.float32)
   weights = choice * row.feed_scale
@@ -225,12 +232,13 @@ def _feed(
 
 
 def _terms(row: Schedule, logits: jax.Array, choice: jax.Array) -> Score:
-  """Returns what one step adds to the score.
+  """Returns the terms that one step adds to the score.
 
-  The reference's recurrent and macro samplers keep one term of the entropy,
-  -p log p of the choice that was drawn (defect C4); `single_entropy` is that.
-  Its macro sampler takes the KL of sigmoid(z) though it samples with
-  sigmoid(2 z) (defect M5); `kl_scale` says which.
+  The reference's recurrent and macro samplers keep only one term of the
+  entropy, -p log p of the choice that was drawn (defect C4);
+  `single_entropy` is that term. The reference's macro sampler takes the KL of
+  sigmoid(z) although it samples with sigmoid(2 z) (defect M5); `kl_scale` is 1
+  or 2 for the one or the other.
   """
   log_p = jax.nn.log_softmax(jnp.where(row.mask, logits, _MASKED))
   plogp = jnp.where(row.mask, jnp.exp(log_p) * log_p, 0.0)

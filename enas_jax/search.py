@@ -1,8 +1,8 @@
-"""The body of the loop: pure functions that know protocols only.
+"""The steps of the loop, as pure functions that know protocols only.
 
-ENAS §2.2: a child step moves the shared weights with the policy frozen, a
-strategy step moves the policy with the shared weights frozen. Retraining is
-the same loop under a strategy that never changes its mind.
+A child step moves the shared weights while the policy is frozen; a strategy
+step moves the policy while the shared weights are frozen (ENAS §2.2).
+Retraining is the same loop under a strategy that always proposes one arch.
 """
 
 from collections.abc import Callable
@@ -36,15 +36,18 @@ def init(
     train: Split,
     arch: Arch | None = None,
 ) -> SearchState:
-  """Returns the state before the first step. The key is consumed; not for jit.
+  """Returns the state before the first step. It is not for jit.
 
   Args:
-    key: consumed.
-    task: gives the parameters.
-    strategy: gives its own state.
-    tx: the child's optimiser.
-    train: its first batch shows the shapes; no array is read.
-    arch: what a fixed strategy asks for, since its network depends on it.
+    key: The key, which is consumed.
+    task: The task, which makes the parameters.
+    strategy: The strategy, which makes its own state.
+    tx: The child's optimiser.
+    train: The training split; it gives the shapes of a batch, and none of its
+      arrays is read.
+    arch: The arch that a fixed strategy proposes, since the parameters of its
+      network depend on it. None: any arch of the strategy has the same
+      parameters.
   """
   key, params_key, strategy_key, ask_key = jax.random.split(key, 4)
   asked = strategy.init(strategy_key)
@@ -54,7 +57,8 @@ def init(
   batch = train.shapes()
   params, model_state = task.init(params_key, batch, arch)
 
-  # Records keep one structure from the start, or the steps compile twice.
+  # The records have their final structure from the start; otherwise the steps
+  # would compile twice.
   def child(batch):
     arch = strategy.ask(asked, ask_key)
     moving = task.moving(params, arch)
@@ -91,18 +95,19 @@ def child_step(
     progress: Callable[[jax.Array], Any],
     axis: str | None = None,
 ) -> SearchState:
-  """Moves the shared weights by one optimiser step on one fresh architecture.
+  """Moves the shared weights by one optimiser step on one fresh arch.
 
   Args:
-    state: is given up.
-    arrays: `train.arrays`; an argument, so that they are not constants.
-    row: one row of the epoch's plan.
-    task: gives the loss, and says which weights move.
-    strategy: proposes the architecture.
-    tx: the child's optimiser.
-    train: the training split.
-    progress: step i32[] -> fraction of the child steps done after this one.
-    axis: the mesh axis of several devices, where each trains a child of its
+    state: The state before the step, which may be donated.
+    arrays: `train.arrays`; they are an argument so that they are no constants.
+    row: One row of the epoch's plan.
+    task: The task, which gives the loss and says which weights move.
+    strategy: The strategy, which proposes the arch.
+    tx: The child's optimiser.
+    train: The training split.
+    progress: Step i32[] -> the fraction of the child steps that is done after
+      this one.
+    axis: The mesh axis of several devices, where each trains a child of its
       own; the weights move by the mean of their gradients.
   """
   key = jax.random.fold_in(state.key, state.step)
@@ -125,7 +130,8 @@ def child_step(
   )(moving.params)
   if axis is not None:
     moving, grads = moving.shared(grads, axis)
-  # An optimiser may look at the batch: a short segment moves the weights less.
+  # The optimiser is given the batch so that a short segment can move the
+  # weights less.
   tx = optax.with_extra_args_support(tx)
   updates, opt_state = tx.update(
       grads, state.opt_state, moving.params, batch=batch
@@ -151,20 +157,21 @@ def strategy_step(
     same_batch: bool = False,
     each: Callable = jax.lax.map,
 ) -> SearchState:
-  """Rewards M architectures on validation batches and tells the strategy.
+  """Rewards M archs on validation batches and tells the strategy.
 
   Args:
-    state: is given up.
+    state: The state before the step, which may be donated.
     arrays: `valid.arrays`.
-    task: gives the reward.
-    strategy: proposes, and is told all rewards at once.
-    valid: the validation split.
-    archs: M.
-    same_batch: all are rewarded on one batch, so that an easy one is no merit
-      of who gets it; off, as in the reference, each on one of its own, but
-      where there are fewer batches than architectures some share one.
-    each: (function, inputs) -> its results, of M inputs one by one. Not vmap:
-      that would turn the run-time branch into all branches.
+    task: The task, which gives the reward.
+    strategy: The strategy, which proposes the archs and is told all rewards at
+      once.
+    valid: The validation split.
+    archs: M, the number of archs.
+    same_batch: Whether all archs are rewarded on one batch, so that no arch
+      gains from an easy batch. Off, as in the reference, each arch has a batch
+      of its own; some share one where there are fewer batches than archs.
+    each: (function, inputs) -> the function's results on M inputs one by one.
+      It is not vmap, which would run all branches of a run-time choice.
   """
   key = jax.random.fold_in(state.key, state.step)
   ask_key, rows_key, reward_key = jax.random.split(key, 3)
@@ -193,42 +200,48 @@ def strategy_step(
 
 
 def propose(strategy: Strategy, asked: Any, key: Key, archs: int) -> Arch:
-  """Asks the strategy in the state `asked` for M architectures.
+  """Returns M archs that the strategy proposes, with a leading axis M.
 
-  They have a leading axis M. The key is consumed.
+  Args:
+    strategy: The strategy.
+    asked: The state of the strategy.
+    key: The key, which is consumed.
+    archs: M, the number of archs.
   """
   keys = jax.random.split(key, archs)
   return jax.vmap(strategy.ask, in_axes=(None, 0))(asked, keys)
 
 
 def listed(archs: Arch, count: int) -> list[Arch]:
-  """Returns the `count` architectures of a batch one by one, numpy."""
+  """Returns the first `count` archs of a batch as a list, in numpy arrays."""
   archs = jax.device_get(archs)
   return [jax.tree.map(operator.itemgetter(n), archs) for n in range(count)]
 
 
 def merge(left: Record, right: Record) -> Record:
-  """Returns the record of what both records have counted."""
+  """Returns the record of everything that the two records have counted."""
   return jax.tree.map(jnp.add, left, right)
 
 
 def next_epoch(state: SearchState) -> SearchState:
-  """Returns the state with its records empty."""
+  """Returns the state with empty records, as an epoch begins."""
   return state._replace(
       child=_nothing(state.child), controller=_nothing(state.controller)
   )
 
 
 def _nothing(record: Record) -> Record:
+  """Returns an empty record of the same structure."""
   return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), record)
 
 
 def _as_record(metrics: dict[str, jax.Array]) -> Record:
+  """Returns the metrics of one step as a record."""
   return {k: Mean(v, jnp.ones(())) for k, v in metrics.items()}
 
 
 def _failed(state: SearchState, made: Any) -> jax.Array:
-  """Returns the first step that made a number which is not finite, or NEVER."""
+  """Returns the first step that made a non-finite number, or NEVER."""
   fine = [
       jnp.isfinite(leaf).all()
       for leaf in jax.tree.leaves(made)

@@ -1,15 +1,16 @@
-"""The types that cross a boundary between files, and the legend of letters.
+"""The types that cross a boundary between files, and the letters of shapes.
 
-Shapes in the docstrings of this package are written with these letters:
+The docstrings of this package write shapes with these letters:
 
   B batch, C channels, D the two inputs of a node, H W height and width,
   N computed nodes of a cell, O operations, T controller steps,
-  K choices of a controller step (and anchor slots), L layers, M architectures,
+  K choices of a controller step (and anchor slots), L layers, M archs,
   E hidden size of the controller, H also that of a recurrent cell,
   S positions of a segment of text, V words of a vocabulary.
 
-Records, protocols and the errors that users see; no other file of the package
-is imported. `search.py` knows these types and nothing else.
+They call one architecture an arch, and a batch or a list of them archs. This
+file imports no other file of the package, and `search.py` knows these types and
+nothing else.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -23,16 +24,16 @@ import numpy as np
 
 Arch = Any  # a NamedTuple of int32 arrays; its space knows the fields
 Params = Any  # a tree of arrays that an optimiser moves
-Rows = dict[str, jax.Array]  # of parameters by their names, i32[R] each
+Rows = dict[str, jax.Array]  # rows of parameters by name, i32[R] each
 ModelState = Any  # a tree of arrays that a network moves: averages, a carry
 Key = jax.Array
 
-NO_ANCHOR = -1  # `Schedule.write` of a step whose state is not kept
+NO_ANCHOR = -1  # `Schedule.write` where the step's state is not kept
 NEVER = -1  # `SearchState.failed` while every loss and reward was finite
 
 
 class Head(enum.IntEnum):
-  """What a controller step decides."""
+  """Says what a controller step decides."""
 
   NONE = 0  # nothing: the step only moves the LSTM
   OP = 1  # one operation, scored by a linear layer
@@ -41,7 +42,7 @@ class Head(enum.IntEnum):
 
 
 class Feed(enum.IntEnum):
-  """What the controller step after this one reads."""
+  """Says what the controller step after this one reads."""
 
   START = 0  # the learned start vector
   OP = 1  # the embedding of the operation just chosen
@@ -51,148 +52,166 @@ class Feed(enum.IntEnum):
 class Schedule(NamedTuple):
   """The programme of a controller: static numpy, one row a step (ENAS §2).
 
-  A space differs from another in this table only. Anchor slots may be written
-  again once nothing reads their first content any more.
+  To the controller, spaces differ in this table only. A step may write an
+  anchor slot again once no later step reads what the slot held before.
   """
 
   head: np.ndarray  # i32[T], a Head
   mask: np.ndarray  # bool[T, K], which choices exist
-  bias: np.ndarray  # f32[T, K], added to the squashed logits
-  scale: np.ndarray  # f32[T], the tanh constant; 0: no squashing
-  prior: np.ndarray  # f32[T, K], target probability of a skip
-  kl_scale: np.ndarray  # f32[T], the skip KL is of sigmoid(kl_scale * logit)
-  write: np.ndarray  # i32[T], anchor slot for this step's state
+  bias: np.ndarray  # f32[T, K], is added to the squashed logits
+  scale: np.ndarray  # f32[T], the tanh constant; 0 squashes nothing
+  prior: np.ndarray  # f32[T, K], the target probability of a skip
+  kl_scale: np.ndarray  # f32[T], the skip KL uses sigmoid(kl_scale * logit)
+  write: np.ndarray  # i32[T], the anchor slot for this step's state
   feed: np.ndarray  # i32[T], a Feed
-  feed_scale: np.ndarray  # f32[T, K], factor on the anchor that is fed
-  # f32[O], initial trainable bias of the operations; None: there is none
+  feed_scale: np.ndarray  # f32[T, K], the factor on the anchor that is fed
+  # f32[O], the initial trainable bias of the operations; None: there is none
   op_bias: np.ndarray | None
-  tied: bool  # operations are scored by their embedding, not by a layer
+  tied: bool  # whether an operation is scored by its embedding, not a layer
 
 
 class Preset(NamedTuple):
   """A published architecture."""
 
-  space: dict[str, Any]  # arguments of the space that it is of
+  space: dict[str, Any]  # the arguments of its space
   encoding: list[int]
 
 
 class Size(NamedTuple):
-  """Of the final network of an architecture, without its auxiliary head."""
+  """The size of an arch's final network, without its auxiliary head."""
 
-  params: Any  # i[]
-  flops: Any  # f[], of one example's way forward: products and convolutions
+  params: Any  # i[], the number of parameters
+  flops: Any  # f[], of one example's forward pass: products and convolutions
 
 
 class Edge(NamedTuple):
-  """What a state of an architecture sums up: an operation on another one."""
+  """One term of a state of an arch: an operation on another state.
+
+  A state is the sum of all edges of which it is the target.
+  """
 
   target: int | str
-  source: int | str  # an input, or the target of an edge before
-  operation: str = ""  # "": the source as it is
+  source: int | str  # an input, or the target of an earlier edge
+  operation: str = ""  # "" adds the source as it is
 
 
 class SearchSpace(Protocol):
-  """A set of architectures.
+  """A set of archs.
 
   A space is a frozen dataclass, and its fields are its options. It writes
   `schedule`, `decode` and `module`; the base class `spaces.base.Space` has all
-  other members, most of them derived from these, and a space overrides what
-  has a published form.
+  other members and derives most of them from these. A space overrides the
+  members for which it has a published form.
   """
 
-  # What a space writes.
+  # Every space writes these.
 
   schedule: Schedule
-  module: type  # of its network; the fields are the options of config.network
+  module: type  # the class of its network; its fields are config.network
 
   def decode(self, choices: jax.Array) -> Arch:
-    """Returns the architecture of choices bool[T, K]; traceable."""
+    """Returns the arch of choices bool[T, K]; traceable."""
 
-  # What the base class derives from it.
+  # The base class derives these.
 
   def encode(self, arch: Arch) -> jax.Array:
-    """Returns the choices bool[T, K] that `decode` makes `arch` of; traceable.
+    """Returns the choices bool[T, K] that `decode` turns into `arch`.
+
+    It is traceable.
     """
 
   def flatten(self, arch: Arch) -> list[int]:
     """Returns the integers of the published encoding."""
 
   def unflatten(self, values: Sequence[int]) -> Arch:
-    """Returns the architecture of these integers, of numpy arrays.
+    """Returns the arch of these integers, in numpy arrays.
 
     Raises:
-      ValueError: says what is wrong with them.
+      ValueError: The integers are no arch of this space; says why.
     """
 
   def graphs(self, arch: Arch) -> dict[str, list[Edge]]:
-    """Returns all that was chosen, for people: graphs by their states' name.
+    """Returns all that `arch` chose, for people: one graph for each kind.
 
-    The edges of a state stand together, after those of the states it reads.
+    The key of a graph is the noun for its states, such as "node". The edges of
+    a state stand together, after the edges of the states that it reads.
     """
 
   @property
   def given(self) -> dict[str, Any]:
-    """The fields of `module` that the space gives, so that no user may."""
+    """Returns the fields of `module` that the space sets, and no user may."""
 
   def network(self, **hparams: Any) -> Any:
-    """Returns the network, a `module` called on (batch, arch)."""
+    """Returns the network, a `module` that is called on (batch, arch)."""
 
-  # What a space may have, with the value of one that has it not.
+  # A space may have these; the base class has the default named here.
 
-  presets: Mapping[str, Preset]  # of the class: published ones, by name; {}
-  sized: bool  # whether architectures differ in size: it has a `size`; False
+  # On the class: the published archs by name; {} by default.
+  presets: Mapping[str, Preset]
+  sized: bool  # whether archs differ in size, so that `size` exists; False
 
   def parse(self, text: str) -> list[int] | None:
-    """Returns the integers of its own notation; None: `text` is no such thing.
+    """Returns the integers of a text in the space's own notation.
+
+    Returns:
+      None where `text` is not in this notation, or the space has none.
 
     Raises:
-      ValueError: it is such a thing, but of no architecture of this space.
+      ValueError: The text is in this notation, but is no arch of this space.
     """
 
   def notation(self, values: Sequence[int]) -> str:
-    """Returns its own notation of these integers; "": it has none."""
+    """Returns these integers in the space's own notation; "" has none."""
 
   def size(
       self, arch: Arch, network: Any, image: tuple[int, int, int]
   ) -> Size | None:
-    """Returns the size of the final network; None: all are alike; traceable.
+    """Returns the size of the final network of `arch`; traceable.
 
     Args:
-      arch: of numpy or jax.
-      network: the final one.
-      image: height, width and channels.
+      arch: An arch of numpy or jax arrays.
+      network: The final network.
+      image: Height, width and channels.
+
+    Returns:
+      The size, or None where all archs of the space have the same size.
     """
 
 
 class Batch(Protocol):
-  """What a task's network reads, one row of a `Split`: a NamedTuple of arrays.
+  """One batch of a `Split`, as a task's network reads it.
 
-  Its other fields are known to the task and the data set alone.
+  It is a NamedTuple of arrays. Only the task and the data set know its other
+  fields.
   """
 
   @property
   def share(self) -> Any:
-    """Its length over the usual one, a number or f32[]; 1 where all are alike.
+    """Returns the batch's length over the usual one, a number or f32[].
 
-    An optimiser may move the weights by less on a shorter batch.
+    It is 1 where all batches have one length. An optimiser may move the weights
+    by less on a shorter batch.
     """
 
 
 class Strategy(NamedTuple):
-  """How architectures are proposed. They all look alike."""
+  """Proposes archs and learns from their rewards.
 
-  init: Callable[[Key], Any]  # -> state
+  Every strategy has this form.
+  """
+
+  init: Callable[[Key], Any]  # key -> state
   ask: Callable[[Any, Key], Arch]  # (state, key) -> one arch
-  # (state, archs with a leading M, rewards f32[M]) -> (state, metrics)
+  # (state, archs with a leading axis M, rewards f32[M]) -> (state, metrics)
   tell: Callable[[Any, Arch, jax.Array], tuple[Any, dict[str, jax.Array]]]
-  # (state, key, M) -> M archs with a leading axis to derive from, the first of
-  # which it holds for the best. None: it holds none for the best, and what it
-  # would be asked for next are its candidates.
+  # (state, key, M) -> M candidates with a leading axis; the first is the arch
+  # that the strategy holds for the best. None says that it holds none for the
+  # best; its candidates are then the archs that `ask` returns.
   own_candidates: Callable[[Any, Key, int], Arch] | None = None
-  least: int = 1  # the fewest archs that one `tell` makes sense of
+  least: int = 1  # the fewest archs from which one `tell` can learn
 
   def candidates(self, state: Any, key: Key, count: int) -> Arch:
-    """Returns archs to derive from, with a leading axis of `count`.
+    """Returns `count` candidates, archs with a leading axis.
 
     The key is consumed.
     """
@@ -203,32 +222,35 @@ class Strategy(NamedTuple):
 
 
 class Mean(NamedTuple):
-  """A mean that merges: sums over what was counted, f32[] each."""
+  """A mean that can be merged: the sum and the count, f32[] each."""
 
   total: jax.Array
   count: jax.Array
 
-  def value(self):
+  def value(self) -> jax.Array:
+    """Returns the mean, f32[]."""
     return self.total / self.count
 
 
 class Perplexity(NamedTuple):
-  """The exponential of a mean in nats, which merges as that does."""
+  """The exponential of a mean in nats; it merges as the mean does."""
 
   total: jax.Array
   count: jax.Array
 
-  def value(self):
+  def value(self) -> jax.Array:
+    """Returns the perplexity, f32[]."""
     return jnp.exp(self.total / self.count)
 
 
 class Likelihood(NamedTuple):
-  """The inverse of a perplexity, in (0, 1]: higher is better."""
+  """The inverse of a perplexity, in (0, 1]; higher is better."""
 
   total: jax.Array
   count: jax.Array
 
-  def value(self):
+  def value(self) -> jax.Array:
+    """Returns the likelihood, f32[]."""
     return jnp.exp(-self.total / self.count)
 
 
@@ -236,18 +258,19 @@ Record = dict[str, Mean | Perplexity | Likelihood]
 
 
 class Moving(NamedTuple):
-  """What a child step moves of the parameters."""
+  """The part of the parameters that a child step moves."""
 
-  params: Params  # what moves; the loss is given these
-  # (what to add to them) -> all parameters after the step
+  params: Params  # the weights that move; the loss is given these
+  # updates of these weights -> all parameters after the step
   add: Callable[[Params], Params]
-  # (their gradient, a mesh axis) -> (what the children of all devices on that
-  # axis move, their mean gradient); called on each of the devices
+  # (gradient of these weights, name of a mesh axis) -> (the weights that the
+  # children of all devices on the axis move, the mean of their gradients). It
+  # is called on each of the devices.
   shared: Callable[[Params, str], tuple["Moving", Params]]
 
 
 def everything(params: Params, arch: Arch) -> Moving:
-  """Returns all parameters as what a child step moves, whatever the arch."""
+  """Returns all parameters as those that move, whatever the arch is."""
   return Moving(
       params,
       lambda updates: jax.tree.map(jnp.add, params, updates),
@@ -256,86 +279,89 @@ def everything(params: Params, arch: Arch) -> Moving:
 
 
 class Task(NamedTuple):
-  """What children are for: the loss, the reward and the measure.
+  """Defines what children are trained for: a loss, a reward and a measure.
 
-  The loss is given what moves of the parameters, reward and measure are given
-  all of them. The model state is threaded through `loss` and `measure`, so it
-  may hold the carry of a recurrent network from one segment to the next; a
-  batch of such a task says in a field of its own when the carry starts afresh.
+  The loss is given the weights that move; the reward and the measure are given
+  all weights. Each call of `loss` and `measure` passes the model state on to
+  the next, so the state may hold the carry of a recurrent network from one
+  segment to the next. A batch of such a task has a field that says when the
+  carry starts afresh.
   """
 
-  # (key, shapes of a batch, arch) -> (params, model state); not for jit
+  # (key, shapes of a batch, arch) -> (params, model state); is not jitted
   init: Callable[[Key, Batch, Arch], tuple[Params, ModelState]]
   # (`moving(params, arch).params`, model state, arch, batch, key, progress in
   # [0, 1]) -> (loss f32[], (model state, record))
   loss: Callable[..., tuple[jax.Array, tuple[ModelState, Record]]]
   # (params, model state, arch, batch, key) -> f32[], higher is better
   reward: Callable[..., jax.Array]
-  # (model state, shapes of a batch) -> model state before a pass over a split
-  # that is measured
+  # (model state, shapes of a batch) -> the model state with which a pass over a
+  # measured split begins
   begin: Callable[[ModelState, Batch], ModelState]
   # (params, model state, arch, batch) -> (model state, record)
   measure: Callable[..., tuple[ModelState, Record]]
-  metric: str  # the record's entry that a trained network is judged by
-  score: str  # the one that candidates are ranked by
-  # a value of either -> a number of which more is better; of the score's, the
-  # reward
+  metric: str  # the entry of the record by which a trained network is judged
+  score: str  # the entry of the record by which candidates are ranked
+  # a value of the metric or the score -> a number of which more is better; the
+  # worth of the score is the reward
   worth: Callable[[Any], Any]
-  # (params, arch) -> what a child step on this arch moves of them
+  # (params, arch) -> the weights that a child step on this arch moves
   moving: Callable[[Params, Arch], Moving] = everything
 
 
-# What a final training may be measured on -> the name of that split.
+# The value of `measure` in a final config -> the name of the measured split.
 MEASURES = {"test": "test", "valid": "validation"}
 
 
 class Split(NamedTuple):
   """A part of a data set as batches.
 
-  The arrays are numpy, on the host: whoever runs over the split puts them on a
-  device, or the shares of several.
+  The arrays are numpy, on the host. The function that runs over the split puts
+  them on a device, or divides them among several.
   """
 
   arrays: Any  # a tree of numpy arrays
   steps: int  # batches in one pass
-  # One pass as a plan, arrays with leading axis `steps`. A key shuffles;
-  # None visits everything once, in order.
+  # key -> the plan of one pass, arrays with a leading axis `steps`. A key
+  # shuffles; None visits every example once, in order.
   rows: Callable[[Key | None], Any]
   # (arrays, one row of the plan, key) -> Batch; pure, runs inside the jitted
   # step. A key augments; None does not.
   batch: Callable[[Any, Any, Key | None], Batch]
-  items: int  # in a batch, about
-  unit: str  # what they are, in the plural
-  # Whether the arrays, and so what is carried from batch to batch, have the
-  # batch's rows; else the rows of the plan have them.
+  items: int  # about how many items a batch has
+  unit: str  # the noun for these items, in the plural
+  # Whether the leading axis of the arrays is that of a batch, so that a model
+  # state is carried for each row from batch to batch. Otherwise the plan says
+  # which examples make a batch.
   carried: bool = False
 
   def shapes(self) -> Batch:
-    """Returns the shapes of its first batch; no array is read."""
+    """Returns the shapes of the first batch, without reading an array."""
 
     def first(arrays):
       row = jax.tree.map(lambda rows: rows[0], self.rows(None))
       return self.batch(arrays, row, None)
 
-    # An argument: a numpy array that is closed over becomes a constant, and a
-    # traced index into it fails.
+    # The arrays are an argument because a numpy array that is closed over is a
+    # constant, which a traced index cannot read.
     return jax.eval_shape(first, self.arrays)
 
 
 class Benchmark(NamedTuple):
-  """What architectures score in truth, in the order of the table's file."""
+  """A table of the true scores of archs, in the order of its file."""
 
-  ops: np.ndarray  # i32[n, J]
-  test: np.ndarray  # f64[n], in percent
-  valid: np.ndarray  # f64[n], in percent
-  rows: dict[tuple[int, ...], int]  # the row of an encoding
+  ops: np.ndarray  # i32[n, J], the encodings
+  test: np.ndarray  # f64[n], test accuracies in percent
+  valid: np.ndarray  # f64[n], validation accuracies in percent
+  rows: dict[tuple[int, ...], int]  # encoding -> its row
 
 
 class SearchState(NamedTuple):
-  """All that a checkpoint holds, one tree.
+  """All that a checkpoint holds, as one tree.
 
-  `step` numbers the child and the strategy updates in the order they run;
-  randomness is `fold_in(key, step)`, so a resumed run draws the same numbers.
+  `step` counts child steps and strategy steps together, in the order in which
+  they run. Randomness comes from `fold_in(key, step)`, so a resumed run draws
+  the same numbers.
   """
 
   step: jax.Array  # i32[]
@@ -343,7 +369,7 @@ class SearchState(NamedTuple):
   model_state: ModelState
   opt_state: Any
   strategy: Any
-  child: Record  # of the child steps since the epoch began
-  controller: Record  # of the strategy steps since the epoch began
-  failed: jax.Array  # i32[], first step with a non-finite value, or NEVER
+  child: Record  # merged over the child steps since the epoch began
+  controller: Record  # merged over the strategy steps since the epoch began
+  failed: jax.Array  # i32[], the first step with a non-finite value, or NEVER
   key: Key
