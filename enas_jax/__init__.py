@@ -1,9 +1,10 @@
 """enas_jax: architecture search by parameter sharing (ENAS), in JAX.
 
-An architecture is data: one compiled program serves every one of its space,
-and a numpy architecture builds only what it chose. A controller runs a
-programme that is data too, a `Schedule`. A strategy is init, ask, tell;
-REINFORCE, random and fixed look the same. A task owns the loss, the reward and
+An architecture is called an arch, and it is data: one compiled program serves
+every arch of a space. A network builds only the chosen branches where the arch
+consists of numpy arrays. A controller runs a programme that is data too, a
+`Schedule`. A strategy has three functions, init, ask and tell, so REINFORCE,
+evolution and random search look the same. A task owns the loss, the reward and
 the measure. The loop knows protocols only.
 """
 

@@ -1,4 +1,4 @@
-"""Architectures as text and as files: presets, integers, `arch.json`."""
+"""Reads and writes archs as text: presets, integers, `arch.json`."""
 
 import itertools
 import json
@@ -12,17 +12,17 @@ from enas_jax.types import Arch, SearchSpace
 
 
 def parse(key: str, text: str, space: SearchSpace) -> Arch:
-  """The architecture that a user named; numpy.
+  """Returns the arch that a user named, in numpy arrays.
 
   Args:
-    key: where the text stands in the config, for the error.
-    text: the name of a preset, the path of an `arch.json` or of the folder of
-      the search that wrote it, the integers of the published encoding between
-      spaces or commas, or the space's own notation where it has one (`parse`).
-    space: reads the integers.
+    key: The place of the text in the config, for the error.
+    text: The name of a preset, the path of an `arch.json` or of the folder of
+      the search that wrote it, the integers of the published encoding separated
+      by spaces or commas, or the space's own notation where it has one.
+    space: The space, which reads the integers.
 
   Raises:
-    ConfigError: `text` is none of these, or not of this space.
+    ConfigError: `text` is none of these, or is no arch of this space.
   """
   try:
     if text in space.presets:
@@ -45,22 +45,29 @@ def parse(key: str, text: str, space: SearchSpace) -> Arch:
 
 
 def words(text: str, space: SearchSpace) -> list[int] | None:
-  """The integers of `text` in the space's own notation.
+  """Returns the integers of a text in the space's own notation.
 
   Returns:
-    None where the text is no such thing, or the space has no notation.
+    None where the text is not in this notation, or the space has none.
 
   Raises:
-    ValueError: it is one, but of no architecture of this space.
+    ValueError: The text is in this notation, but is no arch of this space.
   """
   return space.parse(text)
 
 
 def read(key: str, text: str) -> dict[str, Any] | None:
-  """What the file `text`, or that of a folder, holds; None: there is neither.
+  """Returns the content of an `arch.json`.
+
+  Args:
+    key: The place of the text in the config, for the error.
+    text: The path of the file, or of the folder that holds it.
+
+  Returns:
+    None where there is no such file or folder.
 
   Raises:
-    ConfigError: the file is no `arch.json`, or the folder has none.
+    ConfigError: The file is no `arch.json`, or the folder has none.
   """
   if os.path.isdir(text):
     file = os.path.join(text, "arch.json")
@@ -91,7 +98,10 @@ def read(key: str, text: str) -> dict[str, Any] | None:
 def record(
     arch: Arch, space: SearchSpace, facts: dict[str, Any]
 ) -> dict[str, Any]:
-  """What `arch.json` holds: `facts`, the integers, and lines for people."""
+  """Returns the content of an `arch.json`.
+
+  It holds `facts`, the integers of the arch, and lines for people.
+  """
   return {
       **facts,
       "encoding": space.flatten(arch),
@@ -100,7 +110,11 @@ def record(
 
 
 def described(arch: Arch, space: SearchSpace) -> list[str]:
-  """A line for each state, for people; and the space's notation, if any."""
+  """Describes an arch for people.
+
+  Returns:
+    A line for each state, and the space's own notation where it has one.
+  """
   lines = []
   for name, edges in space.graphs(arch).items():
     for target, group in itertools.groupby(edges, lambda edge: edge.target):

@@ -1,4 +1,4 @@
-"""A thin skin over Orbax: one state and one small dictionary a checkpoint."""
+"""Saves and restores checkpoints: a state and a small dictionary each."""
 
 from collections.abc import Callable
 import pathlib
@@ -10,14 +10,14 @@ import orbax.checkpoint as ocp
 from enas_jax.errors import ConfigError
 from enas_jax.types import SearchState
 
-_KEEP = 2  # the newest may be cut short by a crash: the one before is kept
+_KEEP = 2  # a crash may cut the newest short, so the one before is kept
 
 
 class Checkpoints:
   """The checkpoints of a run folder.
 
   Orbax writes to a temporary folder and renames it, so a process that is
-  killed while it saves leaves the one before in place.
+  killed while it saves leaves the checkpoint before in place.
   """
 
   def __init__(self, folder: pathlib.Path):
@@ -34,7 +34,7 @@ class Checkpoints:
     )
 
   def save(self, state: SearchState, facts: dict[str, Any]) -> None:
-    """Saves under the state's step, once."""
+    """Saves a checkpoint named by the state's step, unless it exists."""
     step = int(state.step)
     if step in self._manager.all_steps():
       return
@@ -49,15 +49,20 @@ class Checkpoints:
   def restore(
       self, like: SearchState, warn: Callable[[str], None]
   ) -> tuple[SearchState, dict[str, Any]] | None:
-    """The newest checkpoint that can be read, or None where there is none.
+    """Returns the newest checkpoint that can be read, as (state, facts).
+
+    A newer checkpoint that cannot be read is removed once an older one was
+    read.
 
     Args:
-      like: the `shapes` of the state to restore.
-      warn: told of every checkpoint that could not be read; it is removed
-        once an older one was.
+      like: The `shapes` of the state to restore.
+      warn: Is told of every checkpoint that is removed.
+
+    Returns:
+      None where there are no checkpoints.
 
     Raises:
-      ConfigError: there are checkpoints, and none can be read. All are kept.
+      ConfigError: There are checkpoints, but none can be read. All are kept.
     """
     broken = {}
     for step in sorted(self._manager.all_steps(), reverse=True):
@@ -84,8 +89,9 @@ class Checkpoints:
     return None
 
   def _read(self, step: int, like: SearchState):
-    # Orbax leaves its readers running when one of them fails, so a checkpoint
-    # of other shapes has to be known before anything is read.
+    """Reads the checkpoint of a step; an unreadable one raises any error."""
+    # Orbax leaves its readers running when one of them fails, so the shapes are
+    # compared before anything is read.
     stored = self._manager.item_metadata(step).state.tree
     if _sizes(stored) != _sizes(like):
       raise ValueError("other shapes")
@@ -97,11 +103,12 @@ class Checkpoints:
     )
 
   def close(self) -> None:
+    """Closes the folder."""
     self._manager.close()
 
 
 def shapes(state: SearchState) -> SearchState:
-  """Returns what is enough to read a checkpoint: shapes, types and places."""
+  """Returns shapes, types and shardings: enough to restore a checkpoint."""
   return jax.tree.map(
       lambda leaf: jax.ShapeDtypeStruct(
           leaf.shape, leaf.dtype, sharding=leaf.sharding
@@ -111,10 +118,11 @@ def shapes(state: SearchState) -> SearchState:
 
 
 def _plain(state: SearchState) -> SearchState:
-  """The random key as the integers it is made of."""
+  """Returns the state with its random key as integers."""
   return state._replace(key=jax.random.key_data(state.key))
 
 
 def _sizes(tree) -> dict[str, tuple[int, ...]]:
+  """Returns the shape of each leaf by its path."""
   leaves = ocp.tree.to_flat_dict(tree, sep="/")
   return {name: tuple(leaf.shape) for name, leaf in leaves.items()}

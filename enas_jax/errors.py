@@ -1,4 +1,4 @@
-"""The errors that users see, and the words that they share."""
+"""The errors that users see, and helpers that word them."""
 
 from collections.abc import Iterable
 import difflib
@@ -6,10 +6,10 @@ from typing import Any
 
 
 class ConfigError(Exception):
-  """A value that the user gave and that cannot work: one line with its key.
+  """Says in one line which value of the user cannot work, and why.
 
-  A part names its own option; whoever read the option from a block of the
-  config adds the block's name by `inside`.
+  A part gives the name of its own option as the key. The code that read the
+  option from a block of the config adds the block's name by `inside`.
   """
 
   def __init__(self, key: str, message: str):
@@ -17,12 +17,12 @@ class ConfigError(Exception):
     self.key, self.message = key, message
 
   def inside(self, block: str) -> "ConfigError":
-    """Returns the same error of an option that lies in `block`."""
+    """Returns the same error with the key `block.key`."""
     return ConfigError(f"{block}.{self.key}", self.message)
 
 
 def one_line(error: Exception) -> str:
-  """Puts an error of another package into one line, for the end of our own."""
+  """Returns an error of another package as one line, to end our own with."""
   return " ".join(f"{type(error).__name__}: {error}".split())
 
 
@@ -30,7 +30,7 @@ def lookup(key: str, name: str, choices: dict[str, Any], what: str) -> Any:
   """Returns `choices[name]`.
 
   Raises:
-    ConfigError: there is no such name; lists the choices.
+    ConfigError: There is no such name; lists the choices.
   """
   if name in choices:
     return choices[name]
@@ -38,7 +38,7 @@ def lookup(key: str, name: str, choices: dict[str, Any], what: str) -> Any:
 
 
 def suggest(name: Any, choices: Iterable) -> str:
-  """Lists the valid choices, and the nearest one when `name` looks like it."""
+  """Lists the valid choices, and names the one that is most like `name`."""
   choices = sorted(map(str, choices))
   near = difflib.get_close_matches(str(name), choices, n=1)
   hint = f"Did you mean {near[0]!r}? " if near else ""

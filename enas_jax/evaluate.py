@@ -1,4 +1,4 @@
-"""The measure of a whole split, weighted by what was counted."""
+"""Measures an arch on a whole split."""
 
 from collections.abc import Callable
 import functools
@@ -14,17 +14,18 @@ def evaluator(
 ) -> Callable[..., Record]:
   """Returns a function (state, arch) -> record of one pass over `split`.
 
-  The pass is in order. It is compiled once, whatever architectures it is given,
-  numpy or jax. With a numpy `arch` here, only that one can be measured, by what
-  it chose. The arrays of the split are put on the device here, once.
+  The pass visits the batches in order. It is compiled once and serves every
+  arch of numpy or jax arrays. The arrays of the split are put on the device
+  once, when the evaluator is made.
 
-  The model state is threaded from batch to batch, from what the task begins a
-  pass with, and dropped at the end.
+  The task begins the pass with a model state, which is passed on from batch to
+  batch and dropped at the end.
 
   Args:
-    task: gives the measure.
-    split: to run over.
-    arch: the only one to measure, or None.
+    task: The task, which gives the measure.
+    split: The split to measure on.
+    arch: The only arch to measure, in numpy arrays, so that only its chosen
+      branches are built. None: each call gives the arch.
   """
   rows = jax.jit(functools.partial(split.rows, None))()
   shapes = split.shapes()
@@ -50,7 +51,7 @@ def evaluator(
 
 
 def summarize(record: Record, prefix: str = "") -> dict[str, float]:
-  """Returns the values of a record; what counted nothing is left out."""
+  """Returns the values of a record, without entries that counted nothing."""
   return {
       prefix + name: float(value.value())
       for name, value in record.items()

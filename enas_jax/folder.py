@@ -1,6 +1,6 @@
-"""The run folder: who may write to it, and how to leave it in peace."""
+"""Claims, locks and writes the folder of a run, and stops runs in order."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 import contextlib
 import fcntl
 import json
@@ -15,14 +15,18 @@ _SHOWN = 6  # differing keys in a refusal
 
 
 class Interrupted(Exception):
-  """SIGINT or SIGTERM came, and everything is saved."""
+  """Says that SIGINT or SIGTERM came and that everything is saved."""
 
 
 def claim(workdir: str | pathlib.Path, record: dict[str, Any]) -> pathlib.Path:
-  """Makes the folder of a run, or finds the one that is to go on.
+  """Makes the folder of a run, or finds the folder of a run that goes on.
+
+  Args:
+    workdir: The path of the folder.
+    record: The config of the run.
 
   Raises:
-    ConfigError: it cannot be made, belongs to another config, or holds
+    ConfigError: The folder cannot be made, belongs to another config, or holds
       something that is no run.
   """
   path = pathlib.Path(workdir)
@@ -47,8 +51,12 @@ def claim(workdir: str | pathlib.Path, record: dict[str, Any]) -> pathlib.Path:
 
 
 @contextlib.contextmanager
-def locked(path: pathlib.Path):
-  """Holds the folder; ConfigError if another process does."""
+def locked(path: pathlib.Path) -> Iterator[None]:
+  """Keeps other processes out of the folder.
+
+  Raises:
+    ConfigError: Another process is at work in the folder.
+  """
   with (path / "log.txt").open("a") as file:
     try:
       fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -62,10 +70,13 @@ def locked(path: pathlib.Path):
 def finished(
     workdir: str | pathlib.Path, record: dict[str, Any]
 ) -> dict[str, Any] | None:
-  """The result of a run of this config that has ended.
+  """Returns the result of a finished run of this config.
+
+  Returns:
+    None where there is no run, or it has not ended.
 
   Raises:
-    ConfigError: the folder belongs to another config.
+    ConfigError: The folder belongs to another config.
   """
   path = pathlib.Path(workdir)
   if not (path / "config.json").exists():
@@ -76,7 +87,7 @@ def finished(
 
 
 def _agree(path: pathlib.Path, record: dict[str, Any]) -> None:
-  """Raises ConfigError unless the folder was made by this very config."""
+  """Raises ConfigError unless the folder belongs to this config."""
   here = _flat(record)
   try:
     there = _flat(json.loads((path / "config.json").read_text()))
@@ -104,11 +115,12 @@ def _agree(path: pathlib.Path, record: dict[str, Any]) -> None:
 
 
 def _word(values, key: str) -> str:
+  """Returns the value of a key in words."""
   return repr(values[key]) if key in values else "absent"
 
 
 def _plain(value: Any) -> Any:
-  """Returns a value as JSON gives it back."""
+  """Returns a value as it is after it was written and read as JSON."""
   return list(value) if isinstance(value, tuple) else value
 
 
@@ -124,7 +136,7 @@ def _flat(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def lines(file: pathlib.Path) -> list[dict[str, Any]]:
-  """Returns the whole lines of a file of JSON lines; a cut one is dropped."""
+  """Returns the lines of a file of JSON lines, without a cut last one."""
   if not file.exists():
     return []
   whole = file.read_text().split("\n")[:-1]
@@ -132,7 +144,7 @@ def lines(file: pathlib.Path) -> list[dict[str, Any]]:
 
 
 def write_json(path: pathlib.Path, content: Any) -> None:
-  """Writes the whole file or nothing, whenever the process is killed."""
+  """Writes the whole file, or nothing where the process is killed."""
   draft = path.with_name(path.name + ".tmp")
   draft.write_text(json.dumps(content, indent=2) + "\n")
   os.replace(draft, path)
@@ -159,7 +171,7 @@ class Signals:
       signal.signal(number, handler)
 
   def stop_if_caught(self) -> None:
-    """Raises Interrupted after a signal. Call it when all is saved."""
+    """Raises Interrupted if a signal came. Call it when all is saved."""
     if self.caught:
       self._say(
           f"Stopped; everything is saved in {self._path}. The same command"
@@ -168,6 +180,7 @@ class Signals:
       raise Interrupted
 
   def _catch(self, number, frame) -> None:
+    """Handles a signal."""
     del frame
     if self.caught and number == signal.SIGINT:
       raise KeyboardInterrupt

@@ -1,4 +1,4 @@
-"""Optimisers as optax chains, the child's and the controller's; schedules."""
+"""The optimisers of the child and the controller, as optax chains."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -10,16 +10,17 @@ import optax
 
 from enas_jax.options import Count, Decay, NonNegative, Positive, Whole
 
-_NORM_LEAVES = ("scale", "offset")  # of batch norm, by the start of the name
+# The names of the leaves of batch norm begin with these.
+_NORM_LEAVES = ("scale", "offset")
 
 
 class Optimiser(NamedTuple):
-  """What moves the child's weights."""
+  """Moves the child's weights."""
 
   tx: optax.GradientTransformation
   rates: np.ndarray  # f32[epochs], the learning rate of every epoch
   # Whether gradient, L2 and clipping cover all shared weights of a network with
-  # tables of them, in place of those that the step's child uses (see rows.py).
+  # tables, or only the weights that the step's child uses (see rows.py).
   whole: bool = False
 
 
@@ -29,8 +30,8 @@ def cosine_restarts(
   """Returns the learning rate of every epoch, f32[epochs].
 
   It follows a cosine with warm restarts, constant within an epoch as in the
-  reference (utils.py). The first cycle takes `first` epochs, each next `factor`
-  times as many.
+  reference (utils.py). The first cycle takes `first` epochs, and each next one
+  takes `factor` times as many as the one before.
   """
   rates, start, length = [], 0, first
   for epoch in range(epochs):
@@ -42,7 +43,10 @@ def cosine_restarts(
 
 
 def by_epoch(rates: np.ndarray, steps: int) -> Callable:
-  """Makes a schedule over update counts: one of `rates` an epoch of `steps`."""
+  """Makes a schedule of updates with one of `rates` for each `steps` updates.
+
+  The last rate goes on for ever.
+  """
   table = np.asarray(rates)
   return lambda count: jnp.asarray(table)[
       jnp.minimum(count // steps, len(table) - 1)
@@ -60,19 +64,20 @@ def child(
 ) -> optax.GradientTransformation:
   """Makes Nesterov momentum with the reference's l2 (image_ops).
 
-  The penalty is l2 * sum(w^2) without a half, over all weights of a shared
-  network, used by this child or not; its gradient 2 l2 w is added before the
-  momentum.
+  The penalty is l2 * sum(w^2), without a half. It covers all weights of a
+  shared network, whether this child uses them or not. Its gradient 2 l2 w is
+  added before the momentum.
 
   Args:
-    rate: learning rate by update count.
-    momentum: of Nesterov's form.
-    l2: the factor.
-    l2_all: batch norm's scale and offset too, as the reference.
-    clip: global norm; 0: none. The reference computes a clipped gradient and
-      applies the unclipped one.
-    freeze: name of a subtree that does not train. The reference leaves the
-      auxiliary head out by mistake.
+    rate: Update count -> learning rate.
+    momentum: The momentum of Nesterov's form.
+    l2: The factor of the penalty.
+    l2_all: Whether the penalty covers the scale and the offset of batch norm
+      too, as in the reference.
+    clip: The greatest global norm of the gradient; 0 does not clip. The
+      reference computes a clipped gradient but applies the unclipped one.
+    freeze: The name of a subtree that does not train. The reference leaves the
+      auxiliary head untrained by mistake.
   """
 
   def penalised(params):
@@ -110,20 +115,20 @@ def nesterov(
 ) -> Optimiser:
   """Makes the image systems' optimiser.
 
-  It is Nesterov momentum under a cosine with restarts, see `child`.
+  It is Nesterov momentum under a cosine with restarts; see `child`.
 
   Args:
-    epochs: of the run.
-    steps: child steps of an epoch.
-    lr: the highest learning rate.
-    lr_min: the lowest learning rate.
-    lr_first: epochs of the first cycle.
-    lr_factor: of each cycle's length to that of the one before.
-    momentum: of Nesterov's form.
-    l2: the penalty's factor, of sum(w^2) over all shared weights.
-    l2_all: whether the penalty is on batch norm, too.
-    clip: global norm of the gradient; 0: none.
-    freeze_aux: the auxiliary head does not train, as the reference's.
+    epochs: The number of epochs of the run.
+    steps: The number of child steps of an epoch.
+    lr: The highest learning rate.
+    lr_min: The lowest learning rate.
+    lr_first: The number of epochs of the first cycle.
+    lr_factor: The length of each cycle over the length of the one before.
+    momentum: The momentum of Nesterov's form.
+    l2: The factor of the penalty, sum(w^2) over all shared weights.
+    l2_all: Whether the penalty covers batch norm too.
+    clip: The greatest global norm of the gradient; 0 does not clip.
+    freeze_aux: Whether the auxiliary head does not train, as in the reference.
   """
   rates = cosine_restarts(
       epochs=epochs, high=lr, low=lr_min, first=lr_first, factor=lr_factor
@@ -152,22 +157,25 @@ def sgd(
 ) -> Optimiser:
   """Makes the language models' optimiser.
 
-  It is plain SGD, clipped, and an average of the weights. The learning rate is
-  constant; a segment shorter or longer than usual moves the weights by its
-  share of it.
+  It is plain SGD with clipping and an average of the weights. The learning rate
+  is constant, but it is multiplied by the length of a segment over the usual
+  length.
 
   Args:
-    epochs: of the run.
-    steps: child steps of an epoch; unused.
-    lr: learning rate.
-    clip: global norm of the gradient; 0: none.
-    l2: of sum(w^2), without a half; clipped with the rest.
-    whole: gradient, L2 and clipping cover all shared weights in place of those
-      that the step's child uses (or children, on several devices). An average
-      of shared weights needs it.
-    average_after: steps after which the average begins (enas_lm on TPU).
-    patience: of the non-monotonic trigger (NT-ASGD), see `observe`. With
-      neither there is no average.
+    epochs: The number of epochs of the run.
+    steps: The number of child steps of an epoch; unused.
+    lr: The learning rate.
+    clip: The greatest global norm of the gradient; 0 does not clip.
+    l2: The factor of the penalty sum(w^2), without a half; its gradient is
+      clipped with the rest.
+    whole: Whether gradient, L2 and clipping cover all shared weights, not only
+      those that the child of a step uses (or the children, on several devices).
+      An average of shared weights needs it.
+    average_after: The number of steps after which the average begins (enas_lm
+      on TPU).
+    patience: The number of last values that the non-monotonic trigger of
+      NT-ASGD leaves out, see `observe`. Where this and `average_after` are 0
+      there is no average.
   """
   del steps
   parts = [optax.add_decayed_weights(2 * l2)] if l2 else []
@@ -180,7 +188,7 @@ def sgd(
 
 
 def _by_share() -> optax.GradientTransformationExtraArgs:
-  """Scales by the batch's `share`, its length over the usual one."""
+  """Scales updates by the batch's `share`, its length over the usual one."""
 
   def update(updates, state, params=None, *, batch, **others):
     del params, others
@@ -197,17 +205,17 @@ class AverageState(NamedTuple):
   inner: Any
   step: jax.Array  # i32[], updates so far
   begun: jax.Array  # bool[], whether the mean runs
-  count: jax.Array  # i32[], weights in the mean
+  count: jax.Array  # i32[], how many weights the mean has taken in
   mean: Any  # like the parameters
-  # Of a non-monotonic trigger, else (): the least value seen, f32[], before
-  # the last ones, f32[patience], the newest last.
+  # A non-monotonic trigger remembers the last values, f32[patience] with the
+  # newest last, and the least value before these, f32[]. Without one it is ().
   trigger: tuple[jax.Array, jax.Array] | tuple[()]
 
 
 def _averaged(
     tx: optax.GradientTransformation, after: int, patience: int
 ) -> optax.GradientTransformationExtraArgs:
-  """Keeps the mean of the weights after each update since it began."""
+  """Wraps `tx` to keep the mean of the weights since the mean began."""
   tx = optax.with_extra_args_support(tx)
 
   def init(params):
@@ -236,15 +244,16 @@ def _averaged(
 
 
 def observe(state: Any, value: float) -> Any:
-  """Returns an optimiser's state after an epoch's validation.
+  """Returns an optimiser's state after the validation of an epoch.
 
-  NT-ASGD: the mean begins when the value exceeds the least of all but the last
-  `patience` values before it. Any other state stays as it is.
+  In NT-ASGD the mean begins when the value exceeds the least of all earlier
+  values but the last `patience`. The state of any other optimiser stays as it
+  is.
 
   Args:
-    state: of the optimiser.
-    value: less is better. The task says which way that is: `-task.worth(m)` of
-      its metric m, be that an accuracy or a perplexity.
+    state: The state of the optimiser.
+    value: A value of which less is better: `-task.worth(m)` of the task's
+      metric m, which may be an accuracy or a perplexity.
   """
   if not isinstance(state, AverageState) or not state.trigger:
     return state
@@ -257,7 +266,7 @@ def observe(state: Any, value: float) -> Any:
 
 
 def measured(params: Any, state: Any) -> Any:
-  """Returns the weights to measure: their mean where it has begun."""
+  """Returns the weights to measure: their mean once it has begun."""
   if not isinstance(state, AverageState):
     return params
   chosen = lambda p, m: jnp.where(state.count > 0, m, p)
@@ -268,6 +277,8 @@ OPTIMISERS = {"nesterov": nesterov, "sgd": sgd}
 
 
 class _AdamState(NamedTuple):
+  """The running means of the gradient and of its square."""
+
   count: jax.Array
   mean: optax.Updates
   square: optax.Updates
@@ -276,11 +287,12 @@ class _AdamState(NamedTuple):
 def reference_adam(
     rate: float, *, b1: float, b2: float, eps: float
 ) -> optax.GradientTransformation:
-  """Makes Adam with epsilon added before the bias correction, as TensorFlow 1.
+  """Makes Adam that adds epsilon before the bias correction.
 
-  delta = rate sqrt(1 - b2^t) / (1 - b1^t) m / (sqrt(v) + eps). optax corrects
-  first; with the controllers' eps = 1e-3 the difference matters: the epsilon
-  that counts here is 31.6 times larger in the first step.
+  TensorFlow 1 does so: delta = rate sqrt(1 - b2^t) / (1 - b1^t) m / (sqrt(v) +
+  eps). optax corrects the bias first. With the controllers' eps = 1e-3 the
+  difference matters: in the first step, epsilon acts here as one that is 31.6
+  times larger in optax.
   """
 
   def init(params):

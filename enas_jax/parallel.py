@@ -1,9 +1,10 @@
-"""The steps of the loop on several devices.
+"""Runs the steps of the loop on several devices.
 
-Each device trains a child of its own on its share of the batch, and their
-gradients are averaged: the paper's estimate with more than one child a step
-(ENAS §2.2). The rewards of a controller step are shared out. The state is the
-same on all devices but for a carry that has the batch's rows.
+Each device trains a child of its own on its share of the batch, and the
+gradients of the children are averaged: the paper's estimate with more than one
+child a step (ENAS §2.2). The rewards of a strategy step are divided among the
+devices. The state is the same on all devices, except for a carry with one row
+for each row of the batch.
 """
 
 from collections.abc import Callable, Sequence
@@ -27,19 +28,20 @@ def mesh(devices: Sequence[jax.Device]) -> Mesh:
 
 
 def place(mesh: Mesh, split: Split, state: SearchState) -> SearchState:
-  """Puts the state where the steps expect it."""
+  """Puts the state on the devices as the steps expect it."""
   return SearchState(*map(jax.device_put, state, shardings(mesh, split)[0]))
 
 
 def place_arrays(mesh: Mesh, split: Split, arrays: Any) -> Any:
-  """Puts the arrays of a split where the child step expects them."""
+  """Puts the arrays of a split on the devices as the child step expects."""
   return jax.device_put(arrays, shardings(mesh, split)[1])
 
 
 def shardings(mesh: Mesh, split: Split) -> tuple[Any, Any, Any]:
   """Returns the shardings of the child step's state, arrays and row.
 
-  Each part has one for all its leaves.
+  Each of the three has one sharding for all its leaves, and each field of the
+  state has its own.
   """
   return jax.tree.map(
       functools.partial(NamedSharding, mesh),
@@ -49,7 +51,7 @@ def shardings(mesh: Mesh, split: Split) -> tuple[Any, Any, Any]:
 
 
 def place_everywhere(mesh: Mesh, arrays: Any) -> Any:
-  """Puts all of `arrays` on each device."""
+  """Puts a copy of all `arrays` on each device."""
   return jax.device_put(arrays, NamedSharding(mesh, _SAME))
 
 
@@ -57,9 +59,9 @@ def child_step(step: Callable, mesh: Mesh, split: Split) -> Callable:
   """Returns the step of all devices: (state, arrays, row) -> state.
 
   Args:
-    step: `search.child_step` but for these three arguments and `axis`.
-    mesh: from `mesh`.
-    split: to train on; its batch is divided evenly.
+    step: `search.child_step` with all other arguments but `axis` given.
+    mesh: The mesh from `mesh`.
+    split: The training split; its batch is divided evenly.
   """
 
   def own(state, arrays, row):
@@ -91,19 +93,21 @@ def child_step(step: Callable, mesh: Mesh, split: Split) -> Callable:
 def strategy_step(step: Callable, mesh: Mesh, split: Split) -> Callable:
   """Returns the step of all devices: (state, arrays) -> state.
 
-  It shares out the rewards; they are those that one device would find.
+  It divides the M archs among the devices and finds the same rewards as one
+  device would.
 
   Args:
-    step: `search.strategy_step` but for these two arguments and `each`.
-    mesh: from `mesh`.
-    split: to train on.
+    step: `search.strategy_step` with all other arguments but `each` given.
+    mesh: The mesh from `mesh`.
+    split: The training split.
   """
   count = mesh.devices.size
 
   def each(function, inputs):
     total = len(jax.tree.leaves(inputs)[0])
     share = -(-total // count)
-    # The last devices may have too few: they begin again at the front.
+    # Where M is no multiple of the devices, the last ones repeat the first
+    # inputs.
     turns = (lax.axis_index(_AXIS) * share + jnp.arange(share)) % total
     own = jax.tree.map(lambda leaf: leaf[turns], inputs)
     found = lax.map(function, own)

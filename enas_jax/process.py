@@ -1,11 +1,12 @@
-"""What is set for a whole process before it computes."""
+"""Sets up a whole process before it computes."""
 
 import os
 import pathlib
 import platform
 import sys
 
-# Pages of 2 MiB, no allocation of its own pages, and nothing given back.
+# malloc uses pages of 2 MiB, maps no allocation by itself, and returns nothing
+# to the system.
 _MALLOC = {
     "hugetlb": 1,
     "mmap_max": 0,
@@ -20,17 +21,18 @@ _STARTED = "ENAS_JAX_STARTED"
 def keep_memory() -> None:
   """Starts the process anew with a malloc that keeps what it was given.
 
-  XLA takes the memory of a step from malloc and returns it after the step. By
-  default glibc gives so much back to the system, and the next step waits for
-  fresh pages: a quarter of the time of a micro step on the CPU. These settings
-  are read when a process starts, so call this before anything costly. A user's
-  own GLIBC_TUNABLES are left alone; on other systems nothing happens. They hold
-  for the thread that `run_in_place` keeps to.
+  XLA takes the memory of a step from malloc and frees it after the step. By
+  default glibc returns that much memory to the system, and the next step waits
+  for fresh pages: a quarter of the time of a micro step on the CPU. glibc reads
+  its settings when a process starts, so call this before anything costly. It
+  does nothing where the user has set GLIBC_TUNABLES, or on systems other than
+  Linux. The settings hold for the thread on which `run_in_place` keeps
+  programs.
   """
   given = "GLIBC_TUNABLES" in os.environ or _STARTED in os.environ
   if sys.platform != "linux" or given or not sys.executable:
     return
-  os.environ[_STARTED] = "1"  # glibc hides its own from some processes
+  os.environ[_STARTED] = "1"  # some processes do not see GLIBC_TUNABLES
   os.environ["GLIBC_TUNABLES"] = ":".join(
       f"glibc.malloc.{name}={value}" for name, value in _MALLOC.items()
   )
@@ -40,15 +42,15 @@ def keep_memory() -> None:
 
 
 def run_in_place() -> None:
-  """Lets the CPU run a program on the thread that asks for it.
+  """Lets the CPU run a program on the thread that calls it.
 
-  By default JAX runs a larger one on a thread of its own. XLA asks for all
-  temporaries of a step as one piece, and of a piece above 64 MB glibc keeps
-  nothing for such a thread: it is fetched anew at each step. For the first
-  thread of a process `keep_memory` does keep it. Nothing changes on other
+  By default JAX runs a larger program on a thread of its own. XLA asks for all
+  temporaries of a step as one piece. For such a thread glibc keeps no piece
+  above 64 MB, so each step would fetch it anew; for the first thread of a
+  process, the settings of `keep_memory` do keep it. Nothing changes on other
   devices, or where several CPU devices share a program.
   """
-  import jax  # here, as `keep_memory` comes first
+  import jax  # imported here because `keep_memory` must come first
 
   jax.config.update("jax_cpu_enable_async_dispatch", False)
 
@@ -56,12 +58,13 @@ def run_in_place() -> None:
 def keep_programs() -> None:
   """Keeps compiled programs, so that a second start compiles nothing.
 
-  In the user's cache folder, one for each machine since a program is compiled
-  for its processor; JAX_COMPILATION_CACHE_DIR names another one. Programs of a
-  moment are kept too, which JAX would not: a search has some two hundred, six
-  seconds in all. Nothing in the folder is lost when it is deleted.
+  They lie in the user's cache folder, in a folder for each machine because a
+  program is compiled for one processor; JAX_COMPILATION_CACHE_DIR names another
+  folder. JAX by itself would not keep programs that compile in a moment; a
+  search has some two hundred of them, which take six seconds in all. The folder
+  may be deleted at any time.
   """
-  import jax  # here too
+  import jax  # imported here because `keep_memory` must come first
 
   if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)

@@ -1,14 +1,15 @@
-"""Tasks of a network whose shared weights lie in tables of rows.
+"""Makes tasks of networks whose shared weights lie in tables of rows.
 
-An architecture reads few rows of such a table. The task of such a network is
-written for the weights of one architecture; these wrappers make of it a task of
-all shared weights. They differ in what the gradient of a child step covers, and
-with it the optimiser's L2 penalty and clipping:
+An arch reads few rows of such a table. The task of such a network is written
+for the weights of one arch, and two wrappers turn it into a task of all shared
+weights. The wrappers differ in the weights that the gradient of a child step
+covers, and that the optimiser's L2 penalty and clipping cover with it:
 
-  in_use  the rows that the step's child reads, and every parameter that is no
-          table. No gradient is made of the other rows, where it could be
-          gigabytes of zeros. Only an optimiser without a memory can be used.
-  whole   all rows; it is zero where the child reads nothing.
+  in_use  covers the rows that the step's child reads, and every parameter that
+          is no table. The other rows have no gradient, which could be gigabytes
+          of zeros. The optimiser must keep no state for each weight.
+  whole   covers all rows; the gradient is zero in rows that the child does not
+          read.
 """
 
 from collections.abc import Callable
@@ -32,27 +33,28 @@ class Tables(Protocol):
   """A network whose parameters may be tables of rows."""
 
   def reads(self, arch: Arch) -> Rows:
-    """Returns the rows that `arch` reads of each table; no row twice.
+    """Returns the rows that `arch` reads of each table, none of them twice.
 
-    Of the other parameters it reads everything. All archs have the same
-    tables; {} says that there are none.
+    A parameter without an entry is no table and is read as a whole. All archs
+    have the same tables; {} says that there are none.
     """
 
 
 def wrapped(
     task: Task, network: Any, arch: Arch, optimiser: Optimiser
 ) -> Task:
-  """Returns the task of all weights of `network`, as the optimiser wants it.
+  """Returns the task of all weights of `network`, wrapped for the optimiser.
 
   Args:
-    task: of `network`; where that has tables, of the weights of one arch.
-    network: with tables or without; without, the task is returned as it is.
-    arch: any of the network's, or the shapes of one.
-    optimiser: says whether the gradient is whole.
+    task: The task of `network`. Where the network has tables, it is a task of
+      the weights of one arch.
+    network: The network; where it has no tables, the task is returned as it is.
+    arch: Any arch of the network, or the shapes of one.
+    optimiser: The optimiser, which says whether the gradient is whole.
 
   Raises:
-    ConfigError: the optimiser remembers something of every weight, and is to
-      move the rows in use only.
+    ConfigError: The optimiser keeps a state for each weight, but is to move
+      only the rows in use.
   """
   if not isinstance(network, Tables):
     return task
@@ -73,11 +75,11 @@ def wrapped(
 
 
 def in_use(task: Task, reads: Reads) -> Task:
-  """Returns the task whose child steps move the rows in use only.
+  """Returns the task whose child steps move only the rows in use.
 
   Args:
-    task: of the weights of one arch.
-    reads: arch -> the rows that it reads of each table.
+    task: The task of the weights of one arch.
+    reads: Arch -> the rows that it reads of each table.
   """
 
   def moving(params, arch):
@@ -90,7 +92,7 @@ def in_use(task: Task, reads: Reads) -> Task:
 def whole(task: Task, reads: Reads) -> Task:
   """Returns the task whose child steps move whole tables.
 
-  Arguments as those of `in_use`.
+  The arguments are those of `in_use`.
   """
 
   def loss(params, model_state, arch, *others):
@@ -100,7 +102,7 @@ def whole(task: Task, reads: Reads) -> Task:
 
 
 def take(params: Params, rows: Rows) -> Params:
-  """Returns the parameters with no more of each table than these rows."""
+  """Returns the parameters with each table cut down to `rows`."""
   return {
       k: reader.take(w, rows[k]) if k in rows else w
       for k, w in params.items()
@@ -108,7 +110,7 @@ def take(params: Params, rows: Rows) -> Params:
 
 
 def add(params: Params, rows: Rows, updates: Params) -> Params:
-  """Returns the parameters after what `take` found has been added to."""
+  """Returns `params` plus `updates`, which are cut down as by `take`."""
   return {
       k: params[k].at[rows[k]].add(u) if k in rows else params[k] + u
       for k, u in updates.items()
@@ -116,7 +118,7 @@ def add(params: Params, rows: Rows, updates: Params) -> Params:
 
 
 def _measured(task: Task, reads: Reads) -> Task:
-  """Returns the task whose reward and measure are given whole tables."""
+  """Returns the task whose reward and measure take whole tables."""
 
   def reward(params, model_state, arch, *others):
     return task.reward(take(params, reads(arch)), model_state, arch, *others)
@@ -128,6 +130,7 @@ def _measured(task: Task, reads: Reads) -> Task:
 
 
 def _moving(moved: Params, params: Params, rows: Rows) -> Moving:
+  """Returns the weights `moved`, which are `rows` of the tables of `params`."""
   return Moving(
       moved,
       functools.partial(add, params, rows),
@@ -140,11 +143,11 @@ def _shared(
 ) -> tuple[Moving, Params]:
   """Returns the rows of the children of all devices, and their mean gradient.
 
-  Of D devices and R rows each, these are D R rows, which go from device to
-  device in place of whole tables: those are larger as long as the devices are
-  few. A row that several children use has its gradient where it stands first.
-  Where it stands again there are zeros in place of weight and gradient, so that
-  an optimiser without a memory counts it once and adds nothing to it there.
+  D devices with R rows each give D R rows. These go from device to device in
+  place of whole tables, which are larger as long as the devices are few. A row
+  that several children read has its gradient where it stands first. Where it
+  stands again, its weight and its gradient are zero, so that an optimiser
+  without a state for each weight counts it once and adds nothing to it there.
   """
   gather = functools.partial(lax.all_gather, axis_name=axis)
   every = jax.tree.map(gather, rows)  # [D, R] each
@@ -161,8 +164,9 @@ def _shared(
     again = first != jnp.arange(len(first))
     moved[name] = jax.vmap(jnp.where, (0, None, 0))(again, 0.0, moved[name])
     shares = gather(grads[name]) / len(every[name])
-    # One device after the other, in the same order on each: all have to come to
-    # the same bits, and a GPU adds to equal rows in any order.
+    # Every device adds the shares in the same order, one device after the
+    # other, so that all get the same bits; a GPU that adds to one row several
+    # times at once does so in any order.
     total = jnp.zeros_like(moved[name])
     children = first.reshape(every[name].shape), shares
     mean[name], _ = lax.scan(total_of, total, children)
