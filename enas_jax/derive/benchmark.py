@@ -1,17 +1,18 @@
-"""A benchmark: what every architecture of a space scores when trained alone.
+"""Reads a benchmark: the score of every arch of a space when trained alone.
 
-Read from an `.npz` file with these arrays, one row an architecture:
+It is an `.npz` file with these arrays, which have one row for each arch:
 
   ops            i[n, J], the integers of its encoding
-  arch           U[n], the same in the space's own notation; a second witness,
-                 so that a table of other operations is not misread
-  cifar10_test   f[n], test accuracy in percent, of the full training
-  cifar10_valid  f[n], validation accuracy in percent, likewise
+  arch           U[n], the same arch in the space's own notation; this second
+                 form makes sure that no table of other operations is misread
+  cifar10_test   f[n], test accuracy in percent, after the full training
+  cifar10_valid  f[n], validation accuracy in percent, after the full training
 
-Others, such as parameter counts, are not read. NAS-Bench-201 (Dong & Yang
-2020) in this form has n = 15,625 rows of J = 6 edges and 200 epochs.
+Other arrays, such as parameter counts, are not read. NAS-Bench-201 (Dong & Yang
+2020) in this form has n = 15,625 rows of J = 6 edges, trained for 200 epochs.
 """
 
+from collections.abc import Sequence
 import math
 import pathlib
 from typing import Any
@@ -24,7 +25,7 @@ from enas_jax.derive import ranking
 from enas_jax.errors import ConfigError
 from enas_jax.types import Benchmark, SearchSpace
 
-# What numpy raises at a file that is no table.
+# The errors that numpy raises at a file that is no table.
 _BROKEN = (
     *(ValueError, KeyError, TypeError, EOFError, OSError),
     *(zipfile.BadZipFile, zlib.error),
@@ -33,16 +34,16 @@ _KEYS = ("ops", "arch", "cifar10_test", "cifar10_valid")
 
 
 def read(key: str, path: str, space: SearchSpace) -> Benchmark:
-  """The table in the file `path`.
+  """Returns the table in the file `path`.
 
   Args:
-    key: where the path stands, for the error.
-    path: of an `.npz` file.
-    space: that the table has to be of.
+    key: The option that gives the path, for the error.
+    path: The path of an `.npz` file.
+    space: The space whose archs the table must have.
 
   Raises:
-    ConfigError: there is no such file, it is no such table, or of another
-      space.
+    ConfigError: There is no such file, it is no such table, or it is a table of
+      another space.
   """
   if not pathlib.Path(path).is_file():
     folder = ": it is a folder" if pathlib.Path(path).is_dir() else ""
@@ -83,7 +84,7 @@ def read(key: str, path: str, space: SearchSpace) -> Benchmark:
 def _arrays(key: str, path: str) -> tuple[np.ndarray, ...]:
   """Returns the four arrays of the file."""
   try:
-    # numpy leaves a file open that it opened itself and cannot read.
+    # The file is opened here because numpy leaves one open that it cannot read.
     with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
       ops, names, test, valid = (file[name] for name in _KEYS)
     return ops, names, test.astype(float), valid.astype(float)
@@ -96,6 +97,7 @@ def _arrays(key: str, path: str) -> tuple[np.ndarray, ...]:
 
 
 def _words(text: str, space: SearchSpace) -> list[int] | None:
+  """Returns the integers of a text in the space's notation, or None."""
   try:
     return space.parse(text)
   except ValueError:
@@ -109,18 +111,19 @@ def report(
     random: list[tuple[list[int], float]],
     seed: int,
 ) -> dict[str, Any]:
-  """What the benchmark says of a search; all accuracies in percent.
+  """Judges a search by the benchmark; all accuracies are in percent.
 
   Args:
-    table: has every architecture below.
-    derived: the encoding of the derived architecture.
-    policy: those of the candidates of the trained policy.
-    random: uniformly random candidates, and their scores by shared weights,
-      higher is better.
-    seed: of the bootstrap.
+    table: The benchmark, which has every arch below.
+    derived: The encoding of the derived arch.
+    policy: The encodings of the candidates of the trained policy.
+    random: The encodings of uniformly random candidates, each with its score by
+      shared weights, of which higher is better.
+    seed: The seed of the bootstrap.
 
   Returns:
-    Its "ranking" is None of fewer than `ranking.LEAST` random ones.
+    The report. Its "ranking" is None where there are fewer than `ranking.LEAST`
+    random candidates.
   """
   encodings, scores = zip(*random, strict=True)
   true = accuracies(table, encodings)
@@ -137,6 +140,8 @@ def report(
   }
 
 
-def accuracies(table: Benchmark, encodings) -> np.ndarray:
-  """f64[n], the test accuracies of encodings, in percent."""
+def accuracies(
+    table: Benchmark, encodings: Sequence[Sequence[int]]
+) -> np.ndarray:
+  """Returns the test accuracies of n encodings, f64[n] in percent."""
   return table.test[[table.rows[tuple(values)] for values in encodings]]

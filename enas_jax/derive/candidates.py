@@ -1,7 +1,7 @@
-"""Candidates: drawn when a search is done, scored, ranked, one chosen.
+"""Draws, scores and ranks candidates when a search is done, and chooses one.
 
-What is known of one candidate is a line: a dict of its `source`, its scores,
-its size, its `encoding` and the `seconds` that scoring took.
+A line is a dict of all that is known of one candidate: its `source`, its
+scores, its size, its `encoding` and the `seconds` that scoring took.
 """
 
 from collections.abc import Iterator, Sequence
@@ -23,7 +23,7 @@ Line = dict[str, Any]
 
 
 class Candidate(NamedTuple):
-  """An arch that may be derived, and who proposed it."""
+  """An arch that may be derived, with the source that proposed it."""
 
   source: str  # POLICY, RANDOM or NEIGHBOUR
   arch: Arch  # numpy
@@ -47,7 +47,7 @@ def drawn(plan: Plan, state: SearchState) -> list[Candidate]:
 def near(plan: Plan, best: Line) -> list[Candidate]:
   """Returns the neighbours of `best` that are trained beside it.
 
-  They are `derive.finalists` less one, drawn by the seed of the run.
+  There are `derive.finalists` - 1 of them, drawn by the seed of the run.
   """
   archs = mutants(plan.space, plan.space.unflatten(best["encoding"]))
   generator = np.random.default_rng(plan.experiment.seed)
@@ -62,9 +62,9 @@ def scored(
   """Yields the line of each candidate, scored by shared weights.
 
   Args:
-    plan: of the search.
-    state: at its end.
-    candidates: are scored on the whole validation split, one by one.
+    plan: The plan of the search.
+    state: The state at its end.
+    candidates: The candidates; each is scored on the whole validation split.
   """
   measure = evaluate.evaluator(plan.experiment.task, plan.experiment.held)
   for source, arch in candidates:
@@ -80,7 +80,10 @@ def scored(
 
 
 def sized(plan: Plan, arch: Arch) -> dict[str, float]:
-  """Returns the size of a numpy arch and what the objective takes for it."""
+  """Returns the size of a numpy arch and the objective's penalty for it.
+
+  It is {} where all archs have the same size.
+  """
   if not plan.size:
     return {}
   params, flops = plan.size(arch)
@@ -91,7 +94,7 @@ def sized(plan: Plan, arch: Arch) -> dict[str, float]:
 
 
 def ranked(plan: Plan, lines: Sequence[Line]) -> dict[str, list[Line]]:
-  """Returns the lines of the policy and the random ones, the best first."""
+  """Returns the lines of each source, policy and random, the best first."""
   score = plan.experiment.task.score
   return {
       source: sorted(
@@ -106,12 +109,12 @@ def ranked(plan: Plan, lines: Sequence[Line]) -> dict[str, list[Line]]:
 def chosen(
     plan: Plan, lines: Sequence[Line], order: dict[str, list[Line]]
 ) -> tuple[Line, str]:
-  """Returns the line that shared weights choose, and in words by what.
+  """Returns the chosen line, and in words by what it was chosen.
 
   Args:
-    plan: of the search.
-    lines: in the order drawn.
-    order: of `ranked`.
+    plan: The plan of the search.
+    lines: The lines in the order in which candidates were drawn.
+    order: The result of `ranked`.
   """
   own = plan.experiment.strategy.own_candidates
   if plan.derive.by == BY_POLICY and own:
@@ -121,12 +124,12 @@ def chosen(
 
 
 def value(plan: Plan, measured: float | None, line: Line) -> float:
-  """Returns what candidates are ranked by, of which more is better.
+  """Returns the value by which candidates are ranked; more is better.
 
   Args:
-    plan: of the search.
-    measured: the task's score or metric; NaN and None come last.
-    line: of the candidate; its penalty is taken off.
+    plan: The plan of the search.
+    measured: The task's score or metric; NaN and None come last.
+    line: The line of the candidate; its penalty is subtracted.
   """
   if measured is None:
     return -math.inf

@@ -1,15 +1,17 @@
-"""What a search cost, and what it would have cost without sharing weights.
+"""Counts the cost of a search, and estimates the cost without shared weights.
 
-Counted are the operations of products and convolutions (`flops.py`): three
-passes a child step, one a reward, one a validation batch when a candidate is
-scored or a finalist measured. But for finalists they are those of a few
-architectures, brought to the mean size of all candidates; children that a
-policy proposes are taken for a mixture of its last candidates and random ones,
-in the proportion in which both are scored. The controller's are left out.
+The cost is the number of operations of products and convolutions (`flops.py`).
+A child step counts three passes, a reward one, and each validation batch one
+when a candidate is scored or a finalist is measured. Finalists are counted one
+by one. All else is counted on a few archs, and their mean is brought to the
+mean size of all candidates. The children that a policy proposed are taken to be
+a mixture of its last candidates and random ones, in the proportion in which the
+two are scored. The controller's own operations are left out.
 
-ENAS (§1) puts the saving against standard NAS, which trains every candidate
-from scratch, at a factor of about 1000. Here that side is an estimate: its
-operations are counted but not run, and its seconds are taken in proportion.
+ENAS (§1) says that it costs about 1000 times less than standard NAS, which
+trains every candidate from scratch. Here the cost of standard NAS is an
+estimate: its operations are counted but not run, and its seconds are taken in
+proportion to them.
 """
 
 from collections.abc import Callable, Sequence
@@ -23,7 +25,7 @@ from enas_jax.derive import flops
 from enas_jax.plan import Experiment, Plan
 from enas_jax.types import Arch, Batch, ModelState, Params, Split, Task
 
-SAMPLES = 4  # architectures of a kind that are counted
+SAMPLES = 4  # archs of each source on which operations are counted
 
 
 def report(
@@ -33,22 +35,22 @@ def report(
     finalists: Sequence[Arch],
     seconds: float,
 ) -> dict[str, Any]:
-  """Returns the cost of a search, beside that of training all candidates.
+  """Returns the cost of a search beside that of training all candidates alone.
 
   Args:
-    plan: of the search.
-    policy: numpy, the strategy's candidates that were scored at the end.
-    random: the random ones.
-    finalists: those that were trained alone before one was derived.
-    seconds: of wall time that all of it took, in however many processes; work
-      that was lost and done again counts once.
+    plan: The plan of the search.
+    policy: The strategy's candidates that were scored, in numpy arrays.
+    random: The random candidates that were scored, likewise.
+    finalists: The archs that were trained alone, likewise.
+    seconds: The wall time of all this over all processes; work that was lost
+      and done again counts once.
   """
   experiment = plan.experiment
   task, train, held = experiment.task, experiment.train, experiment.held
   archs = [*policy, *random]
   sample = [*policy[:SAMPLES], *random[:SAMPLES]]
   mean = functools.partial(_mean, plan, sample)
-  # A jax arch gives the shared weights, whatever they are used for.
+  # A jax arch gives the shapes of all shared weights.
   first = jax.tree.map(jax.numpy.asarray, sample[0])
   params, model_state, batch = shapes(task, train, first)
 
@@ -94,13 +96,13 @@ def report(
 def _mean(
     plan: Plan, sample: Sequence[Arch], count: Callable, archs: Sequence[Arch]
 ) -> float:
-  """Returns the mean of `count` over `archs`, of which it knows a sample.
+  """Estimates the mean of `count` over `archs` from its mean over a sample.
 
-  Where the space has sizes, the mean of the sample is brought to the mean size
+  Where archs differ in size, the mean of the sample is brought to the mean size
   of `archs`.
   """
   counts = np.array([count(arch) for arch in sample])
-  if plan.size is None:  # all alike
+  if plan.size is None:  # all archs have the same size
     return counts.mean()
   own, all_ = (
       np.mean([plan.size(arch).flops for arch in some])
@@ -110,12 +112,12 @@ def _mean(
 
 
 def _alone(plan: Plan, child: float, mean: Callable) -> dict[str, Any]:
-  """Returns what training the mean candidate costs.
+  """Returns the cost of training the mean candidate alone.
 
   Args:
-    plan: of the search.
-    child: FLOPs of the mean candidate's step in the search.
-    mean: of a count, over all candidates.
+    plan: The plan of the search.
+    child: The FLOPs of the mean candidate's step in the search.
+    mean: Count of an arch -> its mean over all candidates.
   """
   experiment, recipe = plan.experiment, "the search's own"
   if plan.retrain:
@@ -129,7 +131,7 @@ def _alone(plan: Plan, child: float, mean: Callable) -> dict[str, Any]:
 
 
 def _training(final: Experiment, arch: Arch) -> float:
-  """Returns the FLOPs of a training, with its looks at held-out examples."""
+  """Returns the FLOPs of a training, including its measurements."""
   task = final.task
   params, model_state, batch = shapes(task, final.train, arch)
   step = child_step(task, arch, params, model_state, batch)
@@ -146,7 +148,13 @@ def _training(final: Experiment, arch: Arch) -> float:
 def shapes(
     task: Task, split: Split, arch: Arch
 ) -> tuple[Params, ModelState, Batch]:
-  """Returns those of a child and its batch on `split`, without values."""
+  """Returns the shapes of a child's parameters, its model state and its batch.
+
+  Args:
+    task: The task.
+    split: The split that the batch is of.
+    arch: The arch of the child.
+  """
   batch = split.shapes()
   init = lambda key: task.init(key, batch, arch)
   return *jax.eval_shape(init, jax.random.key(0)), batch
@@ -159,7 +167,7 @@ def child_step(
     model_state: ModelState,
     batch: Batch,
 ) -> float:
-  """Returns the FLOPs of a child step on a numpy arch: thrice its loss's."""
+  """Returns the FLOPs of a child step on a numpy arch: three times the loss."""
 
   def loss(params, model_state, batch, key):
     moved = task.moving(params, arch).params
@@ -169,7 +177,7 @@ def child_step(
 
 
 def _reward(task, arch, params, model_state, batch) -> float:
-  """Returns the FLOPs of a reward, or of measuring a batch."""
+  """Returns the FLOPs of a reward, which are those of measuring a batch."""
 
   def reward(params, model_state, batch, key):
     return task.reward(params, model_state, arch, batch, key)

@@ -1,27 +1,35 @@
-"""How many operations a network takes, counted in its jaxpr."""
+"""Counts the operations of a program in its jaxpr."""
 
 from collections.abc import Callable
 import math
+from typing import Any
 
 import jax
 
 
-def count(function: Callable, *args) -> float:
-  """Floating point operations of the products in `function(*args)`.
+def count(function: Callable, *args: Any) -> float:
+  """Returns the floating point operations of the products in a call.
 
-  Matrix products and convolutions, two operations each multiplication; what is
-  done to single entries is left out. Of an operation that has several forms,
-  that of every platform but the CPU is counted, a plain convolution. A branch
-  that is chosen at run time cannot be counted: give a numpy architecture.
+  These are matrix products and convolutions, with two operations for each
+  multiplication. Work on single entries is left out. Where an operation has one
+  form for the CPU and another for all other platforms, the latter is counted, a
+  plain convolution. A branch that is chosen at run time cannot be counted, so
+  `function` must run a numpy arch.
+
+  Args:
+    function: The function; it is traced, not run.
+    *args: Its arguments, arrays or shapes.
   """
   return _of(jax.make_jaxpr(function)(*args).jaxpr)
 
 
 def _of(jaxpr) -> float:
+  """Returns the operations of a jaxpr."""
   return sum(map(_equation, jaxpr.eqns))
 
 
 def _equation(equation) -> float:
+  """Returns the operations of one equation of a jaxpr."""
   name, params = equation.primitive.name, equation.params
   match name:
     case "dot_general":
@@ -34,7 +42,7 @@ def _equation(equation) -> float:
       out = params["dimension_numbers"].rhs_spec[0]
       window = math.prod(kernel) / kernel[out]
       return 2.0 * window * math.prod(equation.outvars[0].aval.shape)
-    case "cond":  # of platforms, the last stands for those without a name
+    case "cond":  # a choice of platform, whose last branch is the default one
       return _of(params["branches"][-1].jaxpr)
     case "scan":
       return params["length"] * _of(params["jaxpr"].jaxpr)

@@ -1,4 +1,4 @@
-"""The outcome of a search: what its arch.json holds."""
+"""Collects the outcome of a search, which its arch.json holds."""
 
 from collections.abc import Sequence
 import hashlib
@@ -20,13 +20,13 @@ def content(
     finalists: Sequence[Line],
     best: Line,
 ) -> dict[str, Any]:
-  """Returns the content of arch.json but for the cost.
+  """Returns the content of arch.json without the cost.
 
   Args:
-    plan: of the search.
-    ranked: the candidates of each source, the best first.
-    finalists: those that were trained alone, the best first.
-    best: the line of what is derived.
+    plan: The plan of the search.
+    ranked: The lines of the candidates of each source, the best first.
+    finalists: The lines of the finalists, the best first.
+    best: The line of the derived arch.
   """
   score = plan.experiment.task.score
   arch = plan.space.unflatten(best["encoding"])
@@ -43,7 +43,7 @@ def content(
       plan.space,
       {
           "space": plan.record["space"],
-          "metric": score,  # of the validation split, by shared weights
+          "metric": score,  # on the validation split, by shared weights
           "score": best[score],
           "scores": scores,
           **({"finalists": list(finalists)} if finalists else {}),
@@ -62,13 +62,13 @@ def spent(
     finalists: Sequence[Line],
     epochs: Sequence[Line],
 ) -> dict[str, Any]:
-  """Returns the cost of the whole search, whichever processes it took.
+  """Returns the cost of the whole search over all processes that ran it.
 
   Args:
-    plan: of the search.
-    lines: of the candidates.
-    finalists: those that were trained alone.
-    epochs: the lines of the search's epochs, with their seconds.
+    plan: The plan of the search.
+    lines: The lines of the candidates.
+    finalists: The lines of the finalists.
+    epochs: The lines of the search's epochs, with their seconds.
   """
   archs = [
       [
@@ -83,7 +83,7 @@ def spent(
 
 
 def config_hash(record: dict[str, Any]) -> str:
-  """Returns twelve hexadecimal digits that change with any value."""
+  """Returns twelve hexadecimal digits that change with any value of a config."""
   text = json.dumps(record, sort_keys=True)
   return hashlib.sha256(text.encode()).hexdigest()[:12]
 
@@ -91,7 +91,7 @@ def config_hash(record: dict[str, Any]) -> str:
 def _truth(
     plan: Plan, ranked: dict[str, list[Line]], derived: list[int]
 ) -> dict[str, Any]:
-  """Returns what the benchmark, if there is one, says of the candidates."""
+  """Returns the benchmark's report on the candidates; {} without benchmark."""
   if not plan.benchmark:
     return {}
   task = plan.experiment.task

@@ -1,28 +1,34 @@
-"""How well one number ranks architectures that another one knows better.
+"""Says how well scores rank archs, given their true accuracies.
 
-The scores by shared weights are set against what the same architectures reach
-when each is trained on its own, or have in a benchmark. Higher is better in
-both.
+The scores are those by shared weights. The true accuracies are reached by the
+same archs when each is trained alone, or stand in a benchmark. Higher is better
+in both.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-LEAST = 4  # pairs; of fewer a correlation says nothing
+LEAST = 4  # a correlation of fewer pairs says nothing
 _BOOTSTRAP = 1000  # resamples of the pairs
 _TOPS = (1, 3, 5, 10, 20)
 
 
-def report(scores, true, seed: int) -> dict[str, Any] | None:
-  """Correlations, and how many of the best by score are truly the best.
-
-  None of fewer than LEAST.
+def report(
+    scores: np.ndarray | Sequence[float],
+    true: np.ndarray | Sequence[float],
+    seed: int,
+) -> dict[str, Any] | None:
+  """Returns correlations, and how many of the best by score truly are the best.
 
   Args:
-    scores: f[n].
-    true: f[n].
-    seed: of the bootstrap.
+    scores: f[n], the scores.
+    true: f[n], the true accuracies.
+    seed: The seed of the bootstrap.
+
+  Returns:
+    The report, or None where n is less than LEAST.
   """
   if len(true) < LEAST:
     return None
@@ -37,15 +43,19 @@ def report(scores, true, seed: int) -> dict[str, Any] | None:
   }
 
 
-def correlations(scores, true, seed: int) -> dict[str, Any]:
-  """Kendall's tau-b and Spearman's rho with bootstrap 95 % intervals.
+def correlations(
+    scores: np.ndarray | Sequence[float],
+    true: np.ndarray | Sequence[float],
+    seed: int,
+) -> dict[str, Any]:
+  """Returns Kendall's tau-b and Spearman's rho with bootstrap 95 % intervals.
 
-  None stands for what is not defined: nothing correlates with a constant.
+  A value is None where it is undefined because one side is constant.
 
   Args:
-    scores: f[n].
-    true: f[n].
-    seed: of the bootstrap, which draws n of the n pairs anew.
+    scores: f[n], the scores.
+    true: f[n], the true accuracies.
+    seed: The seed of the bootstrap, which draws n of the n pairs anew.
   """
   scores, true = np.asarray(scores), np.asarray(true)
   draws = np.random.default_rng(seed).integers(
@@ -55,7 +65,8 @@ def correlations(scores, true, seed: int) -> dict[str, Any]:
   for name, of in (("kendall", kendall), ("spearman", spearman)):
     value = of(scores, true)
     again = np.array([of(scores[rows], true[rows]) for rows in draws])
-    # A resample may be of one pair alone, where n is tiny.
+    # Where n is tiny, a resample may have one pair n times, which correlates
+    # with nothing.
     again = again[np.isfinite(again)]
     out[name] = value if np.isfinite(value) else None
     out[f"{name}_95"] = (
@@ -66,24 +77,41 @@ def correlations(scores, true, seed: int) -> dict[str, Any]:
   return out
 
 
-def kendall(x, y) -> float:
-  """Kendall's tau-b: of all pairs, as many agree more than disagree."""
+def kendall(
+    x: np.ndarray | Sequence[float], y: np.ndarray | Sequence[float]
+) -> float:
+  """Returns Kendall's tau-b of f[n] and f[n].
+
+  It is the share of pairs that agree less the share of pairs that disagree,
+  corrected for ties.
+  """
   x, y = (np.sign(np.subtract.outer(v, v)) for v in (x, y))
   return _ratio((x * y).sum(), (x * x).sum() * (y * y).sum())
 
 
-def spearman(x, y) -> float:
-  """Spearman's rho: the correlation of the ranks, ties at their mean."""
+def spearman(
+    x: np.ndarray | Sequence[float], y: np.ndarray | Sequence[float]
+) -> float:
+  """Returns Spearman's rho of f[n] and f[n].
+
+  It is the correlation of the ranks, where ties have their mean rank.
+  """
   x, y = (np.sign(np.subtract.outer(v, v)).sum(1) for v in (x, y))
   return _ratio((x * y).sum(), (x * x).sum() * (y * y).sum())
 
 
 def _ratio(product: float, squares: float) -> float:
+  """Returns a correlation, NaN where a side is constant."""
   return float(product / np.sqrt(squares)) if squares else float("nan")
 
 
-def top_precision(scores, true, k: int) -> float:
-  """The part of the k best by score that are among the k best in truth."""
+def top_precision(
+    scores: np.ndarray | Sequence[float],
+    true: np.ndarray | Sequence[float],
+    k: int,
+) -> float:
+  """Returns the share of the k best by score that truly are among the k best.
+  """
   best = (set(np.argsort(-np.asarray(v), kind="stable")[:k].tolist())
           for v in (scores, true))
   return len(set.intersection(*best)) / k

@@ -1,1 +1,1 @@
-"""All that a person sees of a run: words, tables, the live bar, drawings."""
+"""Shows a run to people: words, tables, the live bar, drawings."""

@@ -1,4 +1,4 @@
-"""What a person sees: lines, tables and, on a terminal, a live bar.
+"""Shows a person lines, tables and, on a terminal, a live bar.
 
 Everything but the bar is written to the run's `log.txt` as well.
 """
@@ -14,11 +14,11 @@ from rich import progress, table
 
 # The first step of each kind waits for its compilation.
 _FIRST = "starting; compiling may take minutes"
-_WIDTH = 100  # of log.txt and of an output that is no terminal
+_WIDTH = 100  # columns of a table in log.txt
 
 
 class Display:
-  """Lines and tables to the output and `log.txt`; one bar at a time."""
+  """Writes lines and tables to the output and to `log.txt`; makes bars."""
 
   def __init__(self, log: pathlib.Path):
     self._console = rich_console.Console(highlight=False, soft_wrap=True)
@@ -26,12 +26,14 @@ class Display:
     self._bar = None
 
   def say(self, text: str) -> None:
+    """Writes a line."""
     self._console.print(text, markup=False)
     print(text, file=self._log, flush=True)
 
   def table(
       self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]
   ) -> None:
+    """Writes a table; each row has a cell for each column."""
     out = table.Table(*columns, title=title, title_justify="left")
     for row in rows:
       out.add_row(*row)
@@ -41,14 +43,16 @@ class Display:
     print(page.file.getvalue(), file=self._log, flush=True)
 
   def bar(self, total: int, done: int = 0) -> "Bar":
+    """Returns a bar of `total` steps, of which `done` are done."""
     return Bar(self._console, total, done)
 
   def close(self) -> None:
+    """Closes the log."""
     self._log.close()
 
 
 class Bar:
-  """A live bar with the remaining time; nothing where there is no terminal."""
+  """A live bar; it shows nothing where the output is no terminal."""
 
   def __init__(self, console: rich_console.Console, total: int, done: int):
     self.live = console.is_terminal
@@ -72,13 +76,14 @@ class Bar:
     self._progress.stop()
 
   def show(self, done: int, text: str) -> None:
+    """Moves the bar to `done` steps, with a text beside it."""
     self._progress.update(self._task, completed=done, description=text)
 
 
 class Pace:
-  """Seconds a step of each kind, and so the time that is left.
+  """Measures the seconds of a step of each kind, and so the time left.
 
-  The first call of a kind compiles and is left out.
+  The first call of each kind compiles and is left out.
   """
 
   def __init__(self):
@@ -87,11 +92,11 @@ class Pace:
     self._last = time.monotonic()
 
   def skip(self) -> None:
-    """Forgets the time since the last step: it went into something else."""
+    """Leaves out the time since the last step, which no step took."""
     self._last = time.monotonic()
 
   def step(self, kind: str, count: int = 1) -> None:
-    """After a call that took `count` steps."""
+    """Takes note of a call that has just made `count` steps of a kind."""
     now = time.monotonic()
     if kind in self._seen:
       self._spent[kind] = self._spent.get(kind, 0.0) + now - self._last
@@ -101,14 +106,15 @@ class Pace:
     self._last = now
 
   def seconds(self, kind: str) -> float | None:
-    """Of one step; None before the second call."""
+    """Returns the seconds of one step; None before the second call."""
     count = self._seen.get(kind)
     return self._spent[kind] / count if count else None
 
   def left(self, steps: dict[str, int]) -> str:
-    """The remaining time, for so many steps of each kind.
+    """Returns the time that so many steps of each kind take, as text.
 
-    Of a kind that was not seen yet nothing is known: "over" what is.
+    It begins with "over" where the pace of a kind is not known yet, and is "?"
+    where no pace is known.
     """
     each = {kind: self.seconds(kind) for kind, count in steps.items() if count}
     known = {kind: value for kind, value in each.items() if value is not None}
@@ -119,5 +125,5 @@ class Pace:
 
 
 def clock(seconds: float) -> str:
-  """h:mm:ss."""
+  """Returns seconds as h:mm:ss."""
   return str(datetime.timedelta(seconds=round(seconds)))

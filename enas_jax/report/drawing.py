@@ -1,7 +1,7 @@
-"""An architecture as a picture: SVG, which every browser shows.
+"""Draws an arch as a picture in SVG, which every browser shows.
 
-A rounded box is a state and a square one an operation; what points at a state
-is summed up there. A state with a bold rim is read by no other.
+A rounded box is a state and a square box is an operation. A state is the sum of
+all that points at it. A state with a bold rim is read by no other state.
 """
 
 from html import escape
@@ -12,7 +12,7 @@ import numpy as np
 
 from enas_jax.types import Edge
 
-# Of the first whose name the operation's contains.
+# The first name that is part of an operation's name gives its colour.
 _COLOURS = {
     "sep_conv": "#c9def5",
     "conv": "#d9d2f2",
@@ -24,24 +24,25 @@ _COLOURS = {
     "": "#e9ecef",
 }
 _FONT = 'font-family="sans-serif" font-size="12" text-anchor="middle"'
-_LETTER, _HEIGHT, _GAP = 7, 26, 12  # of a box: px a letter, and px
+# The width of a letter, the height of a box and the gap between boxes, in px.
+_LETTER, _HEIGHT, _GAP = 7, 26, 12
 _ROW = 58  # px from one level to the next
 _LANE = 6  # px that an arrow takes where it passes a level
-_SWEEPS = 8  # up and down; of more, pictures hardly change
+_SWEEPS = 8  # sweeps down and up; more of them hardly change a picture
 
 
 def write(folder: pathlib.Path, graphs: dict[str, list[Edge]]) -> pathlib.Path:
-  """Writes `arch.svg` into the folder of a run; its path."""
+  """Writes `arch.svg` into the folder of a run and returns its path."""
   path = folder / "arch.svg"
   path.write_text(svg(graphs))
   return path
 
 
 def svg(graphs: dict[str, list[Edge]]) -> str:
-  """The text of an SVG file, the graphs side by side.
+  """Returns the text of an SVG file with the graphs side by side.
 
   Args:
-    graphs: of an architecture, as its space gives them.
+    graphs: The graphs of an arch, as its space gives them.
   """
   left, height, shapes = 0.0, 0.0, []
   for name, edges in graphs.items():
@@ -66,7 +67,7 @@ def svg(graphs: dict[str, list[Edge]]) -> str:
 
 
 def _graph(edges: list[Edge]) -> tuple[list[str], float, float]:
-  """(shapes, width, height) of one graph, from its inputs downwards."""
+  """Returns (shapes, width, height) of a graph that runs from inputs down."""
   links, labels = _links(edges)
   levels, chains = _levelled(links)
   rows = _ordered(levels, chains)
@@ -82,10 +83,12 @@ def _graph(edges: list[Edge]) -> tuple[list[str], float, float]:
 
 
 def _links(edges):
-  """What points at what, and what is written on it.
+  """Returns (links, labels) of a graph.
 
-  A state is its name, the operation of an edge the edge's number; an edge
-  without one points from state to state.
+  A link is a pair of vertices, the first of which points at the second. A
+  vertex is the name of a state, or the number of an edge, which stands for the
+  operation of that edge. An edge without an operation is a link from state to
+  state. The labels are the texts of the boxes by their vertices.
   """
   links, labels = [], {}
   for number, edge in enumerate(edges):
@@ -100,10 +103,11 @@ def _links(edges):
 
 
 def _levelled(links):
-  """The level of each vertex, and each link as a chain of one vertex a level.
+  """Returns the level of each vertex, and each link as a chain of vertices.
 
-  A level is the length of the longest way from an input. Where a link passes a
-  level it has a vertex there that is only passed, a tuple.
+  The level of a vertex is the length of the longest way to it from an input. A
+  chain has one vertex on each level from the first to the last vertex of its
+  link; those in between are tuples that only hold a place for the arrow.
   """
   levels = {}
   for source, target in links:  # a state's own inputs come before it is read
@@ -121,10 +125,10 @@ def _levelled(links):
 
 
 def _neighbours(chains):
-  """What each vertex is linked with, above and below.
+  """Returns the neighbours of each vertex above it, and those below it.
 
-  An operation counts for many, so that it stands between its states, and not
-  among the arrows of skips.
+  The links of an operation count nine times, so that it stands between its
+  states and not among the arrows of skips.
   """
   above, below = {}, {}
   for chain in chains:
@@ -136,10 +140,10 @@ def _neighbours(chains):
 
 
 def _ordered(levels, chains):
-  """The vertices of each level from left to right, with few crossings.
+  """Returns the vertices of each level from left to right, with few crossings.
 
-  Each is put where the mean of its neighbours stands, downwards and upwards in
-  turn (Sugiyama, Tagawa, Toda, 1981).
+  Sweeps down and up in turn sort the vertices of a level by the mean place of
+  their neighbours (Sugiyama, Tagawa, Toda, 1981).
   """
   rows = [[] for _ in range(max(levels.values()) + 1)]
   for vertex, level in levels.items():
@@ -155,7 +159,7 @@ def _ordered(levels, chains):
 
 
 def _placed(rows, chains, labels):
-  """Where the centre of each vertex is in its row, and the width of all."""
+  """Returns the x of the centre of each vertex, and the width of the graph."""
   widths = {
       v: _width(labels[v]) + _GAP if v in labels else _LANE
       for row in rows
@@ -175,12 +179,16 @@ def _placed(rows, chains, labels):
 
 
 def _apart(wanted: np.ndarray, widths: np.ndarray) -> np.ndarray:
-  """The centres f[n] nearest to `wanted` f[n] where nothing overlaps.
+  """Returns the centres f[n] nearest to `wanted` at which no boxes overlap.
 
-  By least squares; `widths` f[n] are those of what stands there.
+  Nearest is meant in the sense of least squares.
+
+  Args:
+    wanted: f[n], the centres from left to right.
+    widths: f[n], the widths of the boxes.
   """
   packed = np.cumsum(widths) - widths / 2
-  blocks = []  # (sum, count) of those that touch
+  blocks = []  # (sum, count) of each run of boxes that touch
   for value in wanted - packed:
     total, count = value, 1
     while blocks and blocks[-1][0] / blocks[-1][1] >= total / count:
@@ -193,11 +201,15 @@ def _apart(wanted: np.ndarray, widths: np.ndarray) -> np.ndarray:
 
 
 def _width(label: str) -> float:
+  """Returns the width of a box in px."""
   return max(_HEIGHT, _LETTER * len(label) + 12)
 
 
 def _arrow(points: list[tuple[float, float]]) -> str:
-  """From the foot of the first to the head of the last, upright in between."""
+  """Draws an arrow from the foot of the first point to the head of the last.
+
+  It passes the points in between upright.
+  """
   half = _HEIGHT / 2
   (x0, y0), *rest = points
   path = f"M{x0:.1f} {y0 + half:.1f}"
@@ -212,6 +224,7 @@ def _arrow(points: list[tuple[float, float]]) -> str:
 
 
 def _shape(label: str, x: float, y: float, state: bool, bold: bool) -> str:
+  """Draws a box with its label."""
   width = _width(label)
   colour = next(c for name, c in _COLOURS.items() if name in label)
   dashes = ' stroke-dasharray="4"' if label == "none" else ""

@@ -1,4 +1,4 @@
-"""Where the numbers of an epoch go: JSON lines and TensorBoard events."""
+"""Writes the numbers of each epoch as JSON lines and TensorBoard events."""
 
 import json
 import math
@@ -10,10 +10,11 @@ import tensorboardX
 
 
 class Writer:
-  """`metrics.jsonl` and TensorBoard events of a run folder.
+  """Writes `metrics.jsonl` and the TensorBoard events of a run folder.
 
-  A resumed run gives the size that `metrics.jsonl` had at its checkpoint:
-  lines written after that are cut off, since they will be written again.
+  A resumed run gives the size in bytes that `metrics.jsonl` had at its
+  checkpoint. Lines that were written after the checkpoint are cut off, since
+  they will be written again.
   """
 
   def __init__(self, folder: pathlib.Path, size: int, epoch: int):
@@ -26,19 +27,21 @@ class Writer:
     )
 
   def flush(self) -> int:
-    """Leaves nothing to be lost; returns the size of `metrics.jsonl`."""
+    """Writes all to the disk and returns the size of `metrics.jsonl`, bytes."""
     self._events.flush()
     os.fsync(self._lines.fileno())
     return self._lines.tell()
 
   def write(self, epoch: int, values: dict[str, Any]) -> None:
+    """Writes the numbers of an epoch."""
     line = json.dumps({"epoch": epoch, **values})
     self._lines.write(line.encode() + b"\n")
     self._lines.flush()
     for name, value in values.items():
-      if math.isfinite(value):  # a plot has no place for another
+      if math.isfinite(value):  # a plot cannot show any other value
         self._events.add_scalar(name, value, epoch)
 
   def close(self) -> None:
+    """Closes both files."""
     self._lines.close()
     self._events.close()

@@ -1,4 +1,4 @@
-"""The tables of a run."""
+"""Shows the tables of a run."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -50,10 +50,11 @@ def finalists(
   """Shows the finalists, the best first.
 
   Args:
-    display: where.
-    plan: of the search.
-    found: their lines, each with its `number` and its `trained` metric.
-    chosen: the line of the one that shared weights choose.
+    display: The display to show them on.
+    plan: The plan of the search.
+    found: The lines of the finalists, each with its `number` and its `trained`
+      metric.
+    chosen: The line of the candidate that shared weights chose.
   """
   task = plan.experiment.task
   columns = {
@@ -87,7 +88,7 @@ def retrained(
     scores: dict[str, float | None],
     results: dict[str, dict[str, Any]],
 ) -> None:
-  """Shows what was retrained; a score of None diverged."""
+  """Shows the scores of retrained archs; a score of None says it diverged."""
   display.table(
       f"Test {metric} after retraining from scratch, last epoch",
       ("architecture", f"test {metric}", "parameters"),

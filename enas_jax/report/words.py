@@ -1,4 +1,4 @@
-"""What a run says, in words."""
+"""Puts in words what a run reports."""
 
 from collections.abc import Sequence
 import shlex
@@ -41,7 +41,7 @@ _NUMBERS = {
 
 
 def numbers(values: dict[str, float]) -> str:
-  """Returns the numbers that people follow, in words."""
+  """Returns the numbers that people watch, in words."""
   return "  ".join(
       form.format(values[key])
       for key, form in _NUMBERS.items()
@@ -50,7 +50,7 @@ def numbers(values: dict[str, float]) -> str:
 
 
 def training_finalists(plan: Plan, count: int) -> str:
-  """Says what the training of finalists is."""
+  """Explains the training of finalists."""
   return (
       f"Training {count} finalists alone (config.{plan.finalist_block}.config):"
       " what shared weights chose, and neighbours, which differ from it in one"
@@ -61,7 +61,7 @@ def training_finalists(plan: Plan, count: int) -> str:
 def derived(
     plan: Plan, content: dict[str, Any], how: str, file: str, picture: str
 ) -> str:
-  """Says what was derived, by what, and where it was written."""
+  """Says which arch was derived, by what, and where it was written."""
   score = content["score"]
   return (
       f"Derived architecture, {how}, which scores {score:.4f} by shared"
@@ -71,7 +71,7 @@ def derived(
 
 
 def size(content: dict[str, Any], random: Sequence[dict[str, Any]]) -> str:
-  """Sets the size of what was derived beside that of random candidates."""
+  """Compares the size of the derived arch with that of random candidates."""
   (least, less), (most, more) = (
       [edge(line[key] for line in random) for key in ("params", "flops")]
       for edge in (min, max)
@@ -137,7 +137,8 @@ def cost(found: dict[str, Any]) -> list[str]:
 
 
 def command(plan: Plan, path: str) -> str:
-  """Names the command that retrains what a search in `path` derived."""
+  """Names the command that retrains the arch that a search in `path` derived.
+  """
   words = ["python", "-m", "enas_jax.main", plan.command[0]]
   words.append(f"--config.arch={path}/arch.json")
   words += [*plan.command[1:], f"--workdir={path}_final"]
@@ -148,7 +149,7 @@ def command(plan: Plan, path: str) -> str:
 
 
 def trained(plan: Plan, result: dict[str, Any], file: str) -> str:
-  """Says what a training came to."""
+  """Says how well a trained network does."""
   part, metric = plan.experiment.part, plan.experiment.task.metric
   return (
       f"{MEASURES[part].capitalize()} {metric} after the last epoch:"
@@ -158,7 +159,7 @@ def trained(plan: Plan, result: dict[str, Any], file: str) -> str:
 
 
 def diverged(plan: Plan, step: int) -> str:
-  """Says where a run cannot go on, and what may help."""
+  """Says at which step a run cannot go on, and what may help."""
   epoch, at = plan.experiment.place(step)
   kind = "child" if at < plan.experiment.child_steps else "controller"
   return (
@@ -182,12 +183,14 @@ def changed(plan: Plan, encoding: list[int], chosen: list[int]) -> str:
 def beside_random(
     derived: float | None, random: Sequence[float], worth: Any
 ) -> str:
-  """Sets the metric of the derived arch beside that of retrained random ones.
+  """Compares the metric of the derived arch with that of random archs.
+
+  All are retrained.
 
   Args:
-    derived: None: it diverged.
-    random: those that did not.
-    worth: of the task.
+    derived: The metric of the derived arch; None where it diverged.
+    random: The metrics of the random archs that did not diverge.
+    worth: The `worth` of the task.
   """
   mean = sum(random) / len(random)
   spread = ""
