@@ -83,7 +83,7 @@ def spent(
 
 
 def config_hash(record: dict[str, Any]) -> str:
-  """Returns twelve hexadecimal digits that change with any value of a config."""
+  """Returns twelve hexadecimal digits that change with any value of it."""
   text = json.dumps(record, sort_keys=True)
   return hashlib.sha256(text.encode()).hexdigest()[:12]
 

@@ -1,4 +1,4 @@
-"""The networks without choices by name: baselines to train beside children."""
+"""The networks without choices by name, to train beside children."""
 
 from enas_jax.nn.lstm import Lstm
 

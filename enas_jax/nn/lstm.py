@@ -1,9 +1,10 @@
-"""An LSTM to set beside searched cells: a network without choices.
+"""An LSTM to compare searched cells with: a network without choices.
 
-It has two layers with as many weights as a recurrent cell of the same hidden
-size, but for the biases. It is trained by the cells' recipes, with masks where
-theirs are: on the words, the embedded input, every state that enters a product,
-the weights from state to state, the output (AWD-LSTM: Merity et al., 2017).
+Its two layers have as many weights as a recurrent cell of the same hidden size,
+not counting the biases. It is trained by the recipes of the cells, and dropout
+acts at the same places: on the words, the embedded input, every state that
+enters a product, the weights from state to state and the output (AWD-LSTM:
+Merity et al., 2017).
 """
 
 import functools
@@ -19,19 +20,20 @@ from enas_jax.options import Count
 
 
 class Lstm(reader.Reader):
-  """A language model of two layers of LSTM, the second of which is H wide.
+  """A language model of two LSTM layers; the second one is H wide.
 
-  It takes an empty tuple for its architecture.
+  Its arch is an empty tuple.
 
   Attributes:
-    nodes: The number of nodes of the cell, in the dialect lm, that it is as
-      large as.
+    nodes: The number of nodes, in the dialect lm, of the searched cell that has
+      as many weights.
   """
 
   nodes: Count = 8
 
   @property
   def _widths(self) -> tuple[int, int]:
+    """Returns the widths of both layers."""
     # A cell has 4 H^2 + 2 n H^2 weights, two layers 4 (inner + H)^2.
     inner = self.hidden * (math.sqrt(1 + self.nodes / 2) - 1)
     return max(1, round(inner)), self.hidden
@@ -57,7 +59,7 @@ class Lstm(reader.Reader):
       mask = self.mask(train, self.state_keep, x.shape[1], width)
       x, cells = _layer(dot(x, given) + bias, carry[index], mask, own, x.dtype)
       carries.append((x, cells))
-      if index == 0:  # as a state it enters a product, too
+      if index == 0:  # this state enters the product of the next layer too
         x *= self.mask(train, self.state_keep, *x.shape[1:]).astype(x.dtype)
     return x, tuple(carries), squares
 
@@ -67,13 +69,13 @@ def _layer(given, carry, mask, weight, dtype):
 
   Args:
     given: f32[S, B, 4 W], the input's part of the gates.
-    carry: state and cell before, f32[B, W] each.
-    mask: f32[B, W].
-    weight: f32[W, 4 W].
-    dtype: of the states and the operands of the product.
+    carry: The state and the cell before the segment, f32[B, W] each.
+    mask: f32[B, W], the dropout of every state.
+    weight: f32[W, 4 W], the weights from state to gates.
+    dtype: The type of the states and of the operands of the product.
 
   Returns:
-    states [S, B, W], cells f32[S, B, W].
+    The states [S, B, W] and the cells f32[S, B, W].
   """
   mask = mask.astype(dtype)
 

@@ -175,7 +175,7 @@ def changed(plan: Plan, encoding: list[int], chosen: list[int]) -> str:
       archfile.described(plan.space.unflatten(values), plan.space)
       for values in (encoding, chosen)
   )
-  # The first: some spaces sum all up at the end.
+  # The first line is taken because some spaces end with a summary of all.
   pairs = zip(own, other, strict=True)
   return next((line for line, its in pairs if line != its), "as chosen")
 

@@ -1,4 +1,4 @@
-"""The search spaces by name. A new one is a file and a line here."""
+"""The search spaces by name. To add one, write a file and a line here."""
 
 from enas_jax.spaces.macro import Macro
 from enas_jax.spaces.micro import Micro

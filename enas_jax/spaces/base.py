@@ -1,4 +1,4 @@
-"""What every search space has beside what it must write."""
+"""The base class of search spaces, with all that can be derived."""
 
 from collections.abc import Callable, Mapping, Sequence
 import functools
@@ -15,18 +15,19 @@ class Space:
   """The base class of a search space, which is a frozen dataclass.
 
   A space writes `schedule`, `decode` and `module`, and its options as fields.
-  All else has a default here, most of it by `codec.py`; a space overrides what
-  has a published form. `types.SearchSpace` says what each member returns.
+  All other members have a default here, most of them by `codec.py`. A space
+  overrides the members for which it has a published form. `types.SearchSpace`
+  says what each member returns.
   """
 
   presets: ClassVar[Mapping[str, Preset]] = {}
   module: ClassVar[type[nn.Module]]
   schedule: Schedule
 
-  # The deciding steps of the schedule in the order of the published integers;
-  # None: that of the schedule.
+  # The steps that decide something, in the order of the published integers;
+  # None: the order of the schedule.
   order: Sequence[int] | None = None
-  # What the integers make, for errors.
+  # The noun for what the integers make, used in errors.
   noun: str = "an architecture"
 
   def decode(self, choices: jax.Array) -> Arch:
@@ -34,7 +35,7 @@ class Space:
 
   @functools.cached_property
   def codec(self) -> codec.Codec:
-    """What tells integers, choices and architectures of this space apart."""
+    """Returns the codec, which converts integers, choices and archs."""
     return codec.Codec(self.schedule, self.decode)
 
   def encode(self, arch: Arch) -> jax.Array:
@@ -49,7 +50,7 @@ class Space:
     )
 
   def describe(self, step: int) -> str:
-    """Returns the beginning of a sentence that the integer of a step ends."""
+    """Returns the beginning of a sentence that the integer of `step` ends."""
     return codec.described(self.schedule, step)
 
   def graphs(self, arch: Arch) -> dict[str, list[Edge]]:
@@ -57,12 +58,12 @@ class Space:
 
   @property
   def given(self) -> dict[str, Any]:
-    """The fields of its network that the space itself gives."""
+    """Returns the fields of the network that the space itself sets."""
     return {}
 
   @property
   def network(self) -> Callable[..., nn.Module]:
-    """Makes the network of the space of what it does not give itself."""
+    """Returns a function that makes the network of its remaining fields."""
     return functools.partial(self.module, **self.given)
 
   def parse(self, text: str) -> list[int] | None:
@@ -81,5 +82,5 @@ class Space:
 
   @property
   def sized(self) -> bool:
-    """Whether architectures differ in size: the space has its own `size`."""
+    """Says whether archs differ in size: the space has its own `size`."""
     return type(self).size is not Space.size

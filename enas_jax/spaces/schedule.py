@@ -1,4 +1,4 @@
-"""Row builders: a space writes its controller's programme with these."""
+"""Builds the rows and the table of a controller's programme."""
 
 from collections.abc import Sequence
 
@@ -6,9 +6,9 @@ import numpy as np
 
 from enas_jax.types import Feed, Head, NO_ANCHOR, Schedule
 
-# Of `Schedule`'s row fields, in order.
+# The types of `Schedule`'s row fields, in order.
 _TYPES = ["i4", "bool", "f4", "f4", "f4", "f4", "i4", "i4", "f4"]
-_PRIOR = 0.5  # of a step without skips: any value in (0, 1), never read
+_PRIOR = 0.5  # a step without skips never reads it; it only must be in (0, 1)
 
 
 def row(
@@ -24,19 +24,20 @@ def row(
     feed: Feed = Feed.START,
     feed_scale: Sequence[float] = (),
 ) -> tuple:
-  """One controller step as a tuple in the order of `Schedule`'s row fields.
+  """Returns a controller step as a tuple of `Schedule`'s row fields, in order.
 
   Args:
     slots: K, the width of the table.
-    head: what is decided.
-    choices: the first so many choices exist.
-    bias: added to the logits of the first choices; the rest get 0.
-    scale: the tanh constant; 0 for none.
-    prior: target probability of a skip.
-    kl_scale: the skip KL is of sigmoid(kl_scale * logit); 2: as sampled.
-    write: the anchor slot that keeps this step's state.
-    feed: what the next step reads.
-    feed_scale: factors on the first anchors when fed; the rest get 1.
+    head: The kind of decision.
+    choices: The number of choices; they are the first ones of the row.
+    bias: The terms added to the logits of the first choices; the rest get 0.
+    scale: The tanh constant; 0 for none.
+    prior: The target probability of a skip.
+    kl_scale: The skip KL uses sigmoid(kl_scale * logit); bits are sampled with
+      a factor of 2.
+    write: The anchor slot that keeps this step's state.
+    feed: The input of the next step.
+    feed_scale: The factors on the first anchors when fed; the rest get 1.
   """
 
   def fill(values: Sequence[float], rest: float) -> np.ndarray:
@@ -62,7 +63,13 @@ def table(
     op_bias: Sequence[float] | None = None,
     tied: bool = False,
 ) -> Schedule:
-  """Stacks rows into a Schedule; `op_bias` and `tied` as that has them."""
+  """Stacks rows into a Schedule.
+
+  Args:
+    rows: The rows from `row`.
+    op_bias: f32[O] or None, as in `Schedule`.
+    tied: As in `Schedule`.
+  """
   columns = (
       np.asarray(column, dtype)
       for column, dtype in zip(zip(*rows, strict=True), _TYPES, strict=True)

@@ -1,6 +1,6 @@
-"""The strategies by name. A new one is a file and a line here.
+"""The strategies by name. To add one, write a file and a line here.
 
-Each is called with the space first and its own arguments by keyword.
+A strategy is called with the space first and its options by keyword.
 """
 
 from enas_jax.strategies.evolution import evolution

@@ -1,10 +1,10 @@
 """Regularised evolution (Real, Aggarwal, Huang, Le 2019, arXiv 1802.01548).
 
-The best of a random part of the population has one mutant, which differs in
-one decision and takes the place of the oldest. Nothing is learned beside the
-population, so it is what a policy that learns should beat. Once the search is
-done the population itself is derived from, the fittest first, and where more
-are wanted mutants of the fittest.
+The best arch of a random part of the population has one mutant, which differs
+from it in one decision and takes the place of the oldest arch. The strategy
+learns nothing beside the population, so a policy that learns should beat it.
+When the search is done, the candidates are the population itself, the fittest
+first; where more are wanted, they are mutants of the fittest.
 """
 
 import dataclasses
@@ -22,28 +22,29 @@ from enas_jax.types import Arch, Head, Schedule, SearchSpace, Strategy
 
 
 class EvolutionState(NamedTuple):
-  """The population, a ring: the next to come takes the oldest's place."""
+  """The population, a ring in which a new arch takes the oldest one's place."""
 
   choices: jax.Array  # bool[P, T, K]
   rewards: jax.Array  # f32[P]
-  born: jax.Array  # i32[], how many architectures were ever told
+  born: jax.Array  # i32[], how many archs were told so far
 
 
 def evolution(
     space: SearchSpace, *, population: Count = 20, tournament: Count = 5
 ) -> Strategy:
-  """Proposes mutants of the fittest; random ones until there is a population.
+  """Makes a strategy that proposes mutants of the fittest archs.
 
-  A mutation draws one of the steps that decide something, all alike. It then
-  takes another of the step's choices, or flips one of its skip bits.
+  It proposes random archs until the population is full. A mutation draws one of
+  the steps that decide something, each with the same probability. It then takes
+  another of the step's choices, or flips one of its skip bits.
 
   Args:
-    space: its schedule says what can be decided.
+    space: The space, whose schedule says what can be decided.
     population: P, how many of the last architectures may have mutants.
-    tournament: how many of these, drawn anew each time, compete to have one.
+    tournament: How many of these, drawn anew each time, compete to have one.
 
   Raises:
-    ConfigError: a tournament larger than the population.
+    ConfigError: The tournament is larger than the population.
   """
   if tournament > population:
     raise ConfigError(
@@ -74,14 +75,14 @@ class _Evolution:
     return self.space.decode(self.proposed(state, key))
 
   def proposed(self, state, key):
-    """Returns the choices of a mutant, or random ones: bool[T, K]."""
+    """Returns the choices bool[T, K] of a mutant, or random ones."""
     random_key, key = jax.random.split(key)
     drawn = self.space.encode(random(self.space).ask((), random_key))
     full = state.born >= self.population
     return jnp.where(full, self.mutant(state, key), drawn)
 
   def mutant(self, state, key):
-    """Returns the choices of the mutant that a tournament's best has."""
+    """Returns the choices bool[T, K] of a mutant of a tournament's best."""
     schedule = self.space.schedule
     skip, steps = _mutable(schedule)
     part_key, step_key, choice_key = jax.random.split(key, 3)
@@ -110,7 +111,7 @@ class _Evolution:
           state.born + 1,
       ), None
 
-    # One by one: there may be more of them than the population has places.
+    # They join one by one because there may be more than the population holds.
     state, _ = jax.lax.scan(join, state, (choices, rewards))
     alive = jnp.arange(self.population) < state.born
     mean = jnp.where(alive, state.rewards, 0.0).sum() / alive.sum()
@@ -132,7 +133,7 @@ class _Evolution:
 
 
 def mutants(space: SearchSpace, arch: Arch) -> list[Arch]:
-  """Returns all architectures that one mutation makes of `arch`, numpy."""
+  """Returns all archs that one mutation makes of `arch`, in numpy arrays."""
   schedule = space.schedule
   skip, steps = _mutable(schedule)
   choices = np.asarray(space.encode(arch))
@@ -147,14 +148,17 @@ def mutants(space: SearchSpace, arch: Arch) -> list[Arch]:
 
 
 def neighbours(space: SearchSpace) -> int:
-  """Counts the `mutants` that every architecture of the space has."""
+  """Returns the number of `mutants` that every arch of the space has."""
   skip, steps = _mutable(space.schedule)
   return int((space.schedule.mask.sum(1) - ~skip)[steps].sum())
 
 
 def _mutable(schedule: Schedule) -> tuple[np.ndarray, np.ndarray]:
-  """Returns bool[T], which steps choose bits; and the steps that can mutate."""
-  # A step with a single choice, not a bit, has no other to mutate to.
+  """Returns (whether each step chooses bits, the steps that can mutate).
+
+  The first is bool[T], the second holds the numbers of steps.
+  """
+  # A step that has one choice and no bits cannot mutate.
   counts = schedule.mask.sum(1)
   skip = schedule.head == Head.SKIP
   one_of = (schedule.head != Head.NONE) & ~skip

@@ -1,12 +1,12 @@
-"""The strategy that never changes its mind: retraining is the same loop."""
+"""A strategy that proposes one arch, so that retraining is the same loop."""
 
 from enas_jax.types import Arch, Strategy
 
 
 def fixed(arch: Arch) -> Strategy:
-  """Proposes `arch`, of numpy arrays, whatever it is told.
+  """Makes a strategy that proposes `arch`, whatever it is told.
 
-  Because the arrays are numpy, a network builds the chosen branches only.
+  The arch has numpy arrays, so that a network builds only the chosen branches.
   """
   return Strategy(
       init=lambda key: (),

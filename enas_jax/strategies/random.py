@@ -1,4 +1,4 @@
-"""Random search: what a search has to beat."""
+"""Random search, which every other strategy has to beat."""
 
 import chex
 import jax
@@ -9,13 +9,13 @@ from enas_jax.types import Head, SearchSpace, Strategy
 
 
 def random(space: SearchSpace) -> Strategy:
-  """Proposes random architectures, and learns nothing.
+  """Makes a strategy that proposes random archs and learns nothing.
 
-  Every choice is uniform, but a skip bit is set with the prior of its step,
-  the space's idea of how many skips a network should have.
+  Every choice is uniform, except that a skip bit is set with the prior of its
+  step, which says how many skips the space expects of a network.
 
   Args:
-    space: its schedule says what can be decided.
+    space: The space, whose schedule says what can be decided.
   """
   schedule = space.schedule
 
@@ -24,7 +24,7 @@ def random(space: SearchSpace) -> Strategy:
     one_key, bit_key = jax.random.split(key)
     slots = schedule.mask.shape[1]
     logits = jnp.where(schedule.mask, 0.0, -jnp.inf)
-    # Rows without a choice draw something too; `decides` drops it.
+    # A row without choices draws something too, which `decides` drops.
     drawn = jax.random.categorical(one_key, logits)
     one = jnp.arange(slots) == drawn[:, None]
     bits = jax.random.bernoulli(bit_key, schedule.prior)

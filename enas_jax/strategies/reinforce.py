@@ -20,11 +20,11 @@ from enas_jax.types import Head, Params, SearchSpace, Strategy
 
 
 class ReinforceState(NamedTuple):
-  """The policy, and what its next update needs."""
+  """The policy, and all that its next update needs."""
 
   params: Params  # the controller's
   opt_state: Any
-  baseline: jax.Array  # f32[], moving average of R, or its last step's mean
+  baseline: jax.Array  # f32[], a moving average of R, or the last step's mean
   started: jax.Array  # bool[], whether the baseline has seen a reward
 
 
@@ -45,30 +45,33 @@ def reinforce(
     step_baseline: bool = False,
     single_entropy: bool = False,
 ) -> Strategy:
-  """Makes the controller a strategy.
+  """Makes a strategy of the controller.
 
   Args:
-    space: its schedule is the controller's programme.
-    lr: learning rate of the controller's Adam, see `optim.reference_adam`.
+    space: The space, whose schedule is the controller's programme.
+    lr: The learning rate of the controller's Adam, see `optim.reference_adam`.
     b1: Adam's decay of the mean.
     b2: Adam's decay of the square.
     eps: Adam's epsilon.
     hidden: E, the size of the controller.
-    init_range: the controller starts from U(-init_range, init_range).
-    temperature: divides the logits, before the schedule's tanh constant.
-    entropy_weight: of the entropy, which acts through the reward only
-      (stop-gradient), as in the reference.
-    skip_weight: of the KL between skip bits and their prior, in the loss.
-    baseline_decay: d in b <- b - (1 - d) (b - R).
-    zero_baseline: the reference's start of the baseline at 0, so that the
-      first 1 / (1 - d) samples all look good; by default it starts at the
+    init_range: The controller starts from U(-init_range, init_range).
+    temperature: The divisor of the logits before the tanh of the schedule.
+    entropy_weight: The weight of the entropy, which is added to the reward and
+      has no gradient of its own, as in the reference.
+    skip_weight: The weight in the loss of the KL between skip bits and their
+      prior.
+    baseline_decay: d in b <- b - (1 - d) (b - R), the moving average.
+    zero_baseline: Whether the moving average starts at 0 as the reference's, so
+      that the first 1 / (1 - d) samples all look good. Off: it starts at the
       first reward.
-    step_baseline: the mean reward of the step in place of the moving average,
-      which `baseline_decay` and `zero_baseline` are of. It has every
-      architecture's own reward in it, so that the estimate is smaller by
-      1 / M on average (Kool, van Hoof, Welling 2019), and nothing for M = 1.
-    single_entropy: the reference's macro and recurrent samplers add only
-      -p log p of what was drawn (defect C4); off: the exact entropy.
+    step_baseline: Whether the baseline is the mean reward of the step in place
+      of the moving average, so that `baseline_decay` and `zero_baseline` are
+      not used. The mean includes the reward of each architecture itself, which
+      makes the estimate smaller by 1 / M on average (Kool, van Hoof, Welling
+      2019), and zero for M = 1.
+    single_entropy: Whether the entropy is only -p log p of the choice that was
+      drawn, as in the reference's macro and recurrent samplers (defect C4).
+      Off: the exact entropy.
   """
   parts = _Reinforce(
       space,
@@ -92,7 +95,7 @@ def reinforce(
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Reinforce:
-  """The functions of the strategy; what its fields say is in `reinforce`."""
+  """The functions of the strategy; `reinforce` explains the fields."""
 
   space: SearchSpace
   tx: optax.GradientTransformation
@@ -143,7 +146,7 @@ class _Reinforce:
     return ReinforceState(params, opt_state, *baseline), metrics
 
   def objective(self, params, state, choices, rewards):
-    """Returns (the loss, (the baseline after it, entropy, KL of skips))."""
+    """Returns (loss, (baseline after the step, entropy, KL of skips))."""
     scores = jax.vmap(
         lambda c: controller.score(
             params, self.space.schedule, c, temperature=self.temperature
@@ -156,8 +159,8 @@ class _Reinforce:
       baselines = total.mean()
       baseline = baselines, jnp.asarray(True)
     else:
-      # The rewards came together, but enter the baseline one by one as in the
-      # reference, each before its own advantage is taken.
+      # The rewards of a step enter the baseline one by one as in the reference,
+      # each before its own advantage is taken.
       baseline, baselines = jax.lax.scan(
           self.follow, (state.baseline, state.started), total
       )
@@ -166,7 +169,7 @@ class _Reinforce:
     return loss + self.skip_weight * kl, (baseline, entropy.mean(), kl)
 
   def follow(self, baseline, total):
-    """Takes one reward's turn; the advantage uses the baseline after it."""
+    """Moves the baseline by one reward; its advantage uses the result."""
     value, started = baseline
     moved = value - (1 - self.baseline_decay) * (value - total)
     value = jnp.where(started, moved, total)

@@ -1,6 +1,6 @@
-"""The tasks by name. A new one is a file and a line here.
+"""The tasks by name. To add one, write a file and a line here.
 
-Each is called with the network first and its own arguments by keyword.
+A task is called with the network first and its options by keyword.
 """
 
 from enas_jax.tasks.classification import classification

@@ -1,4 +1,7 @@
-"""Images to classes: cross-entropy, reward accuracy (ENAS §2.2)."""
+"""Classifies images: the loss is cross-entropy, the reward accuracy.
+
+Source: ENAS §2.2.
+"""
 
 import dataclasses
 from typing import Any, Literal
@@ -21,16 +24,16 @@ def classification(
   """Makes the task of a network `(images, arch, train, dropout, progress)`.
 
   Batches have `images` f32[B, H, W, C], `labels` i32[B] and `weight` f32[B],
-  0 for an example that only fills the batch.
+  which is 0 for an example that only fills the batch.
 
   Args:
-    network: a flax module that returns (logits, auxiliary logits or None).
-    aux_weight: of the auxiliary head's cross-entropy in the loss.
-    dropout_in_reward: the reference's micro search keeps dropout on when a
-      child is scored, which makes the reward noisier; off by default.
-    score: what is rewarded, and what candidates are ranked by: "accuracy", as
-      in the paper, or "likelihood", exp(-cross-entropy), which also tells
-      apart children that are right of the same images.
+    network: A flax module that returns (logits, auxiliary logits or None).
+    aux_weight: The weight in the loss of the auxiliary head's cross-entropy.
+    dropout_in_reward: Whether dropout is on when a child is rewarded, as in the
+      reference's micro search, which makes the reward noisier.
+    score: The score that is rewarded and by which candidates are ranked:
+      "accuracy", as in the paper, or "likelihood", exp(-cross-entropy), which
+      also tells apart children that classify the same images correctly.
   """
   parts = _Classification(network, aux_weight, dropout_in_reward, score)
   return Task(
@@ -47,7 +50,7 @@ def classification(
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Classification:
-  """The functions of the task; its fields are the arguments."""
+  """The functions of the task; the fields are its arguments."""
 
   network: Any
   aux_weight: float
@@ -56,7 +59,7 @@ class _Classification:
 
   def init(self, key, batch, arch):
     params_key, dropout_key = jax.random.split(key)
-    # Lazy: the parameters are drawn, the network itself is not run.
+    # `lazy_init` draws the parameters without running the network.
     variables = self.network.lazy_init(
         {"params": params_key, "dropout": dropout_key},
         batch.images,
@@ -106,15 +109,18 @@ class _Classification:
 
 
 def _cross_entropy(logits: jax.Array, batch: Batch) -> jax.Array:
+  """Returns the cross-entropy of each example, f32[B]."""
   return optax.softmax_cross_entropy_with_integer_labels(logits, batch.labels)
 
 
 def _mean_cross_entropy(logits: jax.Array, batch: Batch) -> jax.Array:
+  """Returns the mean cross-entropy of the examples that count, f32[]."""
   each = _cross_entropy(logits, batch)
   return (each * batch.weight).sum() / batch.weight.sum()
 
 
 def _record(logits: jax.Array, batch: Batch) -> Record:
+  """Returns the record of a batch."""
   count = batch.weight.sum()
   right = (jnp.argmax(logits, -1) == batch.labels) * batch.weight
   losses = (_cross_entropy(logits, batch) * batch.weight).sum()

@@ -1,4 +1,7 @@
-"""The next word of a text: cross-entropy, reward 80 / ppl (ENAS §3.1)."""
+"""Predicts the next word: the loss is cross-entropy, the reward 80 / ppl.
+
+Source: ENAS §3.1.
+"""
 
 import dataclasses
 import functools
@@ -21,23 +24,24 @@ def language_model(
 ) -> Task:
   """Makes the task of a network `(words, arch, state, train)`.
 
-  Loss, reward and measure are those of the weights of one architecture, which
-  `network.child` reads. Where shared weights lie in tables, `rows.wrapped`
-  makes of it the task of all of them.
+  Loss, reward and measure take the weights of one arch, which `network.child`
+  reads. Where shared weights lie in tables, `rows.wrapped` makes of it the task
+  of all shared weights.
 
-  Batches have `words` and `targets` i32[B, S], `weight` f32[B, S], 0 behind
-  the end of the segment, and `first` bool[], whether nothing was read before.
-  The model state is the network's state after the last word read; its gradient
-  stops between two segments.
+  Batches have `words` and `targets` i32[B, S], `weight` f32[B, S], which is 0
+  behind the end of the segment, and `first` bool[], which says whether nothing
+  was read before. The model state is the network's state after the last word
+  read; its gradient stops between two segments.
 
   Args:
-    network: reads a text.
-    activity: of the mean square of its states (AR, alpha).
-    slowness: of the mean square of their steps (TAR, beta).
-    l2_used: of the squares of the cell's weights that the architecture uses.
-      The reference's search penalises by mistake half the squared sum of
-      squares, and not of the first matrix (defect L1).
-    reward_scale: c of the reward c / perplexity.
+    network: The network, which reads a text.
+    activity: The weight of the mean square of the states (AR, alpha).
+    slowness: The weight of the mean square of the difference of successive
+      states (TAR, beta).
+    l2_used: The weight of the sum of squares of the cell's weights that the
+      architecture uses. By mistake the reference's search penalises half of the
+      squared sum of squares, and leaves out the first matrix (defect L1).
+    reward_scale: c in the reward c / perplexity.
   """
   parts = _LanguageModel(network, activity, slowness, l2_used, reward_scale)
   return Task(
@@ -54,7 +58,7 @@ def language_model(
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _LanguageModel:
-  """The functions of the task; its fields are the arguments."""
+  """The functions of the task; the fields are its arguments."""
 
   network: reader.Reader
   activity: float
@@ -72,7 +76,7 @@ class _LanguageModel:
 
   def init(self, key, batch, arch):
     params_key, dropout_key = jax.random.split(key)
-    # Lazy: the parameters are drawn, the network itself is not run.
+    # `lazy_init` draws the parameters without running the network.
     variables = self.network.lazy_init(
         {"params": params_key, "dropout": dropout_key},
         batch.words,
@@ -83,14 +87,14 @@ class _LanguageModel:
     return variables["params"], self.begin({}, batch)
 
   def read(self, used, state, arch, batch, *, train, rngs=None):
-    """Returns (the network's reading of a segment, the model state after)."""
+    """Returns (the reading of a segment, the model state after it)."""
     state = jax.tree.map(
         lambda s: jnp.where(batch.first, 0.0, jax.lax.stop_gradient(s)), state
     )
     reading = self.child.apply(
         {"params": used}, batch.words, arch, state, train=train, rngs=rngs
     )
-    # What to go on from is behind the last word that counts.
+    # The next segment goes on from the state after the last word that counts.
     last = batch.weight[0].sum().astype(jnp.int32) - 1
     after = jax.tree.map(
         lambda c: c[:, last].astype(jnp.float32), reading.carries
@@ -144,6 +148,7 @@ def _mean(values: jax.Array, weight: jax.Array) -> jax.Array:
 
 
 def _record(reading: reader.Reading, batch: Batch) -> Record:
+  """Returns the record of a segment."""
   total = softmax.cross_entropy(
       reading.features, reading.table, batch.targets, batch.weight
   )

@@ -1,10 +1,10 @@
-"""The macro search space: a whole network, operations and skips (ENAS §2.3).
+"""The macro search space: the operations and skips of a network (ENAS §2.3).
 
-Layer l reads tensor l, the output of the layer before it (tensor 0 is the
-stem), applies one operation, and adds any subset of the tensors before that.
-Skip bit i of layer l stands for tensor i < l; the tensor that it reads anyway
-has no bit. After a third and two thirds of the layers every tensor so far is
-halved by a factorised reduction of its own.
+Layer l reads tensor l, which is the output of the layer before it, or of the
+stem for l = 0. It applies one operation and adds any subset of the tensors
+before tensor l. Skip bit i of layer l stands for tensor i < l; tensor l itself
+has no bit. After a third and two thirds of the layers, a factorised reduction
+of its own halves every tensor so far.
 
 The shared network of the search and the network of the final training differ,
 as in the reference (general_child.py); `MacroNetwork` names the differences:
@@ -17,16 +17,17 @@ as in the reference (general_child.py); `MacroNetwork` names the differences:
   filters   `widen` 1: the same everywhere    2: doubled where halved
   norm      by the batch at hand, always      moving averages when evaluated
 
-The paper concatenates skips in both; the reference sums them in the search
-(defect M4), which is cheaper and is followed. Parameter counts are the
-reference's (shared, 12 layers, 36 filters: 697,860; final, 96 filters, the
-published architecture: 42,559,392 with `plain_convs`, else 30,947,424).
+The paper concatenates skips in both. The reference sums them in the search
+(defect M4), which is cheaper; this package does so too. Parameter counts are
+the reference's: 697,860 for the shared network of 12 layers and 36 filters; for
+the final network of the published arch with 96 filters, 42,559,392 with
+`plain_convs` and 30,947,424 without.
 
   space.py     the schedule, the integers, the presets
   topology.py  where the image is halved, and how wide each layer is
   network.py   the stem, the layers one after the other, the classifier
-  shared.py    a layer of the search, and how it joins what it reads
-  final.py     those of the final training
+  shared.py    a layer of the search, and the merge that joins its skips
+  final.py     the layer and the merge of the final training
   size.py      the size of the final network, without building it
 """
 

@@ -1,4 +1,4 @@
-"""An architecture of the macro space."""
+"""The arch of the macro space."""
 
 from typing import NamedTuple
 
@@ -9,14 +9,15 @@ import numpy as np
 class MacroArch(NamedTuple):
   """A network of L layers."""
 
-  ops: jax.Array  # i32[L]
-  skips: jax.Array  # i32[L, L], below the diagonal: 1 where l reads tensor i
+  ops: jax.Array  # i32[L], the operation of each layer
+  # i32[L, L]: [l, i] is 1 where layer l adds tensor i < l, and 0 elsewhere.
+  skips: jax.Array
 
 
 def stretched(arch: MacroArch, times: int) -> MacroArch:
-  """Returns the numpy architecture with every layer so many times in a row.
+  """Returns a numpy arch with every layer repeated `times` times in a row.
 
-  A skip reads the last copy of the layer that it read.
+  A skip reads the last copy of the layer that it read before.
   """
   ops = np.repeat(arch.ops, times)
   skips = np.zeros((len(ops), len(ops)), np.int32)

@@ -1,4 +1,5 @@
-"""The layers of the macro space's final network: only what was chosen."""
+"""The layers of the macro space's final network, which runs chosen branches.
+"""
 
 from collections.abc import Sequence
 
@@ -12,13 +13,14 @@ from enas_jax.spaces.macro import operations
 
 
 class FinalLayer(nn.Module):
-  """A layer of the final network: the one operation of that name.
+  """A layer of the final network with one operation.
 
-  The reference's has no pools and full convolutions only (defects M2, M3).
+  The reference's layer has no pools and only full convolutions (defects M2,
+  M3).
 
   Attributes:
-    operation: its name.
-    plain_convs: whether a separable convolution is a full one.
+    operation: The name of the operation.
+    plain_convs: Whether a separable convolution is replaced by a full one.
   """
 
   operation: str
@@ -26,7 +28,7 @@ class FinalLayer(nn.Module):
 
   @nn.compact
   def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-    """Returns the layer's result on x[B, H, W, C], of the same shape."""
+    """Applies the layer to x[B, H, W, C]; the result has the same shape."""
     c, name = x.shape[-1], self.operation
     x = layers.Conv(c, 1, True)(jax.nn.relu(x), train=train)
     size = int(name[-1])
@@ -39,11 +41,11 @@ class FinalLayer(nn.Module):
 
 
 class FinalMerge(nn.Module):
-  """Joins a layer's result and the tensors that its skip bits name.
+  """Joins a layer's result and the tensors that its skip bits choose.
 
   Attributes:
-    concat: whether they are concatenated and mixed by a 1 x 1 convolution;
-      off: summed.
+    concat: Whether they are concatenated and mixed by a 1 x 1 convolution.
+      Off: they are summed.
   """
 
   concat: bool
@@ -57,13 +59,13 @@ class FinalMerge(nn.Module):
       *,
       train: bool,
   ) -> jax.Array:
-    """Returns what is joined, [B, H, W, C].
+    """Returns the joined tensor, [B, H, W, C].
 
     Args:
-      x: [B, H, W, C].
-      tensors: of the same shape.
-      bits: i32[len(tensors)].
-      train: moving averages.
+      x: [B, H, W, C], the layer's result.
+      tensors: The tensors of the skip bits, each of the same shape.
+      bits: i32[len(tensors)], the skip bits.
+      train: Whether moving averages move.
     """
     if not self.concat:
       x = operations.summed(x, tensors, bits)

@@ -16,24 +16,24 @@ from enas_jax.spaces.macro.shared import SharedLayer, SharedMerge
 class MacroNetwork(nn.Module):
   """A convolutional network of macro layers.
 
-  What the shared and the final one differ in stands in this folder's
-  `__init__.py`.
+  This folder's `__init__.py` lists the differences between the shared and the
+  final network.
 
   Attributes:
     classes: The number of classes.
     names: The operations, in the order of their numbers.
     final: Whether this is the network of the final training instead of the
-      shared one; it takes a numpy architecture, builds only what that chose,
-      and tracks moving averages.
+      shared one; it takes a numpy architecture, builds only the chosen
+      branches, and tracks moving averages.
     filters: The channels of the first layers.
     widen: The factor on the channels where the image is halved.
     concat: Whether skips are concatenated and mixed by a 1 x 1 convolution.
     plain_convs: Whether the final network has full convolutions in place of
       separable ones, as the reference's has (defect M2).
     stretch: How many times in a row every layer is built, with its operation
-      and its skips; a skip reads the last copy of the layer it read. So a
-      network of 12 layers becomes one of 24, which is halved after 8 and 16.
-      For numpy architectures.
+      and its skips; a skip reads the last copy of the layer it read before. At
+      2, a network of 12 layers becomes one of 24, which is halved after 8 and
+      16 layers. Only a numpy architecture can be stretched.
     keep: The keep probability of the dropout before the classifier.
     dtype: The type of the computation; weights, statistics and the classifier
       are float32.
@@ -64,15 +64,15 @@ class MacroNetwork(nn.Module):
 
     Args:
       images: f32[B, H, W, C], normalised.
-      arch: of jax arrays (one program for all) or of numpy arrays (only what
-        is chosen is built).
-      train: moving averages.
-      dropout: whether features are dropped; by default as `train`. Randomness
+      arch: An arch of jax arrays, for which one program serves all archs, or of
+        numpy arrays, for which only the chosen branches are built.
+      train: Whether moving averages move.
+      dropout: Whether features are dropped; by default as `train`. Randomness
         comes from the "dropout" stream.
-      progress: unused; macro networks have no drop-path.
+      progress: Unused; macro networks have no drop-path.
 
     Returns:
-      logits f32[B, classes], None for the auxiliary head that there is not.
+      The logits f32[B, classes]; and None, since there is no auxiliary head.
     """
     del progress
     dropout = train if dropout is None else dropout
@@ -93,7 +93,7 @@ class MacroNetwork(nn.Module):
     return classifier(tensors[-1], dropout=dropout), None
 
   def _layer(self, index, tensors, arch, train):
-    """Returns what a layer makes of the tensors before it."""
+    """Returns the result of a layer on the tensors before it."""
     name, op = f"layer_{index}", arch.ops[index]
     if self.final:
       layer = FinalLayer(self.names[op], self.plain_convs, name=name)

@@ -9,12 +9,12 @@ from enas_jax.ops import conv, pool
 
 
 def apply(name: str, x: jax.Array, weights: dict[str, tuple]) -> jax.Array:
-  """Returns the operation on x, without what stands before and behind it.
+  """Applies one operation to x, without its entry convolution and its norm.
 
   Args:
-    name: of the operation.
-    x: [B, H, W, C].
-    weights: by the operation's name; a pool has none.
+    name: The name of the operation.
+    x: [B, H, W, C], its input.
+    weights: Name of an operation -> its weights, () for a pool.
   """
   own = weights[name]
   match name.rpartition("_")[0]:
@@ -32,12 +32,13 @@ def apply(name: str, x: jax.Array, weights: dict[str, tuple]) -> jax.Array:
 def summed(
     x: jax.Array, tensors: Sequence[jax.Array], bits: jax.Array
 ) -> jax.Array:
-  """Returns the sum of x and of those tensors whose bit is 1.
+  """Returns the sum of x and of the tensors that have a bit of 1.
 
   Args:
-    x: [B, H, W, C].
-    tensors: of the same shape.
-    bits: i32[len(tensors)]; of numpy, then only what is 1 is built, or of jax.
+    x: [B, H, W, C], the first term.
+    tensors: The other terms, each of the same shape.
+    bits: i32[len(tensors)] of jax or numpy; where it is of numpy, only the
+      terms with a bit of 1 are built.
   """
   total = x.astype(jnp.float32)
   for tensor, bit in zip(tensors, bits, strict=True):

@@ -1,4 +1,4 @@
-"""The layers of the macro space's shared network: the search runs these."""
+"""The layers of the macro space's shared network, which a search runs."""
 
 from collections.abc import Sequence
 import functools
@@ -11,18 +11,19 @@ import numpy as np
 from enas_jax.ops import choose, conv, layers, norm
 from enas_jax.spaces.macro import operations
 
-# Of the norm behind a convolution of the shared network; elsewhere 1e-5. The
-# reference's two kinds of batch norm differ in this, too.
+# The epsilon of the norm behind a convolution of the shared network; elsewhere
+# it is 1e-5. The reference's two kinds of batch norm also differ in this.
 _EPS = 1e-3
 
 
 class SharedLayer(nn.Module):
-  """A layer of the shared network: every operation, one program.
+  """A layer of the shared network; one program serves every operation.
 
-  Every operation has weights of its own, the entry convolution included.
+  Every operation has weights of its own, including those of its entry
+  convolution.
 
   Attributes:
-    names: the operations.
+    names: The names of the operations.
   """
 
   names: tuple[str, ...]
@@ -31,8 +32,8 @@ class SharedLayer(nn.Module):
   def __call__(
       self, x: jax.Array, op: jax.Array | int, *, train: bool
   ) -> jax.Array:
-    """Returns operation `op`, an i32[], of x[B, H, W, C], of the same shape."""
-    del train  # both ways by the statistics of the batch
+    """Applies operation `op`, i32[], to x[B, H, W, C], and keeps the shape."""
+    del train  # the norms use the statistics of the batch at all times
     c, every = x.shape[-1], len(self.names)
 
     def normed(x, what, count, row, eps):
@@ -51,9 +52,9 @@ class SharedLayer(nn.Module):
     convolves = np.array(["conv" in name for name in self.names])
     if not convolves.any():
       return x
-    # Outside of the choice: the gradient of a convolution does not need its
-    # result, so that running the chosen branch again on the way back costs no
-    # second convolution.
+    # The norm stands outside of the choice. The gradient of a convolution does
+    # not need its result, so running the chosen branch again in the backward
+    # pass costs no second convolution.
     row = jnp.asarray(np.maximum(np.cumsum(convolves) - 1, 0))[op]
     y = normed(x, "conv", convolves.sum(), row, _EPS)
     if isinstance(op, jax.Array):
@@ -61,7 +62,7 @@ class SharedLayer(nn.Module):
     return y if convolves[op] else x
 
   def _weights(self, name: str, c: int):
-    """Returns those of one operation, from c channels to c; a pool has none."""
+    """Returns the weights of one operation on c channels; () for a pool."""
     size = int(name[-1])
     square, area = layers.he_normal(c), layers.he_normal(size**2)
     if "pool" in name:
@@ -76,10 +77,10 @@ class SharedLayer(nn.Module):
 
 
 class SharedMerge(nn.Module):
-  """Joins a layer's result and the tensors that its skip bits name.
+  """Joins a layer's result and the tensors that its skip bits choose.
 
   Attributes:
-    concat: whether all are mixed by a 1 x 1 convolution; off: summed.
+    concat: Whether all are mixed by a 1 x 1 convolution. Off: they are summed.
   """
 
   concat: bool
@@ -93,17 +94,17 @@ class SharedMerge(nn.Module):
       *,
       train: bool,
   ) -> jax.Array:
-    """Returns what is joined, [B, H, W, C].
+    """Returns the joined tensor, [B, H, W, C].
 
     Args:
-      x: [B, H, W, C].
-      tensors: of the same shape.
-      bits: i32[len(tensors)], of jax or numpy.
-      train: passed on.
+      x: [B, H, W, C], the layer's result.
+      tensors: The tensors of the skip bits, each of the same shape.
+      bits: i32[len(tensors)] of jax or numpy, the skip bits.
+      train: Is passed on to the norm.
     """
     if self.concat:
       c = x.shape[-1]
-      # One row a tensor; how many are read is not known here.
+      # Each tensor has a matrix, since which ones are read is not known here.
       shape = (len(tensors) + 1, c, c)
       mix = self.param("mix", layers.he_normal(c), shape)
       x = _mixed(x, mix[-1])
@@ -115,14 +116,15 @@ class SharedMerge(nn.Module):
 
 
 def _mixed(tensor, row):
+  """Returns relu(tensor) mixed by the matrix `row`."""
   return conv.pointwise(jax.nn.relu(tensor), row)
 
 
 def _without(x, row):
-  """x[0], where bit 0 leaves the tensor x[1] out."""
+  """Returns x[0]; the bit 0 leaves the tensor x[1] out."""
   return x[0]
 
 
 def _with(x, row):
-  """x[0] and the tensor x[1], mixed by `row`."""
+  """Returns x[0] plus the tensor x[1] mixed by the matrix `row`."""
   return x[0] + _mixed(x[1], row)

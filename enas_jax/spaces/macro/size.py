@@ -1,4 +1,4 @@
-"""The size of a macro architecture's final network, without building it."""
+"""Computes the size of a macro arch's final network without building it."""
 
 import math
 
@@ -20,10 +20,10 @@ def of(
   """Returns the size of the final network of `arch`; traceable.
 
   Args:
-    arch: of numpy or jax.
-    depth: L.
-    network: the final one.
-    image: height, width and channels.
+    arch: An arch of numpy or jax arrays.
+    depth: L, the number of layers.
+    network: The final network.
+    image: Height, width and channels.
   """
   *sides, channels = image
   c, pixels, names = network.filters, math.prod(sides), network.names
@@ -32,7 +32,7 @@ def of(
   skips = np.zeros((depth, 2), int)
   for layer in topology.layers(depth, c, network.widen, tuple(sides)):
     index, pixels = layer.index, math.prod(layer.sides)
-    if layer.halved:  # the stem's tensor, too
+    if layer.halved:  # index + 1 tensors, since the stem makes one too
       base += (index + 1) * size.conv(c, layer.channels, 1, pixels)
     c = layer.channels
     base += size.conv(c, c, 1, pixels)

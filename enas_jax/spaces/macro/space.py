@@ -1,4 +1,4 @@
-"""The macro space: what its controller decides, its integers and presets."""
+"""The macro space: its controller's decisions, integers and presets."""
 
 import dataclasses
 import functools
@@ -28,7 +28,8 @@ def _integers(text: str) -> list[int]:
   return [int(word) for word in text.split()]
 
 
-# Reference cifar10_macro_final.sh: layer by layer, the operation and the bits.
+# The arch of the reference's cifar10_macro_final.sh; each line has the
+# operation and the skip bits of a layer.
 _PUBLISHED = _integers("""
   0
   3 0
@@ -55,7 +56,7 @@ _PUBLISHED = _integers("""
   0 1 0 1 0 1 0 0 0 0 0 0 0 0 1 0 1 0 0 1 0 0 0
   0 1 1 0 0 0 1 1 1 0 1 0 0 0 1 0 1 0 0 1 1 0 0 0
 """)
-# The best of a search by a user of the reference: 0.906 on one batch.
+# The best arch of a search by a user of the reference: 0.906 on one batch.
 _FOUND = _integers("""
   1
   4 0
@@ -70,14 +71,14 @@ _FOUND = _integers("""
   5 1 0 0 0 1 1 0 1 1 0
   0 0 1 0 0 0 0 1 1 0 0 0
 """)
-# Any one, of six layers and of the three of a smoke test.
+# Arbitrary archs of six layers, and of the three layers of a smoke test.
 _DIGITS = [0, 1, 0, 0, 1, 0, 3, 0, 1, 0, 4, 0, 1, 0, 1, 5, 1, 0, 0, 1, 0]
 _SMOKE = [0, 1, 1, 4, 1, 1]
 
 
 @dataclasses.dataclass(frozen=True)
 class Macro(Space):
-  """The space of networks of `layers` layers.
+  """The space of networks with `layers` layers.
 
   Attributes:
     layers: L, the number of layers.
@@ -86,14 +87,14 @@ class Macro(Space):
       avg_pool_3x3 and max_pool_3x3. The published 24 layers use the first four
       of the default.
     scale: The tanh constant of all choices; 0 for none.
-    skip_target: The rate of skips that the policy is drawn to.
-    kl_of_half: Whether the KL is the reference's, of sigmoid(z) while bits are
-      drawn with sigmoid(2 z), so that the rate it draws to is 0.308 for 0.4
-      (defect M5).
-    shifted_anchors: Whether the controller attends, as the reference's, to
-      layer i where the child reads tensor i, the output of layer i - 1 (defect
-      M6). Off: bit i attends to the step that decided tensor i, and to zeros
-      for the stem.
+    skip_target: The rate of skips to which the policy is drawn.
+    kl_of_half: Whether the KL uses sigmoid(z), as in the reference, although
+      bits are drawn with sigmoid(2 z); it then draws the policy to a rate of
+      0.308 where `skip_target` is 0.4 (defect M5).
+    shifted_anchors: Whether skip bit i attends to the step of layer i, as in
+      the reference, although the child then reads tensor i, the output of
+      layer i - 1 (defect M6). Off: bit i attends to the step that decided
+      tensor i, and to zeros for the stem.
   """
 
   layers: Annotated[Count, Small(3)] = 12
@@ -126,7 +127,7 @@ class Macro(Space):
 
   @property
   def names(self) -> tuple[str, ...]:
-    """The operations one by one."""
+    """Returns the names of the operations as a tuple."""
     return tuple(self.operations.split(","))
 
   @functools.cached_property

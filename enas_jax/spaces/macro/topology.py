@@ -1,4 +1,4 @@
-"""Where a macro network halves the image, and how widths grow."""
+"""Says where a macro network halves the image, and how wide its layers are."""
 
 from typing import NamedTuple
 
@@ -9,7 +9,7 @@ class Layer(NamedTuple):
   """One layer of a network."""
 
   index: int
-  halved: bool  # before it, every tensor so far is halved
+  halved: bool  # whether every tensor so far is halved before this layer
   channels: int  # of the tensors that it reads and returns
   sides: tuple[int, int]  # their height and width
 
@@ -22,10 +22,10 @@ def layers(
   The image is halved after a third and two thirds of them.
 
   Args:
-    depth: how many there are.
-    filters: channels of the first.
-    widen: factor on the channels where the image is halved.
-    sides: height and width of the image.
+    depth: The number of layers.
+    filters: The channels of the first layer.
+    widen: The factor on the channels where the image is halved.
+    sides: Height and width of the image.
   """
   out = []
   for index in range(depth):

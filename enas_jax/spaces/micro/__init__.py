@@ -1,20 +1,22 @@
 """The micro search space: a normal and a reduction cell (ENAS §2.4).
 
-An architecture is two tables, one row a node: input, operation, input,
-operation. The shared network of the search and the network of the final
-training differ, as in the reference (micro_child.py): in the search every
-operation has stride 1 and the halving comes before a reduction cell, a 1 x 1
-convolution mixes the loose ends, and all weights are tables whose row is the
-input read; in the final network the reduction cell's operations have stride 2
-and the loose ends are concatenated. `MicroNetwork.final` chooses.
+An arch is two tables with one row for each node: input, operation, input,
+operation. A loose end is a state that no node reads. The shared network of the
+search and the network of the final training differ, as in the reference
+(micro_child.py); `MicroNetwork.final` chooses between them. In the search every
+operation has stride 1, the image is halved before a reduction cell, a 1 x 1
+convolution mixes the loose ends, and all weights are tables with a row for each
+input that a node may read. In the final network the operations of a reduction
+cell have stride 2, and the loose ends are concatenated.
 
-Parameter layout and counts are the reference's in both (shared, 6 + 2 cells,
-20 filters: 5,373,140 and 412,928 in the auxiliary head; final, 15 + 2 cells,
-36 filters, the published architecture: 3,894,372 and 494,848). Two defaults
-differ from the reference in values, not in shape: weights start at the He
-scale of their own slice, not of the flattened table (`row_fan_in`), and the
-preference for separable convolutions is a constant after the squashing, so
-that it can be unlearnt (`saturated_prior`).
+The layout and the number of the parameters are the reference's in both. The
+shared network of 6 + 2 cells and 20 filters has 5,373,140 and another 412,928
+in the auxiliary head. The final network of the published arch with 15 + 2 cells
+and 36 filters has 3,894,372 and another 494,848. Two defaults differ from the
+reference in values, not in shape. Weights start at the He scale of their own
+slice, not of the flattened table (`row_fan_in`). The preference for separable
+convolutions is a constant after the squashing, so that it can be unlearnt
+(`saturated_prior`).
 
   space.py     the schedule, the integers, the presets
   topology.py  where the reduction cells stand, and how wide each cell is

@@ -1,4 +1,4 @@
-"""An architecture of the micro space, and what its integers stand for."""
+"""The arch of the micro space, and the meaning of its integers."""
 
 from typing import NamedTuple
 
@@ -11,7 +11,7 @@ OPERATIONS = (
     "max_pool_3x3",
     "identity",
 )
-INPUTS = 2  # states 0 and 1: the outputs of the two cells before
+INPUTS = 2  # states 0 and 1 are the outputs of the two cells before
 
 
 class MicroArch(NamedTuple):

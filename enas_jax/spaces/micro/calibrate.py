@@ -1,4 +1,4 @@
-"""What both kinds of micro cells begin with."""
+"""The layer with which both kinds of micro cells begin."""
 
 from flax import linen as nn
 import jax
@@ -9,11 +9,11 @@ from enas_jax.ops import layers
 class Calibrate(nn.Module):
   """Brings the two inputs of a cell to one size and to `channels`.
 
-  The cells call it "_Calibrate_0" in the parameters, as runs have stored it.
+  Its name in the parameters is "_Calibrate_0", as in the runs stored so far.
 
   Attributes:
-    channels: of both results.
-    track: whether batch norms track moving averages.
+    channels: The channels of both results.
+    track: Whether batch norms track moving averages.
   """
 
   channels: int

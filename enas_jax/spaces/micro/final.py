@@ -1,4 +1,4 @@
-"""The cells of the micro space's final network: only what was chosen."""
+"""The cells of the micro space's final network, with chosen branches only."""
 
 from flax import linen as nn
 import jax
@@ -23,12 +23,12 @@ def step(
   """Runs one cell of the network.
 
   Args:
-    cell: which.
-    states: what the two cells before it returned.
-    table: i32[N, 4], its part of the architecture.
-    keep: keep probability of a path.
-    drop_path: whether paths are dropped.
-    train: passed on.
+    cell: The place of the cell in the network.
+    states: The results of the two cells before it.
+    table: i32[N, 4], the cell's table of the arch.
+    keep: The keep probability of a path.
+    drop_path: Whether paths are dropped.
+    train: Whether moving averages move.
 
   Returns:
     The states for the next cell.
@@ -45,13 +45,14 @@ def step(
 
 
 class FinalCell(nn.Module):
-  """A cell of the final network: only what the architecture chose.
+  """A cell of the final network, which builds only the chosen operations.
 
   Attributes:
-    channels: of every node.
-    stride: 2 in a reduction cell, on the operations that read an input.
-    keep: keep probability of a path.
-    drop_path: whether paths are dropped; identities never are.
+    channels: The channels of every node.
+    stride: The stride of the operations that read an input, 2 in a reduction
+      cell.
+    keep: The keep probability of a path.
+    drop_path: Whether paths are dropped; identities never are.
   """
 
   channels: int
@@ -63,13 +64,17 @@ class FinalCell(nn.Module):
   def __call__(
       self, before: jax.Array, x: jax.Array, table: np.ndarray, *, train: bool
   ) -> jax.Array:
-    """Returns [B, H, W, ends * C] of two states and the cell's table."""
+    """Runs the cell on two states and its table i32[N, 4].
+
+    Returns:
+      [B, H, W, ends * C], the loose ends side by side.
+    """
     c = self.channels
     before, x = Calibrate(c, True, name="_Calibrate_0")(
         before, x, train=train
     )
-    # The counterpart of the search's mixing of loose ends: the reference
-    # projects input 1 always, though its channels are right by now.
+    # As a counterpart of the mixing of loose ends in the search, the reference
+    # always projects input 1, although it has the right channels by now.
     x = layers.Conv(c, 1, True)(jax.nn.relu(x), train=train)
     states = [before, x]
     for node in np.asarray(table).tolist():

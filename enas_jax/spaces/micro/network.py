@@ -23,10 +23,10 @@ class MicroNetwork(nn.Module):
     filters: The channels of the first cells, doubled at each reduction.
     keep: The keep probability of the dropout before the classifier.
     drop_path_keep: The keep probability of the last cell's paths at the end of
-      the final training; the reference passes it to the search, unused.
+      the final training; a search does not use it.
     aux: Whether there is an auxiliary head.
-    row_fan_in: Whether a table starts at the scale of its number of rows, as
-      the reference's does.
+    row_fan_in: Whether the number of rows of a table counts in the scale at
+      which it starts, as in the reference.
     dtype: The type of the computation; weights, statistics and the classifier
       are float32.
   """
@@ -56,15 +56,16 @@ class MicroNetwork(nn.Module):
 
     Args:
       images: f32[B, H, W, C], normalised.
-      arch: of jax arrays (one program for all) or of numpy arrays (only what
-        is chosen is built).
-      train: moving averages, drop-path and the auxiliary head.
-      dropout: whether features are dropped; by default as `train`. Randomness
+      arch: An arch of jax arrays, for which one program serves all archs, or of
+        numpy arrays, for which only the chosen branches are built.
+      train: Whether moving averages move, paths are dropped and the auxiliary
+        head runs.
+      dropout: Whether features are dropped; by default as `train`. Randomness
         comes from the "dropout" stream.
-      progress: fraction of the training that is done, for drop-path.
+      progress: The fraction of the training that is done, for drop-path.
 
     Returns:
-      logits f32[B, classes], auxiliary logits or None.
+      The logits f32[B, classes]; and the auxiliary logits, or None.
     """
     dropout = train if dropout is None else dropout
     images = images.astype(self.dtype)

@@ -1,4 +1,4 @@
-"""The cells of the micro space's shared network: the search runs these."""
+"""The cells of the micro space's shared network, which a search runs."""
 
 import functools
 
@@ -24,11 +24,11 @@ def step(
   """Runs one cell of the network; halves the image before a reduction cell.
 
   Args:
-    cell: which.
-    states: what the two cells before it returned.
-    table: i32[N, 4], its part of the architecture.
-    row_fan_in: as the network has it.
-    train: passed on.
+    cell: The place of the cell in the network.
+    states: The results of the two cells before it.
+    table: i32[N, 4], the cell's table of the arch.
+    row_fan_in: As in `MicroNetwork`.
+    train: Is passed on to the layers.
 
   Returns:
     The states for the next cell.
@@ -42,14 +42,15 @@ def step(
 
 
 class SharedCell(nn.Module):
-  """A cell of the shared network: every operation, one program.
+  """A cell of the shared network; one program serves every arch.
 
-  Weights are tables over (node, input read): node k has k + 2 rows, and two
-  sides with weights of their own.
+  Its weights are tables with a row for each node and each state that the node
+  may read, which are k + 2 rows for node k. The two sides of a node have weights
+  of their own.
 
   Attributes:
-    channels: of every node.
-    row_fan_in: as the network has it.
+    channels: The channels of every node.
+    row_fan_in: As in `MicroNetwork`.
   """
 
   channels: int
@@ -59,7 +60,11 @@ class SharedCell(nn.Module):
   def __call__(
       self, before: jax.Array, x: jax.Array, table: jax.Array, *, train: bool
   ) -> jax.Array:
-    """Returns [B, H, W, C] of two states and the cell's table, i32[N, 4]."""
+    """Runs the cell on two states and its table i32[N, 4].
+
+    Returns:
+      [B, H, W, C], the mix of the loose ends.
+    """
     c, nodes = self.channels, table.shape[0]
     states = nodes + INPUTS
     before, x = Calibrate(c, False, name="_Calibrate_0")(
@@ -69,11 +74,12 @@ class SharedCell(nn.Module):
 
     counts = np.arange(nodes) + INPUTS
     row = (np.cumsum(counts) - counts)[:, None] + sources
-    # Of the faithful initialiser: the rows of each row's own table.
+    # For each row the number of rows of its node's table, which the reference's
+    # initialiser counts in.
     per_row = np.repeat(counts, counts)[:, None, None]
 
     def tables(name, init, fan_in, shape):
-      """[rows, 2 sides, 2 stacks, *shape], read at the chosen inputs."""
+      """Makes [rows, 2 sides, 2 stacks, *shape]; returns the chosen rows."""
       if init is None:
         fan_in = per_row if self.row_fan_in else np.full((1, 1, 1), fan_in)
         trailing = [1] * len(shape)
@@ -90,7 +96,8 @@ class SharedCell(nn.Module):
         }
         for k in (3, 5)
     }
-    # One loose end's slice is c wide; how many are loose is not known here.
+    # The fan-in is that of one loose end, c, since their number is not known
+    # here.
     mix_init = layers.he_normal(states if self.row_fan_in else c)
     mix = self.param("mix", mix_init, (states, c, c))
     out = ops_cell.cell(_BRANCHES, weights, mix, (before, x), sources, ops)
@@ -98,6 +105,7 @@ class SharedCell(nn.Module):
 
 
 def _separable(name: str, x: jax.Array, weights) -> jax.Array:
+  """Applies two stacks of a separable convolution, with batch norms."""
   w = weights[name]
   for stack in range(2):
     x = conv.depthwise(jax.nn.relu(x), w["depthwise"][stack])
@@ -106,9 +114,9 @@ def _separable(name: str, x: jax.Array, weights) -> jax.Array:
   return x
 
 
-# In the order of OPERATIONS; see `ops.cell`. The way back runs the separable
-# convolutions again: to keep all of them took 1.12 times as long a step on the
-# CPU, and 2.4 times the memory.
+# The branches in the order of OPERATIONS; see `ops.cell`. The backward pass runs
+# the separable convolutions again: a step that kept all their results took 1.12
+# times as long on the CPU, and 2.4 times the memory.
 _BRANCHES = (
     functools.partial(_separable, "conv3"),
     functools.partial(_separable, "conv5"),

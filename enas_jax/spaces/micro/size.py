@@ -1,4 +1,4 @@
-"""The size of a micro architecture's final network, without building it."""
+"""Computes the size of a micro arch's final network without building it."""
 
 import math
 
@@ -20,10 +20,10 @@ def of(
   """Returns the size of the final network of `arch`; traceable.
 
   Args:
-    arch: of numpy or jax.
-    nodes: N.
-    network: the final one.
-    image: height, width and channels.
+    arch: An arch of numpy or jax arrays.
+    nodes: N, the number of nodes.
+    network: The final network.
+    image: Height, width and channels.
   """
   base, ends, reads, inputs = _tables(nodes + INPUTS, network, image)
   states = nodes + INPUTS
@@ -42,15 +42,17 @@ def of(
 
 
 def _tables(states: int, network: MicroNetwork, image: tuple[int, int, int]):
-  """Returns pairs (see `ops.size`) by what an architecture chose.
+  """Returns pairs of parameters and operations (see `ops.size`).
+
+  The first axis of each table is the kind of cell, normal or reduction.
 
   Returns:
-    base: the pair that all architectures have.
-    ends: i64[2, states + 1, 2]: the normal and the reduction cells', for each
-      number of loose ends.
-    reads: i64[2, 2, operations, 2]: of each side that reads a node, or an
-      input, by its operation.
-    inputs: i64[2, 2]: of each input that is loose itself.
+    base: The pair that all archs have.
+    ends: i64[2, states + 1, 2], the pair that depends on the number of loose
+      ends.
+    reads: i64[2, 2, operations, 2], the pair of each side that reads a node, or
+      an input, by its operation.
+    inputs: i64[2, 2], the pair of each input that is itself a loose end.
   """
   *sides, channels = image
   c, pixels = network.filters, math.prod(sides)
@@ -58,8 +60,9 @@ def _tables(states: int, network: MicroNetwork, image: tuple[int, int, int]):
   ends = np.zeros((2, states + 1, 2), int)
   reads = np.zeros((2, 2, len(OPERATIONS), 2), int)
   inputs = np.zeros((2, 2), int)
-  # Of the tensors that a cell gets: channels (for each number of loose ends),
-  # pixels, and where it is counted what depends on that number.
+  # The two tensors that a cell reads. Each has its channels for each number of
+  # loose ends, its pixels, and the table of the pairs that depend on that
+  # number.
   before = x = [3 * c], pixels, base[None]
   for cell in topology.cells(network.cells, c, tuple(sides)):
     kind, c = int(cell.reduce), cell.channels

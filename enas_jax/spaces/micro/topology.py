@@ -1,4 +1,5 @@
-"""Where the reduction cells of a micro network stand, and how widths grow."""
+"""Says where a micro network has reduction cells, and how wide its cells are.
+"""
 
 from typing import NamedTuple
 
@@ -9,10 +10,10 @@ class Cell(NamedTuple):
   """One cell of a network."""
 
   index: int
-  reduce: bool  # it halves the image and doubles the channels
+  reduce: bool  # whether it halves the image and doubles the channels
   channels: int  # of each of its nodes
-  sides: tuple[int, int]  # height and width of what it returns
-  heads: bool  # the auxiliary head reads what it returns
+  sides: tuple[int, int]  # height and width of its result
+  heads: bool  # whether the auxiliary head reads its result
 
 
 def cells(count: int, filters: int, sides: tuple[int, int]) -> list[Cell]:
@@ -21,9 +22,9 @@ def cells(count: int, filters: int, sides: tuple[int, int]) -> list[Cell]:
   The reduction cells stand after a third and two thirds of the normal ones.
 
   Args:
-    count: normal cells; the two reductions come on top.
-    filters: channels of the first cells.
-    sides: height and width of the image.
+    count: The number of normal cells; the two reduction cells come on top.
+    filters: The channels of the first cells.
+    sides: Height and width of the image.
   """
   reductions = count // 3, 2 * (count // 3) + 1
   out = []

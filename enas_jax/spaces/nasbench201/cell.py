@@ -1,4 +1,4 @@
-"""The cells of NAS-Bench-201: of the shared network and of the final one."""
+"""The cells of NAS-Bench-201's shared network and of its final network."""
 
 from flax import linen as nn
 import jax
@@ -13,10 +13,10 @@ _CONVOLUTIONS = [n for n, name in enumerate(OPERATIONS) if "conv" in name]
 
 
 class SharedCell(nn.Module):
-  """A cell of the shared network: tables of weights, a row for each edge.
+  """A cell of the shared network; its tables have a row for each edge.
 
   Attributes:
-    affine: whether batch norms have a scale and an offset.
+    affine: Whether batch norms have a scale and an offset.
   """
 
   affine: bool
@@ -57,16 +57,16 @@ class SharedCell(nn.Module):
 
 
 def needed(ops: jax.Array, affine: bool) -> jax.Array:
-  """Returns the cell without what adds nothing to its output.
+  """Returns a cell's operations, with `none` for those that add nothing.
 
-  An edge to a node that is read by `none` alone becomes `none` itself, and so
-  does one from a node that only `none` makes, unless it is a convolution whose
-  batch norm has an offset: the compiler sees that in a fixed cell, in a
-  searched one it has to be told.
+  An edge into a node that is read only by `none` becomes `none`. So does an
+  edge from a node that only `none` makes, unless the edge is a convolution with
+  a batch norm that has an offset. The compiler finds such edges in a fixed
+  cell, but not in a searched one.
 
   Args:
-    ops: i32[6], jax or numpy, which the result is, too.
-    affine: whether batch norms have an offset.
+    ops: i32[6] of jax or numpy; the result is of the same kind.
+    affine: Whether batch norms have an offset.
   """
   xp = jnp if isinstance(ops, jax.Array) else np
   full, adds = {0: xp.asarray(True)}, []
@@ -82,7 +82,12 @@ def needed(ops: jax.Array, affine: bool) -> jax.Array:
 
 
 def _summed(edge, x):
-  """Returns node 3 where node 0 is x; edge(e, source) -> what edge e adds."""
+  """Returns node 3 where node 0 is x.
+
+  Args:
+    edge: (number of an edge, the node that it reads) -> its result.
+    x: [B, H, W, C].
+  """
   nodes = {0: x}
   for e, (node, source) in enumerate(EDGES):
     y = edge(e, nodes[source])
@@ -91,7 +96,7 @@ def _summed(edge, x):
 
 
 def _plain(function) -> choose.Branch:
-  """Makes a branch of a function without weights."""
+  """Makes a branch from a function without weights."""
 
   def whole(x, weights):
     del weights
@@ -129,7 +134,7 @@ def _convolution(name: str, convolve) -> choose.Branch:
     return y, *norm.line(*norm.moments(y), *affine(weights, y))
 
   def backward(x, weights, y, g):
-    # With y at hand XLA drops the convolution of `jax.vjp`: nothing reads it.
+    # XLA drops the convolution that `jax.vjp` would run, since y is given.
     dy, of_norm = jax.vjp(normalised, y, weights)[1](g)
     dx, of_kernel = jax.vjp(convolved, x, weights)[1](dy)
     return dx, jax.tree.map(jnp.add, of_norm, of_kernel)
@@ -137,7 +142,7 @@ def _convolution(name: str, convolve) -> choose.Branch:
   return choose.Branch(whole, forward, backward)
 
 
-# In the order of OPERATIONS.
+# The branches in the order of OPERATIONS.
 _BRANCHES = (
     _plain(jnp.zeros_like),
     _plain(lambda x: x),
@@ -148,7 +153,7 @@ _BRANCHES = (
 
 
 class FinalCell(nn.Module):
-  """A cell of the final network: only what the architecture chose."""
+  """A cell of the final network, which builds only the chosen operations."""
 
   @nn.compact
   def __call__(

@@ -15,7 +15,7 @@ from enas_jax.spaces.nasbench201.cell import FinalCell, SharedCell
 
 
 class NasBench201Network(nn.Module):
-  """Three stages of cells, and a residual block before the last two.
+  """A network of three stages, with a residual block before the last two.
 
   Attributes:
     classes: The number of classes.
@@ -51,14 +51,14 @@ class NasBench201Network(nn.Module):
 
     Args:
       images: f32[B, H, W, C], normalised.
-      arch: of jax arrays (one program for all) or of numpy arrays (only what
-        is chosen is run).
-      train: whether moving averages move.
-      dropout: there is none.
-      progress: nothing depends on it.
+      arch: An arch of jax arrays, for which one program serves all archs, or of
+        numpy arrays, for which only the chosen branches are built.
+      train: Whether moving averages move.
+      dropout: Unused; there is no dropout.
+      progress: Unused; there is no drop-path.
 
     Returns:
-      logits f32[B, classes]; None, there is no auxiliary head.
+      The logits f32[B, classes]; and None, since there is no auxiliary head.
     """
     del dropout, progress
     images = images.astype(self.dtype)
@@ -86,9 +86,9 @@ class Reduction(nn.Module):
   """The residual block that halves the image (Dong & Yang 2020, §2.1).
 
   Attributes:
-    channels: of what it returns.
-    track: whether batch norms track moving averages.
-    affine: whether they have a scale and an offset.
+    channels: The channels of its result.
+    track: Whether batch norms track moving averages.
+    affine: Whether they have a scale and an offset.
   """
 
   channels: int
@@ -97,7 +97,7 @@ class Reduction(nn.Module):
 
   @nn.compact
   def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-    """Returns [B, ceil(H / 2), ceil(W / 2), channels] of x[B, H, W, C]."""
+    """Maps x[B, H, W, C] to [B, ceil(H / 2), ceil(W / 2), channels]."""
     c = self.channels
     conv_norm = functools.partial(
         layers.Conv, c, 3, self.track, affine=self.affine
@@ -107,7 +107,8 @@ class Reduction(nn.Module):
     kernel = self.param(
         "kernel", layers.he_normal(x.shape[-1]), (x.shape[-1], c)
     )
-    # Where a side is odd, its last window has what is there.
+    # Where a side is odd, repeating the edge makes the last window average only
+    # the pixels that exist.
     odd = [(0, size % 2) for size in x.shape[1:3]]
     x = jnp.pad(x, ((0, 0), *odd, (0, 0)), mode="edge")
     return y + conv.pointwise(pool.avg_pool_valid(x, 2, 2), kernel)

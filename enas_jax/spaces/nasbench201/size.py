@@ -1,4 +1,4 @@
-"""The size of a cell's final network, without building it."""
+"""Computes the size of a cell's final network without building it."""
 
 import math
 
@@ -19,16 +19,16 @@ def of(
   """Returns the size of the final network of `arch`; traceable.
 
   Args:
-    arch: of numpy or jax.
-    network: the final one.
-    image: height, width and channels.
+    arch: An arch of numpy or jax arrays.
+    network: The final network.
+    image: Height, width and channels.
   """
   *sides, inputs = image
   base = np.zeros(2, int)
   edges = np.zeros((len(OPERATIONS), 2), int)
   for stage, c, own in topology.stages(network.filters, tuple(sides)):
     pixels = math.prod(own)
-    base += size.conv(inputs, c, 3, pixels)  # of the first stage: the stem
+    base += size.conv(inputs, c, 3, pixels)  # in the first stage, the stem
     if stage:
       base += size.conv(c, c, 3, pixels) + size.pointwise(inputs, c, pixels)
     for op, name in enumerate(OPERATIONS):

@@ -1,4 +1,4 @@
-"""The stages of the NAS-Bench-201 network, and how wide each is."""
+"""Lists the stages of the NAS-Bench-201 network, and how wide each is."""
 
 from typing import NamedTuple
 
@@ -8,7 +8,7 @@ _STAGES = 3
 
 
 class Stage(NamedTuple):
-  """Some cells in a row; all stages but the first begin with a reduction."""
+  """A row of cells; all stages but the first begin with a reduction."""
 
   index: int
   channels: int
@@ -19,8 +19,9 @@ def stages(filters: int, sides: tuple[int, int]) -> list[Stage]:
   """Returns the stages of a network from first to last.
 
   Args:
-    filters: channels of the first; each has twice those of the one before.
-    sides: height and width of the image; each stage halves them.
+    filters: The channels of the first stage; each next stage has twice the
+      channels of the one before.
+    sides: Height and width of the image; each next stage halves them.
   """
   out = [Stage(0, filters, sides)]
   for index in range(1, _STAGES):

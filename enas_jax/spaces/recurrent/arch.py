@@ -1,4 +1,4 @@
-"""An architecture of the recurrent space, and what its numbers stand for."""
+"""The arch of the recurrent space, and the names of its operations."""
 
 from typing import NamedTuple
 
@@ -10,7 +10,7 @@ OPERATIONS = tuple(recurrent.ACTIVATIONS)
 
 
 class RecurrentArch(NamedTuple):
-  """A cell of N nodes, the first of which reads the word."""
+  """A cell of N nodes; the first one reads the word."""
 
-  ops: jax.Array  # i32[N], numbers of OPERATIONS
-  sources: jax.Array  # i32[N - 1], the node that node 1, 2, ... reads
+  ops: jax.Array  # i32[N], indices of OPERATIONS
+  sources: jax.Array  # i32[N - 1], the node that each of nodes 1, 2, ... reads

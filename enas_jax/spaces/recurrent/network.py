@@ -1,4 +1,4 @@
-"""The recurrent space's network: a language model of one searched cell."""
+"""The recurrent space's network, a language model of one searched cell."""
 
 import functools
 
@@ -18,8 +18,8 @@ class RecurrentNetwork(reader.Reader):
   Attributes:
     later: The number of nodes after the first.
     final: Whether there are only the weights that an architecture reads.
-    loose: Whether the output is the mean of the nodes that no other reads, the
-      first one included; off: of all nodes but the first.
+    loose: Whether the output is the mean of the nodes that no other node reads,
+      which may include the first one. Off: of all nodes but the first.
   """
 
   later: Count = 8
@@ -30,14 +30,14 @@ class RecurrentNetwork(reader.Reader):
     """Returns the rows of the shared weights that `arch` reads, by table."""
     if self.final:
       return {}
-    # Of node n, activation f and source j: row start[n] + f n + j.
+    # Node n with activation f and source j has row start[n] + f n + j.
     sources = np.arange(1, self.later + 1)
     start = len(OPERATIONS) * (np.cumsum(sources) - sources)
     return {"nodes": start + arch.ops[1:] * sources + arch.sources}
 
   @property
   def child(self) -> nn.Module:
-    """The network of the weights that one architecture reads."""
+    """Returns the network of the weights that one arch reads."""
     return self.clone(final=True)
 
   def read(
@@ -48,7 +48,7 @@ class RecurrentNetwork(reader.Reader):
       *,
       train: bool,
   ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Runs the cell: x[S, B, H] -> (states, carries, squares)."""
+    """Runs the cell on x[S, B, H]; returns (states, carries, squares)."""
     h, batch, later = self.hidden, x.shape[1], self.later
     first = self.weight("first", 2 * h, 2 * h)
     if self.final:

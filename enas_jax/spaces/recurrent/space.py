@@ -1,4 +1,4 @@
-"""The recurrent space: what its controller decides, integers and presets."""
+"""The recurrent space: its controller's decisions, integers and presets."""
 
 from collections.abc import Sequence
 import dataclasses
@@ -17,8 +17,8 @@ from enas_jax.spaces.recurrent.arch import OPERATIONS, RecurrentArch
 from enas_jax.spaces.recurrent.network import RecurrentNetwork
 from enas_jax.types import Edge, Feed, Head, NO_ANCHOR, Preset, Schedule
 
-# The number here of each activation of a dialect, and the other way round:
-# 2018 has the last two in turn.
+# The index of OPERATIONS for each number of a dialect. The dialect 2018 swaps
+# the last two, so the same table converts back.
 _NUMBERS = {"lm": (0, 1, 2, 3), "2018": (0, 1, 3, 2)}
 
 # Reference enas_lm README, and ptb_final.sh of 2018.
@@ -26,19 +26,19 @@ _ENAS = [0, 2, 1, 0, 2, 1, 2, 2, 4, 0, 5, 0, 3, 2, 6, 2]
 _DARTS = [0, 2, 1, 1, 1, 1, 1, 3, 2, 0, 5, 2, 3, 0, 5, 1]
 _ENAS_2018 = [0, 0, 0, 1, 1, 2, 1, 2, 0, 2, 0, 5, 1, 1, 0, 6, 1, 8, 1, 8, 1]
 _ENAS_2018 += [8, 1]
-# Any one, for configs/pydoc_recurrent_final.py.
+# An arbitrary arch for configs/pydoc_recurrent_final.py.
 _PYDOC = [0, 0, 1, 0, 2, 1, 0, 1, 4, 0, 2, 0]
 
 
 @dataclasses.dataclass(frozen=True)
 class Recurrent(Space):
-  """The space of cells.
+  """The space of recurrent cells.
 
   Attributes:
-    nodes: The number of nodes as the dialect counts them: lm, those after the
-      first; 2018, all, so two at least.
-    dialect: Which integers are meant, and whether the first activation is
-      chosen.
+    nodes: The number of nodes as the dialect counts them: lm counts the nodes
+      after the first; 2018 counts all, so there are two at least.
+    dialect: The dialect of the integers; it also says whether the activation of
+      the first node is chosen.
     scale: The tanh constant of all choices, 0 for none; 2.5 in 2018.
   """
 
@@ -64,7 +64,7 @@ class Recurrent(Space):
 
   @property
   def _later(self) -> int:
-    """The number of nodes after the first."""
+    """Returns the number of nodes after the first."""
     return self.nodes - (self.dialect == "2018")
 
   @functools.cached_property
@@ -84,7 +84,7 @@ class Recurrent(Space):
           head=Head.ANCHOR,
           choices=node,
           scale=self.scale,
-          bias=-(away**2) / 6,  # the nearer, the likelier
+          bias=-(away**2) / 6,  # a nearer node is likelier
           write=node if node < self._later else NO_ANCHOR,
           feed=Feed.ANCHOR,
           feed_scale=1 / (0.1 + away),
@@ -106,7 +106,7 @@ class Recurrent(Space):
     return super().unflatten(self._renumbered(values))
 
   def _renumbered(self, values: Sequence[int]) -> list[int]:
-    """Changes the numbers of activations to a dialect's, or back from them."""
+    """Converts numbers of activations to those of the dialect, or back."""
     numbers, values = _NUMBERS[self.dialect], list(values)
     for at in range(self.dialect != "2018", len(values), 2):
       if 0 <= values[at] < len(numbers):
@@ -121,7 +121,7 @@ class Recurrent(Space):
     )
 
   def describe(self, step: int) -> str:
-    # In 2018 the first two steps are of the first node.
+    # In the dialect 2018 the first node has a step of its own.
     node = step // 2 + (self.dialect != "2018")
     if self.schedule.head[step] == Head.ANCHOR:
       return f"node {node} reads node"
