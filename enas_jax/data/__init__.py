@@ -1,4 +1,4 @@
-"""Data sets by name. To add one: one file and one line in DATASETS.
+"""The data sets by name. To add one, write a file and a line in DATASETS.
 
 A data set is a function of its options that returns a source, of images
 (`Source`) or of text (`TextSource`).
@@ -28,7 +28,7 @@ __all__ = [
     "loader",
 ]
 
-# name -> (**args) -> Source. Any other name is one of TFDS.
+# The loader of each name; any other name is looked up in TFDS.
 DATASETS = {
     "digits": digits.load,
     "folder": folder.load,
@@ -38,8 +38,8 @@ DATASETS = {
 }
 
 
-# The kind of source that each task reads, and the data set that stands in for
-# any other in the `:smoke` variant.
+# The class of source that each task reads, and for each task the data set that
+# the `:smoke` variant uses.
 SOURCES = {each.task: each for each in (Source, TextSource)}
 SMALL = {"classification": "synthetic", "language_model": "pydoc"}
 
@@ -48,11 +48,12 @@ def loader(name: str, path: str | None = None) -> Callable:
   """Returns the function that loads the data set of that name.
 
   Args:
-    name: one of `DATASETS`, or any image classification set in TFDS.
-    path: the folder of sets of TFDS, which may hold one that it does not know.
+    name: The name of one of `DATASETS`, or of any image classification set in
+      TFDS.
+    path: The folder of TFDS's sets, which may hold one that TFDS does not know.
 
   Raises:
-    ConfigError: there is no such set.
+    ConfigError: There is no such set.
   """
   name = options.checked("name", name, str)
   if name in DATASETS:
@@ -69,18 +70,19 @@ def loader(name: str, path: str | None = None) -> Callable:
 
 
 def load(name: str, **args: Any) -> Source | TextSource:
-  """Returns the data set of that name, of which no image has been read.
+  """Returns the data set of that name without reading an image.
 
-  Of a text, the words of its training part may be read for the vocabulary.
+  A training text may be read for its vocabulary.
 
   Args:
-    name: as `loader` takes it.
-    **args: options of its loader; None leaves one to the loader, and so does
-      not need to be one that it has.
+    name: The name, as `loader` takes it.
+    **args: The options of the loader. An option of None is left out, so the
+      loader need not have it.
 
   Raises:
-    ConfigError: no such set, an option that it does not take or that it
-      needs, or what its loader says. The key is the option's name.
+    ConfigError: There is no such set, it lacks an option that it needs or is
+      given one that it does not take, or the loader refuses a value. The key is
+      the name of the option.
   """
   args = {key: value for key, value in args.items() if value is not None}
   make = loader(name, args.get("path"))

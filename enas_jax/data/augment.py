@@ -1,6 +1,6 @@
 """Augments a batch on the device, each example on its own.
 
-Images are normalised already, so the zeros that fill a border or a hole are
+The images are normalised before, so the zeros that fill a border or a hole are
 the mean of the training images (ENAS §3.2; official `data_utils.py`).
 """
 
@@ -18,17 +18,20 @@ class Augment:
   """Says what is done to a training image, in this order.
 
   Attributes:
-    pad: zeros on each side, before a crop of the first size; 0: off.
-    flip: whether one image in two is mirrored, left to right.
-    cutout: the side of the hole of Cutout in pixels; 0: off.
-    cutout_corner: whether the hole is drawn by its top-left corner.
+    pad: The number of zeros that pad each side before a crop to the size of the
+      image; 0 is off.
+    flip: Whether one image in two is mirrored, left to right.
+    cutout: The side of the hole of Cutout in pixels; 0 is off.
+    cutout_corner: Whether the top-left corner of the hole is drawn, not its
+      centre.
   """
 
   pad: Annotated[Whole, Small(1)] = 4
   flip: bool = True
   cutout: Whole = 0
   # The official code draws the hole's top-left corner, so that its holes are
-  # cut off at the lower and right border only; the Cutout paper its centre.
+  # cut off at the lower and right border only. The Cutout paper draws the
+  # centre.
   cutout_corner: bool = False
 
   def check(self, shape: tuple[int, int, int]) -> None:
@@ -61,8 +64,8 @@ def _shift_and_flip(augment, shift_key, flip_key, images):
     columns = jnp.where(flipped, columns[::-1], columns)
   rows, row_inside = _clip(jnp.arange(height) + down, height)
   columns, column_inside = _clip(columns + right, width)
-  # Two gathers, of whole rows and then of pixels: on a CPU as fast as a slice
-  # an example, and without the padded copy.
+  # Two gathers, of whole rows and then of pixels, are as fast on a CPU as one
+  # slice for each example, and need no padded copy.
   images = jnp.take_along_axis(images, rows[:, :, None, None], axis=1)
   images = jnp.take_along_axis(images, columns[:, None, :, None], axis=2)
   inside = row_inside[:, :, None] & column_inside[:, None, :]
@@ -70,12 +73,12 @@ def _shift_and_flip(augment, shift_key, flip_key, images):
 
 
 def _clip(index, size):
-  """Holds an index within the image; says where it was so already."""
+  """Returns (the index clipped to the image, whether it was inside)."""
   return jnp.clip(index, 0, size - 1), (index >= 0) & (index < size)
 
 
 def _hole(augment, key, shape):
-  """Draws bool[B, H, W]: squares that the border may cut off."""
+  """Draws the pixels of the holes, bool[B, H, W]; the border may cut a hole."""
   batch, height, width, _ = shape
   top, left = jax.random.randint(
       key, (2, batch, 1), 0, jnp.array([height, width])[:, None, None]

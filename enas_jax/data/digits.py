@@ -14,7 +14,7 @@ def load() -> Source:
   """Returns handwritten digits, 8 x 8 grey: 1,437 to train, 360 to test.
 
   Raises, when a split is read:
-    ConfigError: scikit-learn is not installed.
+    ConfigError: The package scikit-learn is not installed.
   """
   return Source(
       shape=(8, 8, 1),
@@ -34,7 +34,7 @@ def _read(part: slice) -> Images:
         "'digits' comes with scikit-learn: pip install enas_jax[demo]",
     ) from None
   digits = datasets.load_digits()
-  # RandomState: numpy promises that its stream never changes.
+  # RandomState is used because numpy promises that its stream never changes.
   chosen = np.random.RandomState(0).permutation(len(digits.target))[part]
   images = np.rint(digits.images[chosen] * (255 / 16)).astype(np.uint8)
   return Images(images[..., None], digits.target[chosen].astype(np.int32))

@@ -24,16 +24,16 @@ def load(*, path: Path, size: Count | None = None) -> Source:
 
   Classes are numbered in the order of their names. The images are of one
   channel where all training images are grey, else of three. The headers of
-  the training images are looked at here, the images when a split is read.
+  the training images are read here, the images when a split is read.
 
   Args:
-    path: the folder that holds `train` and `test`.
-    size: the central square of each image is resized to size x size pixels;
-      None: all images have the size of the first.
+    path: The folder that holds `train` and `test`.
+    size: The side in pixels to which the central square of each image is
+      resized; None says that all images have the size of the first.
 
   Raises:
-    ConfigError: here, a folder that is missing or empty, classes that differ;
-      when a split is read, an image that differs in size or cannot be read.
+    ConfigError: A folder is missing or empty, or the classes of the splits
+      differ; when a split is read, an image differs in size or cannot be read.
   """
   root = pathlib.Path(path).expanduser()
   names, train = _files(root / "train")
@@ -73,8 +73,9 @@ def _files(folder: pathlib.Path) -> tuple[list[str], Files]:
     if not found:
       raise ConfigError("path", f"no image in {each} ({' '.join(_SUFFIXES)}).")
     files.extend((p, number) for p in found)
-  # Whoever holds out the last examples must not hold out the last class.
-  # RandomState: numpy promises that its stream never changes.
+  # They are shuffled so that the last examples, which may be held out, are not
+  # those of the last class. RandomState is used because numpy promises that its
+  # stream never changes.
   order = np.random.RandomState(0).permutation(len(files))
   return [each.name for each in classes], [files[i] for i in order]
 
@@ -85,7 +86,7 @@ def _is_image(path: pathlib.Path) -> bool:
 
 
 def _open(path: pathlib.Path):
-  """Opens a Pillow image; only its header is read."""
+  """Opens a Pillow image and reads only its header."""
   from PIL import Image
 
   try:

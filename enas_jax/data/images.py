@@ -1,9 +1,9 @@
-"""Labelled images, and how they become batches.
+"""Labelled images, and the splits and batches that are made of them.
 
-Images stay in host memory as they were read. Whoever trains or measures puts
-a split's arrays on a device, and there its batches are gathered.
+Images stay in host memory as they were read. The code that trains or measures
+puts the arrays of a split on a device, where its batches are gathered.
 
-Next to the letters of types.py, n is the number of examples of a split.
+Besides the letters of types.py, n is the number of examples of a split.
 """
 
 from collections.abc import Callable
@@ -23,13 +23,13 @@ from enas_jax.errors import ConfigError, lookup
 from enas_jax.options import checked, Count, Ge, Le, Small
 from enas_jax.types import MEASURES, Split
 
-_CHUNK = 1024  # images that are looked at together on the host
+_CHUNK = 1024  # images that are counted together on the host
 
-Path = Annotated[str, MinLen(1)]  # of a folder: "" is none
+Path = Annotated[str, MinLen(1)]  # the path of a folder, which "" is not
 
 
 class Images(NamedTuple):
-  """Labelled images; numpy in host memory, or arrays on the device."""
+  """Labelled images, in numpy arrays on the host or in arrays on a device."""
 
   images: np.ndarray  # u8[n, H, W, C]
   labels: np.ndarray  # i32[n], 0 to classes - 1
@@ -37,18 +37,18 @@ class Images(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-  """A data set of which no image has been read yet.
+  """A data set that reads its images when they are needed.
 
-  `train` and `test` read their own split and nothing of the other, so what is
-  only given `train` cannot see the test images. Each reads once, when it is
-  first called; all splits that are made of it share these arrays.
+  `train` and `test` each read only their own split, so code that is given only
+  `train` cannot see the test images. Each reads once, when it is first called;
+  all splits that are made of it share these arrays.
 
   Attributes:
-    shape: (H, W, C).
-    classes: the number of them.
-    train: reads the training split.
-    test: reads the test split.
-    mirrors: whether a mirrored image is one of its class.
+    shape: (H, W, C), the shape of an image.
+    classes: The number of classes.
+    train: Reads the training split.
+    test: Reads the test split.
+    mirrors: Whether a mirrored image still belongs to its class.
   """
 
   shape: tuple[int, int, int]
@@ -65,7 +65,7 @@ class Source:
 
   @property
   def facts(self) -> dict[str, int]:
-    """Says what a network has to know of the set."""
+    """Returns the facts about the set that a network has to know."""
     return {"classes": self.classes}
 
   def search(
@@ -76,16 +76,16 @@ class Source:
       eval_batch: Annotated[Count | None, Small(64)] = None,
       **augment: Any,
   ) -> tuple[Split, Split]:
-    """Splits the training split: to train on, and `valid` images to reward.
+    """Divides the training split in two, to train on and to reward on.
 
     The test split is not read, and nothing here leads to it.
 
     Args:
-      batch: the number of images in a step of a child.
-      valid: the number of images held out, the last ones.
-      eval_batch: the number of held-out images in a reward, and in a step of a
-        candidate's pass over them; None: as many as `batch`.
-      **augment: the options of `Augment`.
+      batch: The number of images in a child step.
+      valid: The number of images held out to reward on, the last ones.
+      eval_batch: The number of held-out images in a reward, and in a step of a
+        candidate's pass over them; None says as many as `batch`.
+      **augment: The options of `Augment`.
 
     Raises:
       ConfigError: "batch", "valid", "eval_batch", "pad" or "cutout" does not
@@ -115,19 +115,20 @@ class Source:
       valid: Annotated[Count | None, Small(64)] = None,
       **augment: Any,
   ) -> tuple[Split, None, Split]:
-    """Returns what to train on, None to watch, and what to measure on.
+    """Returns a split to train on, None to watch, and a split to measure on.
 
     Args:
-      batch: the number of images in a training step.
-      eval_batch: the number of images in a step of a measurement.
-      measure: "test": all training images, and the test split. "valid": the
-        images of `search`; the test split is not read.
-      valid: the number of training images, the last ones, that are held out
-        where `measure` is "valid"; else it is not read.
-      **augment: the options of `Augment`.
+      batch: The number of images in a training step.
+      eval_batch: The number of images in a step of a measurement.
+      measure: "test" trains on all training images and measures on the test
+        split. "valid" divides the training images as `search` does, and does
+        not read the test split.
+      valid: The number of training images, the last ones, that are held out
+        where `measure` is "valid"; else it is not used.
+      **augment: The options of `Augment`.
 
     Raises:
-      ConfigError: what `search` raises, and an unknown "measure".
+      ConfigError: As in `search`; or "measure" is unknown.
     """
     part = lookup("measure", measure, MEASURES, "split")
     train = self.train()
@@ -161,16 +162,16 @@ class ImageBatch(NamedTuple):
   images: jax.Array  # f32[B, H, W, C], normalised
   labels: jax.Array  # i32[B]
   weight: jax.Array  # f32[B], 0 for an example that only fills the batch
-  share: jax.Array  # f32[], 1: every batch is whole
+  share: jax.Array  # f32[], always 1 because every batch is whole
 
 
 def hold_out(images: Images, count: int) -> tuple[Images, Images]:
-  """Splits off the last `count` examples, unshuffled: (train, valid).
+  """Holds out the last `count` examples, unshuffled; returns (train, valid).
 
-  Official `data_utils.py`: 5,000 of CIFAR-10's 50,000.
+  The official `data_utils.py` holds out 5,000 of CIFAR-10's 50,000.
 
   Raises:
-    ConfigError: `count` leaves one of the two without an example.
+    ConfigError: The count leaves one of the two without an example.
   """
   high = len(images.labels) - 1
   checked("valid", count, Annotated[int, Ge(1), Le(high)])
@@ -183,10 +184,9 @@ def hold_out(images: Images, count: int) -> tuple[Images, Images]:
 def statistics(images: Images) -> tuple[np.ndarray, np.ndarray]:
   """Returns mean and standard deviation of each channel, f32[C] each.
 
-  Pixels count as in [0, 1]. The images are to be those of the train part in
-  use, without the held-out examples (official `data_utils.py`). The deviation
-  is at least one grey level, so a channel that never changes is not divided by
-  zero.
+  Pixels are scaled to [0, 1]. The images must be those to train on, without the
+  held-out examples (official `data_utils.py`). The deviation is at least one
+  grey level, so that a constant channel is not divided by zero.
   """
   channels = images.images.shape[-1]
   # Sums over counts of grey levels are exact, and need no float copy.
@@ -213,27 +213,27 @@ def image_split(
     batch_key: str = "batch",
     part: str = "training",
 ) -> Split:
-  """Makes batches of images, `ImageBatch`; the arrays are those given.
+  """Makes a split of images with batches of `ImageBatch`.
 
   A row of the plan is (index i32[B], weight f32[B]). A shuffled pass is a
-  permutation whose last batch is filled up from the permutation's beginning,
-  all with weight 1: as many steps, all of full batches, as the official queue
-  counts as an epoch. A pass in order has every example once with weight 1;
-  its last batch is filled up with real examples at weight 0, so that batch
-  statistics never see an invented image.
+  permutation; its last batch is filled up with the first examples of the
+  permutation, all with weight 1. It has as many steps, all of full batches, as
+  the official queue counts as an epoch. A pass in order has every example once
+  with weight 1; its last batch is filled up with real examples at weight 0, so
+  that batch statistics never see an invented image.
 
   Args:
-    images: u8[n, H, W, C] and i32[n] on the host.
-    mean: f32[C] of `statistics`, of the train part.
-    std: f32[C] likewise.
+    images: u8[n, H, W, C] and i32[n] on the host; they are the split's arrays.
+    mean: f32[C] of the `statistics` of the images to train on.
+    std: f32[C] of these statistics.
     batch: B, at most n.
-    augment: what `batch` does to the images when it is given a key.
-    batch_key: the name of `batch` in errors.
-    part: the name of the split in errors.
+    augment: The augmentation that `Split.batch` applies when given a key.
+    batch_key: The name of `batch` in errors.
+    part: The name of the split in errors.
 
   Raises:
-    ConfigError: a batch larger than the split, an augmentation that is larger
-      than the image.
+    ConfigError: The batch is larger than the split, or the augmentation is
+      larger than the image.
   """
   n = len(images.labels)
   checked(batch_key, batch, Count)

@@ -33,8 +33,8 @@ def prepare(name: str, data_dir: str | None) -> str:
     The folder of the prepared set.
 
   Raises:
-    ConfigError: of "name": no image set, no network, a broken download, or it
-      needs TensorFlow.
+    ConfigError: The key is "name": it is no image set, there is no network, the
+      download is broken, or TensorFlow is needed.
   """
   import tensorflow_datasets as tfds
   from tensorflow_datasets.core.download import download_manager, util
@@ -71,7 +71,7 @@ def prepare(name: str, data_dir: str | None) -> str:
 
 
 def _reach(url: str) -> None:
-  """Raises ConfigError at once where TFDS would try again for minutes."""
+  """Raises ConfigError at once where TFDS would retry for minutes."""
   request = urllib.request.Request(url, method="HEAD")
   try:
     urllib.request.urlopen(request, timeout=_SECONDS).close()
@@ -86,7 +86,7 @@ def _reach(url: str) -> None:
 
 
 def _cifar(name: str, data_dir: str | None):
-  """Makes the stock builder without TensorFlow; None of other sets."""
+  """Makes the stock builder without TensorFlow; None for other sets."""
   from tensorflow_datasets.core import registered
   from tensorflow_datasets.image_classification import cifar
 
@@ -105,7 +105,7 @@ def _cifar(name: str, data_dir: str | None):
 
 
 def _split(self, dl_manager):
-  """Replaces the stock step, which unpacks with TensorFlow; Python can too."""
+  """Replaces the stock step, which needs TensorFlow to unpack, by Python's."""
   info = self._cifar_info
   archive = dl_manager.download(info.url)
   with tarfile.open(archive) as tar:
@@ -124,11 +124,11 @@ def _split(self, dl_manager):
 
 
 def _examples(self, prefix, data):
-  """Replaces the stock step, whose arrays TFDS encodes with TensorFlow."""
+  """Replaces the stock step, which needs TensorFlow to encode its arrays."""
   from PIL import Image
 
   keys = self._cifar_info.label_keys
-  # A record: a byte for each label, then the planes red, green and blue.
+  # A record has a byte for each label, then the planes red, green and blue.
   records = np.frombuffer(data, np.uint8).reshape(-1, len(keys) + _PIXELS)
   for index, record in enumerate(records):
     image = record[len(keys) :].reshape(3, 32, 32).transpose(1, 2, 0)

@@ -20,13 +20,14 @@ def load(*, path: str | None = None) -> text.TextSource:
   """Returns the corpus in the folder `path`; its training text is read here.
 
   Args:
-    path: the folder of `NAME.train.txt`, `NAME.valid.txt` and `NAME.test.txt`
+    path: The folder of `NAME.train.txt`, `NAME.valid.txt` and `NAME.test.txt`
       of one NAME, or of `train.txt` and so on; it must be given.
 
   Raises:
-    ConfigError: no folder, or a file that is missing, empty or not of text.
+    ConfigError: There is no such folder, or a file is missing, empty or no
+      text.
   """
-  if not path:  # a default, so that what we say of it is this
+  if not path:  # the option has a default only so that the error is this one
     raise ConfigError(
         _KEY,
         "'ptb' needs the folder of its three texts."

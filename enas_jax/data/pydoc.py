@@ -18,7 +18,10 @@ _RARE = 3  # words seen less often in the training text are <unk>
 
 
 def load() -> text.TextSource:
-  """Returns the corpus: whole topics, near 8, 1 and 1 tenths of the words."""
+  """Returns the corpus; its texts are whole topics with 8, 1 and 1 tenths.
+
+  The tenths of the words are approximate.
+  """
   from pydoc_data import topics  # half a megabyte that few runs need
 
   texts = [_words(topics.topics[topic]) for topic in sorted(topics.topics)]

@@ -1,4 +1,4 @@
-"""Makes pictures of different sizes alike."""
+"""Brings pictures of different sizes to one size."""
 
 from typing import TYPE_CHECKING
 
@@ -7,11 +7,11 @@ if TYPE_CHECKING:
 
 
 def square(picture: "PIL.Image.Image", size: int) -> "PIL.Image.Image":
-  """Returns the central square of a picture, size x size pixels."""
+  """Returns the central square of a picture, resized to size x size pixels."""
   from PIL import Image
 
   side = min(picture.size)
   left, top = ((length - side) // 2 for length in picture.size)
-  # Not the `box` of resize: it looks at pixels around the square too.
+  # The `box` of resize is not used because it reads pixels around the square.
   picture = picture.crop((left, top, left + side, top + side))
   return picture.resize((size, size), Image.Resampling.BILINEAR)

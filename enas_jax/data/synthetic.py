@@ -1,4 +1,4 @@
-"""Images whose best operation is known: the toy that a search must solve."""
+"""Draws images with a known best operation, a toy that a search must solve."""
 
 import functools
 from typing import Annotated
@@ -21,14 +21,14 @@ def load(
     test_examples: Annotated[int, Ge(4)] = 256,
     seed: Seed = 0,
 ) -> Source:
-  """Returns textures of random rows; how they go on after 6 is the class.
+  """Returns textures of random rows; the rows after the first 6 give the class.
 
   The red and the green channel of an image each have 6 random rows, which
-  then come again, and again: unchanged, or with the opposite sign each time.
-  That makes 4 classes, equally frequent; blue is noise. Any 6 rows in
-  succession are the same random rows in every class, so it takes 7 to tell
-  one class from another. What is planted in a micro space is the separable
-  convolution of 5 x 5 everywhere:
+  repeat down the image, either unchanged or with the opposite sign each time.
+  This makes 4 classes, equally frequent; the blue channel is noise. Any 6 rows
+  in succession are random in the same way in every class, so it takes 7 rows to
+  tell one class from another. In a micro space the best arch is therefore the
+  separable convolution of 5 x 5 everywhere:
 
   * with the 3 x 3 stem before it, it sees 7 rows at once and 11 when it is
     applied for the second time: one is enough;
@@ -41,17 +41,18 @@ def load(
     what a pool of 3 columns removes. A chain of max pools, or pools of several
     cells, see part of it.
 
-  So measured once on the test split, a shared network of 1 + 2 cells, 2 nodes
-  and 8 filters with one operation everywhere, 150 steps of Adam: 0.90, 0.71,
-  0.29 and, for average and max pooling, 0.31 and 0.48; chance is 0.25.
+  This was measured once on the test split: a shared network of 1 + 2 cells, 2
+  nodes and 8 filters with one operation everywhere reached, after 150 steps of
+  Adam, 0.90, 0.71 and 0.29 in this order and, with average and max pooling,
+  0.31 and 0.48; chance is 0.25.
 
-  Mirrored or shifted, an image keeps its class.
+  A mirrored or shifted image keeps its class.
 
   Args:
-    size: pixels of a side.
-    examples: the number of images in the train split.
-    test_examples: the number of images in the test split.
-    seed: makes the whole set, together with the other options.
+    size: The number of pixels of a side.
+    examples: The number of images in the train split.
+    test_examples: The number of images in the test split.
+    seed: The seed, which makes the whole set together with the other options.
   """
   return Source(
       shape=(size, size, 3),
@@ -62,7 +63,7 @@ def load(
 
 
 def _draw(seed: list[int], n: int, size: int) -> Images:
-  # RandomState: numpy promises that its stream never changes.
+  # RandomState is used because numpy promises that its stream never changes.
   random = np.random.RandomState(seed)
   labels = random.permutation(np.arange(n) % 4)
   pixels = random.normal(128, _NOISE, (n, size, size, 3))

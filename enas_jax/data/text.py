@@ -1,9 +1,9 @@
-"""Running text: words as numbers, and how they become segments.
+"""Running text as numbers, and the segments that are made of it.
 
-Next to the letters of types.py, n is the number of words of a text. A text is
-cut into B rows, each a contiguous stretch, and read in segments from left to
-right, so that what a recurrent network carries from one segment to the next is
-of the words just before.
+Besides the letters of types.py, n is the number of words of a text. A text is
+cut into B rows, each a contiguous stretch. The rows are read in segments from
+left to right, so that the carry of a recurrent network comes from the words
+just before the segment.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,16 +21,16 @@ from enas_jax.types import MEASURES, Split
 
 EOS, UNKNOWN = "<eos>", "<unk>"
 
-# The reference's lengths (enas_lm): a normal around the usual length, or
-# around half of it one time in twenty, cut at two standard deviations.
+# The reference (enas_lm) draws lengths from a normal, cut at two standard
+# deviations, around the usual length, or one time in twenty around half of it.
 _STD, _CUT, _USUAL = 5.0, 2.0, 0.95
 
 
 class TextBatch(NamedTuple):
-  """A segment of each row."""
+  """A batch with one segment of each row."""
 
   words: jax.Array  # i32[B, S]
-  targets: jax.Array  # i32[B, S], the words after
+  targets: jax.Array  # i32[B, S], the word after each
   weight: jax.Array  # f32[B, S], 0 behind the segment's end
   first: jax.Array  # bool[], whether nothing was read before
   share: jax.Array  # f32[], its length over the usual one
@@ -38,15 +38,15 @@ class TextBatch(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class TextSource:
-  """A corpus; each function reads the text of its name and no other.
+  """A corpus of three texts, each with a function that reads only this text.
 
-  Each reads once, when it is first called.
+  Each function reads once, when it is first called.
 
   Attributes:
-    vocabulary: the number of words.
-    train: reads the training text, i32[n].
-    valid: reads the validation text, i32[n].
-    test: reads the test text, i32[n].
+    vocabulary: V, the number of words.
+    train: Reads the training text, i32[n].
+    valid: Reads the validation text, i32[n].
+    test: Reads the test text, i32[n].
   """
 
   vocabulary: int
@@ -62,7 +62,7 @@ class TextSource:
 
   @property
   def facts(self) -> dict[str, int]:
-    """Says what a network has to know of the corpus."""
+    """Returns the facts about the corpus that a network has to know."""
     return {"vocabulary": self.vocabulary}
 
   def search(
@@ -72,14 +72,14 @@ class TextSource:
       length: Annotated[Count, Small(8)],
       vary: bool,
   ) -> tuple[Split, Split]:
-    """Returns the training text, and the validation text to reward on.
+    """Returns the training split, and the validation split to reward on.
 
     The test text is not read, and nothing here leads to it.
 
     Args:
-      batch: the number of rows that a text is cut into, of a step.
-      length: the usual number of words of a segment.
-      vary: whether a training segment draws its length around the usual one.
+      batch: The number of rows that a text is cut into, which a step reads.
+      length: The usual number of words of a segment.
+      vary: Whether a training segment draws its length around the usual one.
 
     Raises:
       ConfigError: "batch" or "length" does not suit the length of a text.
@@ -98,21 +98,21 @@ class TextSource:
       eval_batch: Annotated[Count, Small(64)],
       measure: Literal["test", "valid"] = "test",
   ) -> tuple[Split, Split, Split]:
-    """Returns the training text, what to watch, and what to measure on.
+    """Returns a split to train on, one to watch, and one to measure on.
 
     The validation text is watched, `batch` rows at a time.
 
     Args:
-      batch: the number of rows that a text is cut into, of a step.
-      length: the usual number of words of a segment.
-      vary: whether a training segment draws its length around the usual one.
-      eval_batch: the number of rows of the test text, of a step.
-      measure: "test": the test text. "valid": what is watched; the test text
-        is not read.
+      batch: The number of rows that a text is cut into, which a step reads.
+      length: The usual number of words of a segment.
+      vary: Whether a training segment draws its length around the usual one.
+      eval_batch: The number of rows that the test text is cut into.
+      measure: "test" measures on the test text. "valid" measures on the watched
+        split and does not read the test text.
 
     Raises:
-      ConfigError: what `search` raises, the same of "eval_batch", and an
-        unknown "measure".
+      ConfigError: As in `search`; "eval_batch" does not suit the length of the
+        test text; or "measure" is unknown.
     """
     part = lookup("measure", measure, MEASURES, "split")
     train, watched = self.search(batch=batch, length=length, vary=vary)
@@ -134,7 +134,7 @@ def numbers(
   """Turns n words into their numbers, i32[n].
 
   Raises:
-    ConfigError: a word of the text called `what` outside the vocabulary.
+    ConfigError: A word of the text called `what` is not in the vocabulary.
   """
   try:
     return np.array([vocabulary[word] for word in words], np.int32)
@@ -149,18 +149,20 @@ def numbers(
 def training(
     words: np.ndarray, *, batch: int, length: int, vary: bool
 ) -> Split:
-  """Cuts a text into segments to train on; a pass has as many as are full.
+  """Cuts a text into segments to train on.
+
+  A pass has as many segments as there are full ones of the usual length.
 
   Args:
-    words: i32[n].
-    batch: B.
-    length: the usual length of a segment.
-    vary: draw each segment's length as the reference does, and where a pass
-      starts; a row that comes to its end starts anew. Off: every pass reads
-      the rows from the start in segments of `length`.
+    words: i32[n], the text.
+    batch: B, the number of rows.
+    length: The usual length of a segment.
+    vary: Whether a pass draws the length of each segment, as the reference
+      does, and its own start; a row that comes to its end starts anew. Off:
+      every pass reads the rows from the start in segments of `length`.
 
   Raises:
-    ConfigError: the text is too short for "batch".
+    ConfigError: The text is too short for "batch".
   """
   grid = _grid(words, batch, length, "training")
   last = grid.shape[1] - 1  # a target follows every word but the last
@@ -200,17 +202,17 @@ def held(
 ) -> Split:
   """Cuts a text into segments to measure on.
 
-  They come in order with a carry, or shuffled without.
+  They come in order with a carry, or shuffled without one.
 
   Args:
-    words: i32[n].
-    batch: B.
-    length: the length of a segment.
-    part: the name of the text in errors.
-    key: the name of `batch` in errors.
+    words: i32[n], the text.
+    batch: B, the number of rows.
+    length: The length of a segment.
+    part: The name of the text in errors.
+    key: The name of `batch` in errors.
 
   Raises:
-    ConfigError: the text is too short for `batch`.
+    ConfigError: The text is too short for `batch`.
   """
   grid = _grid(words, batch, length, part, key)
   last = grid.shape[1] - 1
@@ -228,7 +230,7 @@ def held(
 
 
 def _grid(words, batch, length, part, key="batch") -> np.ndarray:
-  """Cuts a text into i32[B, n / B]; what is left over at the end is dropped."""
+  """Cuts a text into i32[B, n / B], and drops the words left over."""
   checked("length", length, Count)
   checked(key, batch, Count)
   columns = len(words) // batch
@@ -243,7 +245,8 @@ def _grid(words, batch, length, part, key="batch") -> np.ndarray:
 
 
 def _split(grid, steps, rows, longest, usual) -> Split:
-  # A segment near the end is read whole, and the part behind it masked.
+  # A segment near the end is read in full length; its part behind the end of
+  # the text is masked.
   padded = np.pad(grid, ((0, 0), (0, longest)))
 
   def batch(arrays, row, key):

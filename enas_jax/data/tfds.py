@@ -1,4 +1,4 @@
-"""Any image classification set of TFDS, read without TensorFlow."""
+"""Reads any image classification set of TFDS, without TensorFlow."""
 
 import functools
 import shlex
@@ -13,8 +13,8 @@ from enas_jax.options import Count
 
 _KEY = "name"
 _CHUNK = 1024  # examples that are decoded together
-_PEEK = 16  # examples whose sizes an error tells
-# Characters: mirrored, they are others or none.
+_PEEK = 16  # the number of examples that an error gives the sizes of
+# Sets of characters, which a mirror turns into others or into none.
 _CHARACTERS = (
     "binary_alpha_digits",
     "cmaterdb",
@@ -35,7 +35,7 @@ def names() -> list[str]:
 
 
 def exists(name: str, path: str | None) -> bool:
-  """Says whether TFDS knows the set, or somebody prepared it in `path`."""
+  """Says whether TFDS knows the set, or it is prepared in `path`."""
   import tensorflow_datasets as tfds
 
   if _base(name) in names():
@@ -57,15 +57,15 @@ def load(
   prepared files, which TFDS has shuffled.
 
   Args:
-    name: what TFDS calls it, `cifar10` or `mnist_corrupted/shot_noise`.
-    path: the folder of the sets, TFDS's `data_dir`; None: its default.
-    size: the central square of each image is resized to size x size pixels;
-      None: they stay as they are.
+    name: The name in TFDS, such as `cifar10` or `mnist_corrupted/shot_noise`.
+    path: The folder of the sets, TFDS's `data_dir`; None: its default.
+    size: The side in pixels to which the central square of each image is
+      resized; None leaves images as they are.
 
   Raises:
-    ConfigError: a set that TFDS does not know, that has no images and classes,
-      is not prepared, has no test split or images of varying size; when a
-      split is read, examples without a label.
+    ConfigError: TFDS does not know the set, it has no images and classes, it is
+      not prepared, it has no test split, or its images vary in size; when a
+      split is read, its examples have no labels.
   """
   builder = make_builder(name, path)
   image, label = find_features(name, builder)
@@ -126,19 +126,19 @@ def make_builder(name: str, path: str | None, **kwargs: Any) -> Any:
   """Returns TFDS's builder of a set, prepared or not.
 
   Args:
-    name: what TFDS calls it.
-    path: the folder of the sets; None: TFDS's own.
-    **kwargs: more for `tensorflow_datasets.builder`.
+    name: The name in TFDS.
+    path: The folder of the sets; None is TFDS's own.
+    **kwargs: Further arguments of `tensorflow_datasets.builder`.
 
   Raises:
-    ConfigError: there is no such set, or TFDS cannot describe it.
+    ConfigError: There is no such set, or TFDS cannot describe it.
   """
   import tensorflow_datasets as tfds
 
   try:
     return tfds.builder(name, data_dir=path, **kwargs)
-  # What TFDS raises for a set, configuration or version that it does not have,
-  # and for a set that it describes with a package or file that is missing.
+  # TFDS raises these for a set, configuration or version that it does not have,
+  # and for a set whose description needs a missing package or file.
   except (AssertionError, ImportError, OSError, ValueError) as error:
     reason = str(error).partition("\n")[0]
     raise ConfigError(_KEY, f"TFDS cannot offer {name!r}: {reason}") from None
@@ -147,14 +147,15 @@ def make_builder(name: str, path: str | None, **kwargs: Any) -> Any:
 def find_features(name: str, builder: Any) -> tuple[str, str]:
   """Finds the names of the image and of the class of an example.
 
-  They are what the set declares for supervised learning, or else the only ones.
+  They are those that the set declares for supervised learning, or else its only
+  ones.
 
   Args:
-    name: what the user calls the set, for errors.
-    builder: TFDS's.
+    name: The user's name of the set, for errors.
+    builder: TFDS's builder of the set.
 
   Raises:
-    ConfigError: the set is not one of 8-bit images with one class each.
+    ConfigError: The set does not have 8-bit images with one class each.
   """
   import tensorflow_datasets as tfds
 

@@ -1,5 +1,5 @@
-"""Operations on images and cells, fast on CPU, GPU and TPU.
+"""Operations on images and cells that are fast on CPU, GPU and TPU.
 
-Those with a gradient of their own are jitted each: so they are traced once a
-shape, not at every use.
+Every operation with a gradient of its own is jitted, so that it is traced once
+for each shape and not at every use.
 """

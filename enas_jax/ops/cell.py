@@ -1,4 +1,4 @@
-"""The searched cell: nodes that sum branches of other nodes (ENAS §2.4)."""
+"""Runs a searched cell: nodes that sum branches of other nodes (ENAS §2.4)."""
 
 from collections.abc import Callable
 import functools
@@ -20,28 +20,29 @@ def cell(
     sources: jax.Array,
     ops: jax.Array,
 ) -> jax.Array:
-  """Runs a cell and mixes its loose ends: the states that no side reads.
+  """Runs a cell and mixes its loose ends, the states that no side reads.
 
-  States 0 and 1 are the inputs, state n + 2 is node n:
+  States 0 and 1 are the inputs, and state n + 2 is node n:
   state[n + 2] = sum over d of
   branches[ops[n, d]](state[sources[n, d]], weights[n, d]). The result is the
-  sum over the loose states j of relu(state[j]) @ mix[j], before its batch norm.
+  sum over the loose ends j of relu(state[j]) @ mix[j], before its batch norm.
 
   With numpy `sources` and `ops` only the chosen branches are built. With jax
-  arrays one program serves every architecture, and runs the chosen branches
-  only; see `_searched`.
+  arrays one program serves every arch, and runs only the chosen branches; see
+  `_searched`.
 
   Args:
-    branches: static; a tuple of functions (x[B, H, W, C], weights) -> y of the
-      same shape and dtype.
-    weights: a tree, leaves [N, D, ...]: what each side of each node may read.
-    mix: [2 + N, C, C].
+    branches: Functions (x[B, H, W, C], weights) -> y of the same shape and
+      dtype; static.
+    weights: A tree with leaves [N, D, ...], the weights of each side of each
+      node.
+    mix: [2 + N, C, C], the matrix of each state.
     inputs: [2, B, H, W, C], or a pair.
-    sources: i32[N, D], the state each side reads, an earlier one.
+    sources: i32[N, D], the earlier state that each side reads.
     ops: i32[N, D], the branch of each side.
 
   Returns:
-    [B, H, W, C].
+    The mix of the loose ends, [B, H, W, C].
   """
   if isinstance(sources, jax.Array) or isinstance(ops, jax.Array):
     return _searched(branches, weights, mix, jnp.stack(inputs), sources, ops)
@@ -49,6 +50,8 @@ def cell(
 
 
 def _fixed(branches, weights, mix, inputs, sources, ops):
+  """Runs a cell with a numpy arch."""
+
   def side(n, d):
     w = jax.tree.map(lambda leaf: leaf[n, d], weights)
     return branches[ops[n, d]](states[sources[n, d]], w)
@@ -63,18 +66,19 @@ def _fixed(branches, weights, mix, inputs, sources, ops):
 
 
 def _mixed(state, mix):
+  """Returns the part that a loose end has in the result."""
   return conv.pointwise(jax.nn.relu(state), mix)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _searched(branches, weights, mix, inputs, sources, ops):
-  """The cell whose architecture is data, with its own gradient.
+  """Runs a cell with an arch of jax arrays; it has a gradient of its own.
 
-  Forward, a scan over the sides of all nodes adds to a buffer of states
-  [2 + N, B, H, W, C]. Backward, the scan runs in reverse over a buffer of
-  their cotangents, updated in place, and pulls back through the one chosen
-  branch. Autodiff would save what every branch needs, and make a whole buffer
-  of zeros for each state that is read.
+  The forward pass is a scan over the sides of all nodes, which adds to a buffer
+  of states [2 + N, B, H, W, C]. The backward pass is a scan in reverse over a
+  buffer of their cotangents, which it updates in place, and pulls back through
+  the one chosen branch. Autodiff would save the residuals of every branch, and
+  make a whole buffer of zeros for each state that is read.
   """
   return _forward(branches, weights, mix, inputs, sources, ops)[0]
 
@@ -93,7 +97,7 @@ def _forward(branches, weights, mix, inputs, sources, ops):
 
   states, _ = lax.scan(step, states, _sides(sources, ops, weights))
 
-  # A loop of unknown length: only the loose states pay.
+  # The loop has a length known at run time, so that only loose ends cost.
   order, count = _loose(sources)
 
   def gather(i, out):
@@ -142,7 +146,7 @@ _searched.defvjp(_forward, _backward)
 
 
 def _sides(sources, ops, weights):
-  """(the state to add to, source, op, weights) of each side, [N * D, ...]."""
+  """Returns (target state, source, op, weights) of each side, [N * D, ...]."""
   nodes, sides = sources.shape
   targets = np.repeat(np.arange(2, nodes + 2, dtype=np.int32), sides)
   flat = jax.tree.map(
@@ -152,6 +156,7 @@ def _sides(sources, ops, weights):
 
 
 def _loose(sources):
-  """(the states, those that no side reads first; how many these are)."""
+  """Returns (all states in an order with the loose ends first, their number).
+  """
   read = jnp.zeros(len(sources) + 2, bool).at[sources.ravel()].set(True)
   return jnp.argsort(read), (~read).sum()

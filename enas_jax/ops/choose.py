@@ -1,16 +1,18 @@
-"""Choices at run time: the one module that every searched network chooses by.
+"""Makes choices at run time for every searched network.
 
-An index is an int of Python or numpy, then only what it names is built; or a
-jax i32[], then one program serves every value. Four networks choose in four
-places of a program, and each place has its function:
+An index may be an int of Python or numpy; then only the branch that it names is
+built. Or it is a jax i32[]; then one program serves every value. Four networks
+choose in four places of a program, and each place has a function:
 
-  choose  one branch runs, in a switch: the macro layers
-  line    one branch runs, and what it made is kept: the edges of NAS-Bench-201
-  update  one branch changes a large carry in place: the micro cell's buffers
-  value   all are made, one is kept: the activations of the recurrent cell
+  choose  runs one branch in a switch, for the macro layers
+  line    runs one branch and keeps its result, for the edges of NAS-Bench-201
+  update  runs one branch that changes a large carry in place, for the buffers
+          of the micro cell
+  value   makes all results and takes one, for the activations of the recurrent
+          cell
 
-Each says what it gains over the plain switch of `choose`. All were measured on
-two cores of a CPU, as parts of a child's step.
+Each docstring says what the function gains over the plain switch of `choose`.
+All numbers were measured on two cores of a CPU, as parts of a child step.
 """
 
 from collections.abc import Callable, Sequence
@@ -30,16 +32,16 @@ def choose(
     x: Any,
     weights: Any,
 ) -> Any:
-  """Returns branches[index](x, weights), and runs only that.
+  """Returns branches[index](x, weights), and runs only that branch.
 
-  On the way back the chosen branch runs again. To keep all that its gradient
+  The backward pass runs the chosen branch again. To keep all that its gradient
   needs instead took 1.12 times as long in micro, and 2.4 times the memory.
 
   Args:
-    index: as at the top of this file.
-    branches: static; functions (x, weights) -> y, all of one result shape.
-    x: any tree.
-    weights: any tree; every branch picks what it needs.
+    index: An int or a jax i32[], as the top of this file says.
+    branches: Functions (x, weights) -> y, all with one result shape; static.
+    x: Any tree.
+    weights: Any tree; every branch picks the weights that it needs.
 
   Returns:
     y. The gradient of weights that the branch does not read is exactly zero.
@@ -61,8 +63,9 @@ def _switch_fwd(branches, index, x, weights):
 def _switch_bwd(branches, residuals, g):
   """Runs the chosen branch again and pulls back through it alone.
 
-  Autodiff of a switch would save what every branch needs and fill the parts of
-  those not taken with zeros: more time and memory than one branch twice.
+  Autodiff of a switch would save the residuals of every branch and fill those
+  of the other branches with zeros, which takes more time and memory than to run
+  one branch twice.
   """
   index, x, weights = residuals
 
@@ -77,7 +80,7 @@ _switch.defvjp(_switch_fwd, _switch_bwd)
 
 
 class Branch(NamedTuple):
-  """A branch of `line` on x[B, H, W, C]."""
+  """A branch of `line`, on x[B, H, W, C]."""
 
   # (x, weights) -> the result, [B, H, W, C]
   whole: Callable
@@ -94,24 +97,24 @@ def line(
     x: jax.Array,
     weights: Any,
 ) -> jax.Array:
-  """Returns branches[index].whole(x, weights), and runs only that.
+  """Returns branches[index].whole(x, weights), and runs only that branch.
 
-  A branch returns a convolution's result and the line of its batch norm. The
-  line is applied outside of the switch, where XLA makes it one loop with what
-  follows, and the convolution's result is kept for the way back. Before, the
-  cell of NAS-Bench-201 had a buffer of nodes and one of kept convolutions: its
-  step took 1.33 to 1.45 times as long as a fixed cell's, and takes 1.10 to 1.12
-  times as long by this, 0.88 of the time before. By `update`, in place, it took
-  1.08 times as long as by this.
+  A branch returns the result of a convolution and the line of its batch norm.
+  The line is applied outside of the switch, where XLA fuses it with the
+  operations that follow, and the result of the convolution is kept for the
+  backward pass. A step of the NAS-Bench-201 cell takes 1.10 to 1.12 times as
+  long by this as a step of a fixed cell. With a buffer of nodes and one of kept
+  convolutions, as before, it took 1.33 to 1.45 times as long; this takes 0.88
+  of that time. By `update`, in place, it took 1.08 times as long as by this.
 
   Args:
-    index: as at the top of this file.
-    branches: static.
+    index: An int or a jax i32[], as the top of this file says.
+    branches: The branches; static.
     x: [B, H, W, C].
-    weights: any tree; every branch picks what it needs.
+    weights: Any tree; every branch picks the weights that it needs.
 
   Returns:
-    [B, H, W, C].
+    The result, [B, H, W, C].
   """
   if isinstance(index, jax.Array):
     return _line(branches, index, x, weights)
@@ -130,7 +133,7 @@ def _line_fwd(branches, index, x, weights):
 
 
 def _line_bwd(branches, residuals, g):
-  """Pulls back through the chosen branch, given what it made."""
+  """Pulls back through the chosen branch, given its result."""
   index, x, weights, y = residuals
   backward = [branch.backward for branch in branches]
   return None, *lax.switch(index, backward, x, weights, y, g)
@@ -144,24 +147,24 @@ def update(
 ) -> Any:
   """Returns run(branches[index], 0, carry), which changes `carry` in place.
 
-  This is a loop for each branch, of one turn or none. XLA updates what a loop
-  carries in place, where what goes through a switch is copied as a whole (seen
-  on the CPU, and in the memory that the TPU's compiler asks for). With a
-  switch in its place micro took 1.03 times as long a step, and 3.1 times as
-  long to compile.
+  It is made of one loop for each branch, which takes one turn or none. XLA
+  updates the carry of a loop in place, but copies all that goes through a
+  switch (seen on the CPU, and in the memory that the TPU's compiler asks for).
+  With a switch in place of the loops, a step of micro took 1.03 times as long,
+  and compiling took 3.1 times as long.
 
-  On a GPU it is a switch: the card asks its host before each loop whether to
-  run it, and once before a switch, which costs more than the copies (timed in
-  NAS-Bench-201 when its cell was made so, not in micro). The two are told apart
-  by JAX's default backend as the program is traced, since to trace a cell both
-  ways takes twice as long; each is right everywhere.
+  On a GPU it is a switch. The GPU asks its host before each loop whether to run
+  it, but only once before a switch, and the questions cost more than the copies
+  (timed in NAS-Bench-201 when its cell was made so, not in micro). The default
+  backend of JAX decides between the two while the program is traced, since
+  tracing a cell both ways takes twice as long. Either way is right everywhere.
 
   Args:
     index: i32[] of jax.
-    branches: what `run` takes first, one for each index.
-    run: (branch, turn, carry) -> carry; not differentiated. `turn` is always 0:
-      what depends on it stays within the loop.
-    carry: any tree.
+    branches: The first argument of `run` for each index.
+    run: (branch, turn, carry) -> carry; it is not differentiated. `turn` is
+      always 0; the compiler keeps all that depends on it within the loop.
+    carry: Any tree.
   """
   if jax.default_backend() == "gpu":
     runs = [functools.partial(run, branch, 0) for branch in branches]
@@ -173,17 +176,17 @@ def update(
 
 
 def value(index: jax.Array | int, values: Sequence[jax.Array]) -> jax.Array:
-  """Returns values[index]; where the index is data, all were made before.
+  """Returns values[index], where all values have been computed.
 
-  This is for what costs less to make than to choose. At a branch a GPU halts
-  to ask its host, and a buffer of choices would be copied: selects in place of
-  a buffer and branches, and weights taken apart outside of the loop, brought a
-  recurrent child's step from 468 to 391 ms at 256 units, and from 3,486 to
-  2,442 ms at 1,000.
+  This serves values that cost less to compute than to choose. At a branch a GPU
+  halts to ask its host, and a buffer of choices would be copied. Selects in
+  place of a buffer and branches, together with weights that are taken apart
+  outside of the loop, brought the step of a recurrent child from 468 to 391 ms
+  at 256 units, and from 3,486 to 2,442 ms at 1,000.
 
   Args:
-    index: as at the top of this file.
-    values: arrays of one shape and type.
+    index: An int or a jax i32[], as the top of this file says.
+    values: Arrays of one shape and type.
   """
   if isinstance(index, jax.Array):
     return lax.select_n(index, *values)

@@ -1,9 +1,9 @@
 """Convolutions on NHWC arrays: pointwise, depthwise, dense, and the reduction.
 
-On TPU and GPU they are plain XLA convolutions. On the CPU XLA runs those on
-one thread when they stand in a loop or a branch, which is where a searched
-network has them, so there they are made of shifted products and matrix
-products. One gradient rule holds both (`lax.platform_dependent`).
+On TPU and GPU they are plain XLA convolutions. On the CPU they are made of
+shifted products and matrix products, because XLA runs a convolution on one
+thread when it stands in a loop or a branch, which is where a searched network
+has it. One gradient rule serves both forms (`lax.platform_dependent`).
 """
 
 import functools
@@ -16,25 +16,26 @@ import jax.numpy as jnp
 from enas_jax.ops import windows
 
 _NHWC = ("NHWC", "HWIO", "NHWC")
-_IMAGES_A_TURN = 4  # at most, of the depthwise weight gradient on the CPU
-# Of `_columns` or `_patches`, on the CPU: all images at once where that many
-# fit, in what the cores share, or else as many at a time as fit near a core.
+_IMAGES_A_TURN = 4  # the most in the depthwise weight gradient on the CPU
+# The entries of `_columns` or `_patches` on the CPU. If those of all images fit
+# into the cache that the cores share, they are made at once; else as many
+# images are taken at a time as fit near a core.
 _ENTRIES_AT_ONCE, _ENTRIES_A_CHUNK = 3 << 19, 3 << 18
 
 
 def pointwise(x: jax.Array, w: jax.Array) -> jax.Array:
-  """1x1 convolution: x[B, H, W, C], w[C, F] -> [B, H, W, F]."""
+  """Returns the 1x1 convolution of x[B, H, W, C] and w[C, F], [B, H, W, F]."""
   y = x.reshape(-1, x.shape[-1]) @ w.astype(x.dtype)
   return y.reshape(*x.shape[:-1], w.shape[-1])
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def depthwise(x: jax.Array, w: jax.Array, stride: int = 1) -> jax.Array:
-  """Depthwise convolution with SAME padding.
+  """Returns the depthwise convolution with SAME padding.
 
   Args:
-    x: [B, H, W, C].
-    w: [k, k, C].
+    x: [B, H, W, C], the input.
+    w: [k, k, C], the kernel.
     stride: 1 or 2; static.
 
   Returns:
@@ -97,22 +98,22 @@ def _depthwise_dx(g, w, shape, stride):
 
 
 def _depthwise_dw(x, g, w, stride):
-  """The weight gradient, summed over the batch by a loop over images.
+  """Returns the weight gradient, summed over the batch by a loop over images.
 
-  The body is elementwise, into one accumulator a tap: XLA's reduction over
-  batch, rows and columns with the channels last is several times slower. A
-  turn takes four images, or what divides the batch, since the accumulators are
-  most of what it reads and writes; each a slice of its own: out of one slice
-  they took three times as long.
+  The body of the loop is elementwise and has one accumulator for each tap.
+  XLA's reduction over batch, rows and columns with the channels last is several
+  times slower. A turn takes up to four images, as many as divide the batch,
+  because the accumulators are most of what it reads and writes. Each image is a
+  slice of its own; four images in one slice took three times as long.
   """
   k = len(w)
   batch, height, width, c = g.shape
   images = math.gcd(batch, _IMAGES_A_TURN)
-  # In float32 before the loop: in it every tap would convert what it reads.
+  # They are cast before the loop because each tap in it would cast its input.
   x, g = x.astype(jnp.float32), g.astype(jnp.float32)
   phases = windows.split(x, k, stride)
 
-  def taps(n):  # of rows of W * C: one long axis for the vector units
+  def taps(n):  # rows of W * C entries are one long axis for the vector units
     def rows(a):
       a = lax.dynamic_index_in_dim(a, n, keepdims=False)
       return a.reshape(len(a), -1)
@@ -138,11 +139,11 @@ def _depthwise_dw(x, g, w, stride):
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def dense(x: jax.Array, w: jax.Array, stride: int = 1) -> jax.Array:
-  """Ordinary convolution with SAME padding.
+  """Returns the ordinary convolution with SAME padding.
 
   Args:
-    x: [B, H, W, C].
-    w: [k, k, C, F].
+    x: [B, H, W, C], the input.
+    w: [k, k, C, F], the kernel.
     stride: 1 or 2; static.
 
   Returns:
@@ -208,9 +209,9 @@ def _dense_gradients(x, w, g, stride):
 
 
 def _patch_gradients(x, g, w, edges):
-  """(dx, dw f32) of some images."""
+  """Returns (dx, dw in f32) of some images, by `_patches`."""
   dw = _sum_of_products(_patches(x, len(w), edges), g).reshape(w.shape)
-  # In float32, since a pixel's gradient is a sum over its patches.
+  # It is float32 because the gradient of a pixel is a sum over its patches.
   _, back = jax.vjp(
       lambda x: _patches(x, len(w), edges), x.astype(jnp.float32)
   )
@@ -221,7 +222,7 @@ def _patch_gradients(x, g, w, edges):
 
 
 def _column_gradients(x, g, w, edges):
-  """(dx, dw f32) of some images."""
+  """Returns (dx, dw in f32) of some images, by `_columns`."""
   k, _, c, features = w.shape
   low, _ = across = [k - 1 - edge for edge in edges]
   height, width = g.shape[1:3]
@@ -237,17 +238,18 @@ def _column_gradients(x, g, w, edges):
 
 
 def _sum_of_products(a, b):
-  """a[B, H, W, P], b[B, H, W, Q] -> f32[P, Q]."""
+  """Sums the products of a[B, H, W, P] and b[B, H, W, Q] to f32[P, Q]."""
   return jnp.einsum(
       "bhwp,bhwq->pq", a, b, preferred_element_type=jnp.float32
   )
 
 
 def _unstrided(x, w, stride):
-  """The input and the kernel of the same convolution without its stride.
+  """Returns the input and the kernel of an equal convolution without stride.
 
-  The channels of the new input are those of the phases of the padded old one
-  (`windows.split`), and the new kernel reads each with the taps it has there.
+  The new input has the channels of all phases of the padded old input
+  (`windows.split`), and the new kernel has for each phase the taps that read
+  it.
   """
   if stride == 1:
     return x, w
@@ -261,28 +263,29 @@ def _unstrided(x, w, stride):
 
 
 def _edges(k, stride):
-  """The zeros before and after what `_unstrided` returns."""
+  """Returns how many zeros pad the input that `_unstrided` returns."""
   low = (k - 1) // 2
   return (low, k - 1 - low) if stride == 1 else (0, 0)
 
 
 def _padded(x, rows=(0, 0), columns=(0, 0)):
-  # The barrier: else XLA computes what x is made of, such as the gradient of a
-  # batch norm, once for each of the k slices that are read of it.
+  """Returns x with zeros around it, computed once."""
+  # Without the barrier XLA computes x, which may be the gradient of a batch
+  # norm, once for each of the k slices that are read of it.
   return lax.optimization_barrier(windows.pad(x, rows, columns))
 
 
 def _wide(w):
-  """Whether patches and their product hold less than columns and theirs do.
+  """Says whether patches and their product have fewer entries than columns.
 
-  So it is where few channels become many, as where an image is read.
+  This is so where few channels become many, as in a stem.
   """
   k, _, c, features = w.shape
   return k * k * c + features < k * (c + features)
 
 
 def _patches(x, k, edges):
-  """[B, H, W, C] -> [B, Ho, Wo, k * k * C]: what pixels read."""
+  """Returns the entries that each pixel reads, [B, Ho, Wo, k * k * C]."""
   x = _padded(x, edges, edges)
   height, width = (size - k + 1 for size in x.shape[1:3])
   shifts = [(i, j) for i in range(k) for j in range(k)]
@@ -292,21 +295,26 @@ def _patches(x, k, edges):
 
 
 def _flat(w):
+  """Returns the kernel as the matrix of `_patches`, [k * k * C, F]."""
   return w.reshape(-1, w.shape[-1])
 
 
 def _columns(x, k):
-  """[B, H, W, C] -> [B, H, W - k + 1, k * C]: what pixels read of their row."""
+  """Returns the entries that each pixel reads of its own row.
+
+  It maps [B, H, W, C] to [B, H, W - k + 1, k * C].
+  """
   width = x.shape[2] - k + 1
   return jnp.concatenate([x[:, :, j : j + width] for j in range(k)], -1)
 
 
 def _product(columns, w, edges):
-  """The convolution whose input has these `_columns`, and `edges` of zero rows.
+  """Returns the convolution of an input given by its `_columns`.
 
-  One product with the kernel's rows side by side, and a sum over these. So k
-  columns stand in memory and k results, where patches would be k * k columns,
-  and the product is k times as wide.
+  The input is padded by `edges`, rows of zeros above and below. It takes one
+  product with the kernel's rows side by side, and a sum over these rows. Memory
+  then holds k columns and k results, where patches would be k * k columns, and
+  the product is k times as wide.
   """
   k, _, _, features = w.shape
   w = w.astype(columns.dtype).transpose(1, 2, 0, 3).reshape(-1, k * features)
@@ -321,7 +329,7 @@ def _product(columns, w, edges):
 
 
 def _chunks(a, x, w):
-  """[B, ...] -> [B / n, n, ...] for an input x of kernel w."""
+  """Cuts a[B, ...] into chunks [B / n, n, ...], for an input x of kernel w."""
   entries = math.prod(x.shape[1:]) * len(w) ** (2 if _wide(w) else 1)
   n = len(x)
   if n * entries > _ENTRIES_AT_ONCE:
@@ -333,22 +341,24 @@ def _chunks(a, x, w):
 def factorized_reduction(
     x: jax.Array, w1: jax.Array, w2: jax.Array
 ) -> jax.Array:
-  """Halves the resolution: two pointwise paths one pixel apart.
+  """Halves the resolution by two pointwise paths one pixel apart.
 
-  The second path reads the odd rows and columns. Where the size is odd its
-  last position lies outside the image and reads zero, as in the reference
-  (micro_child.py), which pads below and to the right before it crops.
+  The first path reads the even rows and columns, the second the odd ones. Where
+  a side is odd, the last position of the second path lies outside the image and
+  reads zero, as in the reference (micro_child.py), which pads below and to the
+  right before it crops.
 
   Args:
-    x: [B, H, W, C].
-    w1: [C, F / 2].
-    w2: [C, F / 2].
+    x: [B, H, W, C], the input.
+    w1: [C, F / 2], the weights of the first path.
+    w2: [C, F / 2], the weights of the second path.
 
   Returns:
     [B, ceil(H / 2), ceil(W / 2), F], before the batch norm.
   """
-  # The barrier: XLA for GPUs (jax 0.11.2) dies where it fuses a strided slice
-  # into the product of the weight gradient, whose sum over pixels it splits.
+  # The barrier is needed because XLA for GPUs (jax 0.11.2) crashes where it
+  # fuses a strided slice into the product of the weight gradient and splits the
+  # sum over pixels of that product.
   even, odd = lax.optimization_barrier((x[:, ::2, ::2], x[:, 1::2, 1::2]))
   rows, columns = (size % 2 for size in x.shape[1:3])
   odd = jnp.pad(odd, ((0, 0), (0, rows), (0, columns), (0, 0)))

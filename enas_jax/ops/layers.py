@@ -1,7 +1,7 @@
-"""The few layers with parameters that the image spaces share.
+"""The layers with parameters that the image spaces share.
 
-No convolution has a bias, and a classifier only where one asks for it
-(reference: image_ops.py).
+No convolution has a bias, and a classifier has one only on demand (reference:
+image_ops.py).
 """
 
 from collections.abc import Callable
@@ -16,15 +16,15 @@ from enas_jax.ops import conv, norm, pool
 
 _MOMENTUM = 0.9  # of the moving averages: new = 0.9 old + 0.1 batch
 _DRAW = 1 << 16  # normals drawn at a time
-# A normal cut at two standard deviations keeps this part of its own.
+# The standard deviation of a unit normal that is cut at two deviations.
 _TRUNCATED_STD = 0.87962566103423978
 
 
 def he_normal(fan_in: float | np.ndarray) -> Callable:
-  """Returns the reference's initialiser: a cut normal of variance 2 / fan_in.
+  """Returns the reference's initialiser, a cut normal of variance 2 / fan_in.
 
   Args:
-    fan_in: a number, or an array that broadcasts against the parameter.
+    fan_in: A number, or an array that broadcasts against the parameter.
   """
   std = np.sqrt(2.0 / np.asarray(fan_in)) / _TRUNCATED_STD
 
@@ -41,20 +41,20 @@ def he_normal(fan_in: float | np.ndarray) -> Callable:
 
 @jax.jit
 def _unit_normals(key):
-  """f32[_DRAW], cut at two standard deviations.
+  """Draws unit normals cut at two standard deviations, f32[_DRAW].
 
-  One size for all parameters, drawn flat: XLA would take half a second to
-  compile each size anew, and many seconds for a draw of five axes.
+  All parameters take them in one size and flat because XLA would take half a
+  second to compile each size anew, and many seconds for a draw of five axes.
   """
   return jax.random.truncated_normal(key, -2.0, 2.0, (_DRAW,))
 
 
 class BatchNorm(nn.Module):
-  """Batch norm over all but the channels, with or without moving averages.
+  """Batch norm over all axes but the channels.
 
-  Without averages (`track=False`) it normalises by the batch at hand always,
-  as a shared network must: averages would be a mixture over architectures.
-  Without `affine` it has no weights.
+  With `track` it has moving averages. Without them it always uses the
+  statistics of the batch at hand. A shared network must do so, since its
+  averages would be a mixture over archs. Without `affine` it has no weights.
   """
 
   track: bool
@@ -81,7 +81,7 @@ class BatchNorm(nn.Module):
 
 
 class Conv(nn.Module):
-  """BN(conv k x k (x)), SAME; 1 x 1 as a matrix product."""
+  """A SAME convolution and its batch norm; 1 x 1 is a matrix product."""
 
   channels: int
   size: int
@@ -102,9 +102,9 @@ class Conv(nn.Module):
 
 
 class FactorizedReduction(nn.Module):
-  """Halves height and width, to `channels` (ENAS §2.2).
+  """Halves height and width and returns `channels` channels (ENAS §2.2).
 
-  Only the even/even and the odd/odd positions are read, as in the reference.
+  It reads only the even/even and the odd/odd positions, as in the reference.
   """
 
   channels: int
@@ -121,7 +121,7 @@ class FactorizedReduction(nn.Module):
 
 
 class SeparableConv(nn.Module):
-  """Stacks of ReLU, depthwise, pointwise, BN; the stride on the first."""
+  """Stacks of ReLU, depthwise, pointwise, BN; the first has the stride."""
 
   channels: int
   size: int
@@ -150,7 +150,7 @@ class SeparableConv(nn.Module):
 
 
 class AuxiliaryHead(nn.Module):
-  """Logits from the middle of the network (reference: micro_child.py).
+  """Computes logits from the middle of a network (reference: micro_child.py).
 
   The pooling window is 5 x 5, or the whole map where that is smaller.
   """

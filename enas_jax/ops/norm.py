@@ -1,4 +1,4 @@
-"""Batch norm by batch statistics, with its gradient by hand."""
+"""Batch norm by the statistics of the batch, with a gradient of its own."""
 
 import functools
 
@@ -13,18 +13,17 @@ def batch_norm(
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
   """Normalises x[B, H, W, C] by its own statistics over (B, H, W).
 
-  The statistics are float32 whatever x is. They come back for the caller's
-  moving averages and carry no gradient.
+  The statistics are float32, whatever type x has. They are returned for the
+  caller's moving averages and have no gradient.
 
   Args:
-    x: [B, H, W, C].
-    scale: [C].
-    offset: [C].
-    eps: added to the variance; static.
+    x: [B, H, W, C], the input.
+    scale: [C], the factor after normalising.
+    offset: [C], the term added after that.
+    eps: The number added to the variance; static.
 
   Returns:
-    (y[B, H, W, C], mean f32[C], variance f32[C]); the variance is the biased
-    one.
+    (y[B, H, W, C], mean f32[C], variance f32[C]), with the biased variance.
   """
   mean, var = moments(x)
   return normalize(x, mean, var, scale, offset, eps), mean, var
@@ -38,7 +37,7 @@ def normalize(
     offset: jax.Array,
     eps: float = 1e-5,
 ) -> jax.Array:
-  """Normalises x[B, H, W, C] by given statistics, [C] each."""
+  """Normalises x[B, H, W, C] by the given statistics, [C] each."""
   return along(x, *line(mean, var, scale, offset, eps))
 
 
@@ -54,15 +53,15 @@ def line(
     offset: jax.Array,
     eps: float = 1e-5,
 ) -> tuple[jax.Array, jax.Array]:
-  """Returns (slope, shift), [C] each: `normalize` is `along` them."""
+  """Returns (slope, shift), [C] each, with which `along` normalises."""
   slope = scale * lax.rsqrt(var + eps)
   return slope, offset - mean * slope
 
 
 def moments(x: jax.Array) -> tuple[jax.Array, jax.Array]:
   """Returns mean and biased variance of x[B, H, W, C], f32[C] each."""
-  # Both sums at once: a variance that waits for the mean is a pass more. The
-  # rounding must not make it negative.
+  # Both sums are taken in one pass; a variance about the mean would need a
+  # second one. The maximum keeps rounding from making it negative.
   x = x.astype(jnp.float32)
   mean = x.mean((0, 1, 2))
   return mean, jnp.maximum((x * x).mean((0, 1, 2)) - mean * mean, 0)
@@ -74,7 +73,7 @@ def _fwd(x, scale, offset, eps):
 
 
 def _bwd(eps, residuals, cotangents):
-  """dx = slope * (dy - E[dy]) - c * (x - mean), in one pass over x and dy."""
+  """Computes dx = slope * (dy - E[dy]) - c * (x - mean) in one pass."""
   x, scale, offset, mean, var = residuals
   dy = cotangents[0].astype(jnp.float32)
   x = x.astype(jnp.float32)

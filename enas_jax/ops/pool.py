@@ -14,7 +14,7 @@ _SIZE = 3  # the only window of the search spaces (ENAS §2.3, §2.4)
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
 def avg_pool(x: jax.Array, stride: int = 1) -> jax.Array:
-  """3x3 SAME average of x[B, H, W, C]; padding is not counted."""
+  """Returns the 3x3 SAME average of x[B, H, W, C]; padding does not count."""
   return lax.platform_dependent(
       x,
       cpu=lambda x: _avg_taps(x, stride),
@@ -47,7 +47,7 @@ avg_pool = jax.jit(avg_pool, static_argnames="stride")
 
 
 def _share(x, stride):
-  """One over the number of pixels in each window: [Ho, Wo, 1]."""
+  """Returns one over the number of pixels in each window, [Ho, Wo, 1]."""
   counts = []
   for size in x.shape[1:3]:
     out, low = windows.same(size, _SIZE, stride)
@@ -75,11 +75,11 @@ def _window(x, stride, initial, combine):
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
 def max_pool(x: jax.Array, stride: int = 1) -> jax.Array:
-  """3x3 SAME maximum of x[B, H, W, C].
+  """Returns the 3x3 SAME maximum of x[B, H, W, C].
 
   The cotangent of a tie goes to its first pixel in raster order, as in XLA's
-  own gradient. Ties are the rule, not the exception: a max pool of a max pool
-  repeats values.
+  own gradient. Ties are frequent because a max pool of a max pool repeats
+  values.
   """
   return lax.platform_dependent(
       x,
@@ -118,7 +118,7 @@ def _max_window(x, stride):
 
 
 def _max_taps(x, stride):
-  """(maximum, the number of the tap where it comes first), [B, Ho, Wo, C]."""
+  """Returns (maximum, number of its first tap), [B, Ho, Wo, C] each."""
   best, *others = windows.taps(x, _SIZE, stride, -np.inf)
   first = jnp.zeros(best.shape, jnp.int8)
   for n, value in enumerate(others, 1):
@@ -128,7 +128,10 @@ def _max_taps(x, stride):
 
 
 def avg_pool_valid(x: jax.Array, size: int, stride: int) -> jax.Array:
-  """size x size average of x[B, H, W, C] without padding (auxiliary head)."""
+  """Returns the average of x[B, H, W, C] over windows without padding.
+
+  The auxiliary head uses it. The windows have size x size pixels.
+  """
 
   def average(x, axis):
     last = (x.shape[axis] - size) // stride * stride

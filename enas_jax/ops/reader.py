@@ -12,12 +12,12 @@ from enas_jax.types import Arch, Rows
 
 
 class Reading(NamedTuple):
-  """What a network made of a segment."""
+  """The results of a network on a segment."""
 
-  features: jax.Array  # [B, S, H]: features @ table.T are the logits
-  table: jax.Array  # f32[V, H]
+  features: jax.Array  # [B, S, H]; features @ table.T are the logits
+  table: jax.Array  # f32[V, H], the embedding
   states: jax.Array  # [B, S, H], before the output's dropout
-  carries: Any  # a tree of [B, S, ...]: what to go on from behind each word
+  carries: Any  # a tree of [B, S, ...], the carry after each word
   squares: jax.Array  # f32[], sum of squares of the cell's weights in use
 
 
@@ -25,14 +25,14 @@ class Reading(NamedTuple):
 def take(table: jax.Array, rows: jax.Array) -> jax.Array:
   """Returns table[rows], read one row after the other.
 
-  The TPU's compiler would cut a gather from a large table into strips, and copy
-  the whole table to do so, or, in bfloat16, to lay it out as a product of the
-  rows has them. So the rows keep the table's layout. The gradient is that of a
-  gather.
+  The TPU's compiler would copy the whole of a large table, either to cut a
+  gather from it into strips or, in bfloat16, to give it the layout that a
+  product of the rows needs. So the rows are read one by one and keep the
+  table's layout. The gradient is that of a gather.
 
   Args:
-    table: [R, ...].
-    rows: i32[n].
+    table: [R, ...], the table.
+    rows: i32[n], the numbers of the rows.
   """
   at = jax.lax.dynamic_index_in_dim
   taken = jnp.concatenate([at(table, row) for row in rows])
@@ -59,17 +59,20 @@ class Reader(nn.Module):
   those of enas_lm; nothing is dropped in evaluation.
 
   Attributes:
-    vocabulary: V, how many words there are.
-    hidden: H, of the cell and the embedding.
-    init_range: weights start uniform within it, but where a cell has a range
-      of its own.
-    word_keep: of whole rows of the embedding matrix, for the input only.
-    embedded_keep: of the embedded input.
-    input_keep: of the input of the cell; acts on top of the one before.
-    state_keep: of every state where it enters a product.
-    weight_keep: of the weights of these products.
-    output_keep: of the output.
-    dtype: of the computation; weights, sums and the softmax are float32.
+    vocabulary: V, the number of words.
+    hidden: H, the size of the cell and of the embedding.
+    init_range: Weights start uniform in +- this range, except where a cell has
+      a range of its own.
+    word_keep: The keep probability of whole rows of the embedding matrix, for
+      the input only.
+    embedded_keep: The keep probability of the embedded input.
+    input_keep: The keep probability of the input of the cell, on top of
+      `embedded_keep`.
+    state_keep: The keep probability of every state that enters a product.
+    weight_keep: The keep probability of the weights of these products.
+    output_keep: The keep probability of the output.
+    dtype: The type of the computation; weights, sums and the softmax are
+      float32.
   """
 
   vocabulary: Count
@@ -84,28 +87,30 @@ class Reader(nn.Module):
   dtype: Literal["float32", "bfloat16"] = "float32"
 
   def start(self, batch: int) -> Any:
-    """Returns what to carry into the first word: a tree of f32[B, ...]."""
+    """Returns the carry before the first word, a tree of f32[B, ...]."""
     return jnp.zeros((batch, self.hidden))
 
   def reads(self, arch: Arch) -> Rows:
     """Returns the rows that `arch` reads of each table of shared weights.
 
-    It reads no row twice. {}: there are no tables (see `enas_jax/rows.py`).
+    It reads no row twice. {} says that there are no tables (see
+    `enas_jax/rows.py`).
     """
     del arch
     return {}
 
   @property
   def child(self) -> nn.Module:
-    """Returns the network of the weights that one architecture reads."""
+    """Returns the network of the weights that one arch reads."""
     return self
 
   def read(
       self, x: jax.Array, arch: Arch, carry: Any, *, train: bool
   ) -> tuple[jax.Array, Any, jax.Array]:
-    """Runs the cell: x[S, B, H] -> (states, carries, squares).
+    """Runs the cell on x[S, B, H]; returns (states, carries, squares).
 
-    They are those of `Reading`, but [S, B] lead where it has [B, S].
+    These are the fields of `Reading`, with leading axes [S, B] in place of
+    [B, S].
     """
     raise NotImplementedError
 
@@ -116,10 +121,11 @@ class Reader(nn.Module):
     """Reads a segment.
 
     Args:
-      words: i32[B, S].
-      arch: of jax arrays (one program for all) or of numpy arrays.
-      carry: like that of `start`, behind the words before.
-      train: dropout, from the "dropout" stream.
+      words: i32[B, S], the words.
+      arch: An arch of jax arrays, for which one program serves all archs, or of
+        numpy arrays.
+      carry: The carry after the words before, like that of `start`.
+      train: Whether dropout acts; it draws from the "dropout" stream.
     """
     h, batch = self.hidden, len(words)
     table = self.weight("embedding", self.vocabulary, h)
@@ -143,7 +149,10 @@ class Reader(nn.Module):
   def weight(
       self, name: str, *shape: int, within: float | None = None
   ) -> jax.Array:
-    """Makes a parameter that starts uniform in +-`within` or +-`init_range`."""
+    """Makes a parameter that starts uniform in +-`within`.
+
+    None stands for `init_range`.
+    """
     within = within or self.init_range
 
     def init(key, shape):
@@ -152,7 +161,7 @@ class Reader(nn.Module):
     return self.param(name, init, shape)
 
   def mask(self, train: bool, keep: float, *shape: int) -> jax.Array:
-    """Draws what dropout multiplies by: 0 or 1 / keep."""
+    """Draws the factors of a dropout, 0 or 1 / keep; ones without training."""
     if not train or keep == 1.0:
       return jnp.ones(shape)
     kept = jax.random.bernoulli(self.make_rng("dropout"), keep, shape)

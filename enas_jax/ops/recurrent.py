@@ -1,7 +1,8 @@
-"""A searched recurrent cell over a segment, with its own gradient (ENAS §2.1).
+"""Runs a searched recurrent cell over a segment (ENAS §2.1).
 
-Letters of this file: S positions of a segment, B rows, H hidden size, N nodes
-of the cell, the first of which reads the input.
+It has a gradient of its own. In this file S is the positions of a segment, B
+the rows, H the hidden size, and N the nodes of the cell, including the first
+one, which reads the input.
 """
 
 from collections.abc import Callable
@@ -13,7 +14,8 @@ import jax.numpy as jnp
 from enas_jax.ops import choose
 from enas_jax.ops.dot import dot
 
-# In the order of enas_lm. The derivative is given the activation's value.
+# Each activation and its derivative as a function of the activation's value, in
+# the order of enas_lm.
 ACTIVATIONS: dict[str, tuple[Callable, Callable]] = {
     "tanh": (jnp.tanh, lambda y: 1 - y * y),
     "relu": (jax.nn.relu, lambda y: (y > 0).astype(y.dtype)),
@@ -35,38 +37,41 @@ def run(
 ) -> jax.Array:
   """Returns the cell's outputs at every position.
 
-  Node 0 is a highway unit on the input and the state before, each later one
-  on an earlier node; `h, t` are the two halves of a product, f an activation:
+  Node 0 is a highway unit on the input and the state before, and each later
+  node is one on an earlier node. `h, t` are the two halves of a product, and f
+  is the node's activation:
 
     h, t = [x[s], mask * state] @ first          before = state
     h, t = (mask * node[sources[n]]) @ nodes[n]  before = node[sources[n]]
     node[n] = before + sigmoid(t) * (f(h) - before)
     state = sum of mix[n] * node[n]
 
-  Backward, one loop in reverse finds the cotangents of all products; those of
-  a weight are summed over the positions by one matrix product a node at the
-  end, in place of one a position. Architecture, mask and mix get none.
+  In the backward pass one reverse loop finds the cotangents of all products.
+  After the loop, one matrix product for each node, in place of one for each
+  position, sums them to the cotangent of a weight. Arch, mask and mix have no
+  cotangents.
 
-  Inside, a state is [H, B], since a weight times few columns takes the CPU less
-  than few rows times a weight; so node 0 has one product, not one for the whole
-  input and one a position. Weights are cast, taken apart and, for the way
-  forward, transposed outside the loops: within, each position would copy them.
+  Inside, a state is [H, B] because the CPU takes less time for a weight times
+  few columns than for few rows times a weight. Therefore node 0 has one product
+  at each position, and no separate product for the whole input. Weights are
+  cast, taken apart and, for the forward pass, transposed outside of the loops,
+  in which each position would copy them.
 
-  Products take their operands in the type of x; their sums, and what is done
-  to each entry, are float32. What is kept is in the type of x again.
+  Products take their operands in the type of x. Their sums and all elementwise
+  work are float32. Values kept for the backward pass have the type of x again.
 
   Args:
     x: [S, B, H], the input.
-    state: [B, H], before the first position.
+    state: [B, H], the state before the first position.
     mask: [B, H], the dropout of every state that enters a product, or ones.
-    first: [2 H, 2 H].
-    nodes: [N - 1, H, 2 H], of nodes 1, 2, ...
-    sources: i32[N - 1], the node that each reads.
-    ops: i32[N], the activation of each, a number of ACTIVATIONS.
+    first: [2 H, 2 H], the weights of node 0.
+    nodes: [N - 1, H, 2 H], the weights of nodes 1, 2, ...
+    sources: i32[N - 1], the node that each of these reads.
+    ops: i32[N], the activation of each node, an index of ACTIVATIONS.
     mix: [N], the share of each node in the output.
 
   Returns:
-    [S, B, H]; the last is the state after the segment.
+    The outputs [S, B, H]; the last one is the state after the segment.
   """
   return _forward(x, state, mask, first, nodes, sources, ops, mix)[0]
 
@@ -100,7 +105,7 @@ def _backward(residuals, g):
   x, kept, mask, first, nodes, sources, ops, mix = residuals
   count, dtype = len(ops), x.dtype
   weights = [w.astype(dtype) for w in (first, *nodes)]
-  of_t = jnp.arange(2)[:, None, None] == 1  # the other half is of h
+  of_t = jnp.arange(2)[:, None, None] == 1  # the second half; the first is h's
 
   def step(dafter, given):
     g, kept = given
@@ -111,7 +116,7 @@ def _backward(residuals, g):
       for later in range(n + 1, count):
         d += jnp.where(sources[later - 1] == n, dbefores[later], 0.0)
       slope = choose.value(ops[n], [f(value) for _, f in ACTIVATIONS.values()])
-      # Both halves at once: to join two is slower on the CPU.
+      # Both halves are made at once; to join two arrays is slower on the CPU.
       dproduct = jnp.where(of_t, (value - before) * (1 - gate), slope)
       dproduct = (d * gate * dproduct).reshape(-1, d.shape[-1]).astype(dtype)
       dread = dot(weights[n], dproduct)
@@ -126,7 +131,7 @@ def _backward(residuals, g):
   dstate, (dx, dproducts) = lax.scan(step, start, given, reverse=True)
 
   def columns(a):
-    """[S, *, B] as [*, S B], in the type of x."""
+    """Returns [S, *, B] as [*, S B], in the type of x."""
     return jnp.swapaxes(a, 0, 1).reshape(a.shape[1], -1).astype(dtype)
 
   dweights = []
@@ -142,10 +147,10 @@ def _backward(residuals, g):
 
 
 def _pack(dtype, a):
-  """f32[...] in `dtype`, for a loop to keep.
+  """Returns f32[...] in `dtype`, in a form that a loop can store.
 
-  XLA on the CPU has no update of a slice in bfloat16, it would go through
-  float32 entry by entry; of integers of that width it has.
+  XLA on the CPU cannot update a slice in bfloat16; it would convert it to
+  float32 entry by entry. It can update integers of that width.
   """
   a = a.astype(dtype)
   if dtype == jnp.bfloat16:
@@ -154,7 +159,7 @@ def _pack(dtype, a):
 
 
 def _unpack(dtype, packed):
-  """What `_pack` packed, f32[...]."""
+  """Returns the values that `_pack` packed, f32[...]."""
   if dtype == jnp.bfloat16:
     packed = lax.bitcast_convert_type(packed, dtype)
   return packed.astype(jnp.float32)

@@ -1,8 +1,9 @@
-"""How many parameters and operations layers have: static pairs, and sums.
+"""Counts the parameters and operations of layers, and sums them up.
 
-A pair is i64[2] of numpy: parameters, and floating point operations of one
-image's way forward, two for each multiplication of a product (`flops.py` counts
-the same in a program). `pixels` are those of a layer's result.
+A pair is i64[2] of numpy: the parameters, and the floating point operations of
+the forward pass of one image, two for each multiplication of a product
+(`derive/flops.py` counts the same in a program). `pixels` is the number of
+pixels of a layer's result.
 """
 
 import jax
@@ -25,7 +26,7 @@ def pointwise(inputs: int, outputs: int, pixels: int) -> np.ndarray:
 def conv(inputs: int, outputs: int, side: int, pixels: int) -> np.ndarray:
   """Returns the pair of BN(conv side x side).
 
-  With side 1 it is that of a factorised reduction, too.
+  With side 1 it is also the pair of a factorised reduction.
   """
   return pointwise(side**2 * inputs, outputs, pixels) + norm(outputs)
 
@@ -47,12 +48,12 @@ def halved(height: int, width: int) -> tuple[int, int]:
 
 
 def total(base: np.ndarray, *terms: tuple) -> Size:
-  """Returns the sum of `base` and of all entries of tables, each so many times.
+  """Returns the sum of `base` and of the pairs of tables, with multiplicities.
 
   Args:
-    base: a pair.
-    *terms: (table i64[..., 2], how often each of its pairs, i[...]), of numpy
-      or of jax, then the sum is.
+    base: A pair.
+    *terms: Each is (table i64[..., 2], times i[...]), where `times` says how
+      often each pair of the table counts. Where it is of jax, so is the sum.
   """
   traced = any(isinstance(times, jax.Array) for _, times in terms)
   params, flops = base
@@ -68,5 +69,5 @@ def total(base: np.ndarray, *terms: tuple) -> Size:
 
 
 def one_hot(index: jax.Array, count: int) -> jax.Array:
-  """Returns bool[..., count], of numpy or jax as `index` is."""
+  """Returns bool[..., count], of numpy or jax like `index`."""
   return index[..., None] == np.arange(count)

@@ -1,4 +1,4 @@
-"""Cross-entropy of a linear softmax, without all logits at once."""
+"""Computes the cross-entropy of a linear softmax, a part at a time."""
 
 import jax
 from jax import lax
@@ -7,23 +7,29 @@ import optax
 
 from enas_jax.ops.dot import dot
 
-_ENTRIES = 1 << 22  # logits at a time: 16 MiB in float32
+_ENTRIES = 1 << 22  # logits at a time, which take 16 MiB in float32
 
 
 @jax.custom_vjp
-def cross_entropy(features, table, targets, weight):
-  """The sum of weight * -log softmax(features @ table.T)[targets], f32[].
+def cross_entropy(
+    features: jax.Array,
+    table: jax.Array,
+    targets: jax.Array,
+    weight: jax.Array,
+) -> jax.Array:
+  """Sums weight * -log softmax(features @ table.T)[targets] to f32[].
 
-  Logits, softmax and sums are float32 whatever the features are. Of the
-  logits only a part is in memory at a time. Where a gradient is wanted, each
-  part's is made while its logits are there, and waits: the result is a sum, so
-  the cotangent is one number.
+  Logits, softmax and sums are float32, whatever type the features have. Only a
+  part of the logits is in memory at a time. Where a gradient is wanted, that of
+  each part is computed in the forward pass while its logits are there. It can
+  wait for the cotangent because the result is a sum, so that the cotangent is
+  one number.
 
   Args:
-    features: [..., H].
-    table: f32[V, H].
+    features: [..., H], the features.
+    table: f32[V, H], the weights of the softmax.
     targets: i32[...], rows of the table.
-    weight: f32[...]; has no gradient.
+    weight: f32[...], the weight of each position; it has no gradient.
   """
   cast = table.astype(features.dtype)
   parts = _parts(len(table), features, targets, weight)
@@ -74,7 +80,7 @@ cross_entropy.defvjp(_forward, _backward)
 
 
 def _parts(vocabulary, features, *others):
-  """Each [..., *] as [parts, positions, *], filled up with weight 0."""
+  """Cuts each [..., *] into [parts, positions, *], padded by weight 0."""
   count = others[0].size
   parts = -(-count * vocabulary // _ENTRIES)
   size = -(-count // parts)

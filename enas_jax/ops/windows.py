@@ -1,10 +1,10 @@
-"""Sliding windows as shifted slices: what convolutions and pools are made of.
+"""Makes sliding windows of shifted slices, for convolutions and pools.
 
 A window operation with SAME padding is a sum (or a maximum) over its k * k
 taps. Tap (i, j) is the padded input, shifted by (i, j) and read at every
-stride-th position. Such slices are elementwise work, which XLA spreads over
-the threads of a CPU wherever it stands; its convolutions and window reductions
-lose their threads inside a loop or a branch.
+stride-th position. Sums of such slices are elementwise work, which XLA spreads
+over the threads of a CPU everywhere in a program. Its convolutions and window
+reductions run on one thread inside a loop or a branch.
 
 With stride 2 the padded input is first split by the parity of row and column
 into four phases, so that every tap is a contiguous slice of one phase.
@@ -29,7 +29,7 @@ def pad(
     columns: tuple[int, int] = (0, 0),
     value: float = 0.0,
 ) -> jax.Array:
-  """Returns x[B, H, W, C] with so many of `value` around it; cut where < 0."""
+  """Returns x[B, H, W, C] padded with `value`; a negative number cuts off."""
   edges = [(0, 0, 0), (*rows, 0), (*columns, 0), (0, 0, 0)]
   return lax.pad(x, jnp.asarray(value, x.dtype), edges)
 
@@ -74,7 +74,7 @@ def spread(g: jax.Array, k: int, stride: int) -> jax.Array:
 def back(
     spread_g: jax.Array, i: int, j: int, k: int, stride: int
 ) -> jax.Array:
-  """Returns the adjoint of tap (i, j): `spread_g` moved to what it reads."""
+  """Returns the adjoint of tap (i, j), a slice of `spread_g`."""
   reach = (k - 1) // stride
   height, width = (size - reach for size in spread_g.shape[1:3])
   p, q = reach - i // stride, reach - j // stride
@@ -86,8 +86,8 @@ def collect(
 ) -> jax.Array:
   """Returns the adjoint of all taps together: [B, height, width, C].
 
-  Sums term(i, j), what tap (i, j) sends `back`, over the taps of each phase,
-  interleaves the phases and cuts the padding off.
+  It sums term(i, j), which is made of `back` for tap (i, j), over the taps of
+  each phase, interleaves the phases and cuts the padding off.
   """
 
   def phase(a, b):

@@ -23,7 +23,8 @@ class MicroNetwork(nn.Module):
     filters: The channels of the first cells, doubled at each reduction.
     keep: The keep probability of the dropout before the classifier.
     drop_path_keep: The keep probability of the last cell's paths at the end of
-      the final training; a search does not use it.
+      the final training; a search does not use it, though the reference
+      passes it there.
     aux: Whether there is an auxiliary head.
     row_fan_in: Whether the number of rows of a table counts in the scale at
       which it starts, as in the reference.

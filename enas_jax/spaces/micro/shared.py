@@ -45,8 +45,8 @@ class SharedCell(nn.Module):
   """A cell of the shared network; one program serves every arch.
 
   Its weights are tables with a row for each node and each state that the node
-  may read, which are k + 2 rows for node k. The two sides of a node have weights
-  of their own.
+  may read, which makes k + 2 rows for node k. The two sides of a node have
+  weights of their own.
 
   Attributes:
     channels: The channels of every node.
@@ -114,9 +114,9 @@ def _separable(name: str, x: jax.Array, weights) -> jax.Array:
   return x
 
 
-# The branches in the order of OPERATIONS; see `ops.cell`. The backward pass runs
-# the separable convolutions again: a step that kept all their results took 1.12
-# times as long on the CPU, and 2.4 times the memory.
+# The branches in the order of OPERATIONS; see `ops.cell`. The backward pass
+# runs the separable convolutions again: a step that kept all their results took
+# 1.12 times as long on the CPU, and 2.4 times the memory.
 _BRANCHES = (
     functools.partial(_separable, "conv3"),
     functools.partial(_separable, "conv5"),
