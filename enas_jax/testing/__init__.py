@@ -1,4 +1,4 @@
-"""The questions that every part must answer, a stranger's and our own.
+"""Asks the questions that every part must pass, our own or a user's.
 
   from enas_jax import testing
 
@@ -10,15 +10,15 @@
 
 `check_space`, `check_strategy`, `check_task`, `check_dataset`,
 `check_optimiser` and `check_options` raise AssertionError with the name of the
-question and words that say what to mend. Each has a companion, such as
-`space_questions`, that returns the questions one by one, for a test runner:
+question that failed and say what to mend. Each has a companion, such as
+`space_questions`, that returns the questions as a list for a test runner:
 
   @pytest.mark.parametrize("ask", testing.space_questions(...), ids=str)
   def test_my_space(ask):
     ask()
 
-Nothing is compiled before the first question is asked, and what one question
-compiles serves the others. pytest itself is not needed.
+Nothing is compiled before the first question is asked, and the questions share
+what they compile. pytest itself is not needed.
 """
 
 from enas_jax.testing.asking import Question

@@ -1,4 +1,4 @@
-"""A question of a part, and what it is asked with."""
+"""The form of a question, and helpers to ask one."""
 
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
@@ -7,7 +7,7 @@ import chex
 
 
 class Question(NamedTuple):
-  """One question of a part; calling it asks."""
+  """One question of a part; to call it is to ask it."""
 
   name: str
   ask: Callable[[], None]  # raises AssertionError where the answer is no
@@ -20,15 +20,15 @@ class Question(NamedTuple):
 
 
 def named(*functions: Callable[[], None]) -> list[Question]:
-  """Returns the functions as questions of their own names."""
+  """Returns the functions as questions with the functions' names."""
   return [Question(each.__name__, each) for each in functions]
 
 
 def ask_all(questions: Iterable[Question]) -> None:
-  """Asks all, and tells of all that failed.
+  """Asks all questions and reports all that failed.
 
   Raises:
-    AssertionError: at least one did; a paragraph for each.
+    AssertionError: A question failed; has a paragraph for each that did.
   """
   failed = []
   for question in questions:
@@ -41,16 +41,25 @@ def ask_all(questions: Iterable[Question]) -> None:
 
 
 def demand(condition: Any, words: str) -> None:
-  """Raises AssertionError of these words unless the condition holds.
+  """Raises AssertionError with these words unless the condition holds.
 
-  Not `assert`, which Python leaves out when it optimises.
+  It is used in place of `assert`, which Python leaves out when it optimises.
   """
   if not condition:
     raise AssertionError(words)
 
 
 def same_form(tree: Any, other: Any, what: str) -> None:
-  """Demands the same structure, shapes and types of two trees."""
+  """Demands that two trees have the same structure, shapes and types.
+
+  Args:
+    tree: One tree.
+    other: The other tree.
+    what: The noun for the trees, which begins the error.
+
+  Raises:
+    AssertionError: They differ.
+  """
   try:
     chex.assert_trees_all_equal_shapes_and_dtypes(tree, other)
   except AssertionError as error:

@@ -1,4 +1,4 @@
-"""The questions of a data set."""
+"""Asks the questions of a data set."""
 
 from collections.abc import Mapping
 import dataclasses
@@ -19,9 +19,9 @@ def dataset_questions(
   """Returns the questions of a data set.
 
   Args:
-    source: what a data set's loader returns.
-    search: arguments of `source.search`.
-    final: arguments of `source.final` with the test split.
+    source: The source that a data set's loader returns.
+    search: The arguments of `source.search`.
+    final: The arguments of `source.final` with the test split.
   """
   reads = [name for name in ("train", "valid", "test") if hasattr(source, name)]
 
@@ -149,6 +149,7 @@ def dataset_questions(
 
 
 def _check_images(source: Any, found: Any, name: str) -> None:
+  """Demands that the images of a split are as the source says."""
   pixels, labels = found
   demand(
       pixels.dtype == np.uint8 and pixels.shape[1:] == tuple(source.shape),
@@ -168,9 +169,9 @@ def _check_images(source: Any, found: Any, name: str) -> None:
 def check_dataset(
     source: Any, *, search: Mapping[str, Any], final: Mapping[str, Any]
 ) -> None:
-  """Asks all questions of a data set; arguments as of `dataset_questions`.
+  """Asks all of `dataset_questions`, with the same arguments.
 
   Raises:
-    AssertionError: says which question failed and what to mend.
+    AssertionError: A question failed; says which one and what to mend.
   """
   ask_all(dataset_questions(source, search=search, final=final))

@@ -1,4 +1,4 @@
-"""The questions of an optimiser."""
+"""Asks the questions of an optimiser."""
 
 from collections.abc import Callable
 import functools
@@ -13,6 +13,8 @@ from enas_jax.testing.asking import ask_all, demand, named, Question, same_form
 
 
 class _Segment(NamedTuple):
+  """A batch of the usual length."""
+
   share: float = 1.0
 
 
@@ -20,7 +22,7 @@ def optimiser_questions(make: Callable[..., Any]) -> list[Question]:
   """Returns the questions of an optimiser.
 
   Args:
-    make: (epochs, steps), by name -> optimiser; its own options are given.
+    make: (epochs, steps), by keyword -> optimiser; all other options are given.
   """
   epochs, steps = 2, 3
   params = {"a": jnp.array([1.0, -2.0]), "b": {"scale": jnp.array([3.0])}}
@@ -35,7 +37,7 @@ def optimiser_questions(make: Callable[..., Any]) -> list[Question]:
     def step(params, state):
       nonlocal traces
       traces += 1
-      grads = params  # of half the squared length
+      grads = params  # the gradient of half the squared length
       updates, state = tx.update(grads, state, params, batch=_Segment())
       return optax.apply_updates(params, updates), state
 
@@ -75,9 +77,9 @@ def optimiser_questions(make: Callable[..., Any]) -> list[Question]:
 
 
 def check_optimiser(make: Callable[..., Any]) -> None:
-  """Asks all questions of an optimiser; `make` as of `optimiser_questions`.
+  """Asks all of `optimiser_questions`, with the same argument.
 
   Raises:
-    AssertionError: says which question failed and what to mend.
+    AssertionError: A question failed; says which one and what to mend.
   """
   ask_all(optimiser_questions(make))

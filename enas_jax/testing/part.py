@@ -1,4 +1,4 @@
-"""The questions of what any part says of its options."""
+"""Asks whether a part describes its options."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,11 +11,11 @@ from enas_jax.testing.asking import ask_all, demand, named, Question
 def options_questions(
     part: Callable, ours: tuple[str, ...] = ()
 ) -> list[Question]:
-  """Returns the questions of what a part says of its options.
+  """Returns the questions of a part's options.
 
   Args:
-    part: a function, a dataclass or a flax module.
-    ours: parameters that do not come from the config.
+    part: A function, a dataclass or a flax module.
+    ours: The parameters that do not come from the config.
   """
 
   def every_option_has_a_type():
@@ -50,9 +50,9 @@ def options_questions(
 
 
 def check_options(part: Callable, ours: tuple[str, ...] = ()) -> None:
-  """Asks all questions of a part's options, as `options_questions` has them.
+  """Asks all of `options_questions`, with the same arguments.
 
   Raises:
-    AssertionError: says which question failed and what to mend.
+    AssertionError: A question failed; says which one and what to mend.
   """
   ask_all(options_questions(part, ours))

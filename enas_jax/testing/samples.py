@@ -1,4 +1,4 @@
-"""Small data, choices and weights to ask with."""
+"""Makes small data, choices and weights to ask questions with."""
 
 from typing import Any, NamedTuple
 
@@ -41,7 +41,8 @@ def images(count: int = 4, size: int = 8) -> ImageBatch:
 
 
 def words(rows: int = 3, length: int = 6) -> TextBatch:
-  """Returns random words of a vocabulary of seven; the last ones count not."""
+  """Returns random words of a vocabulary of seven; the last ones do not count.
+  """
   drawn = np.random.default_rng(0).integers(0, 7, (rows, length))
   drawn = drawn.astype(np.int32)
   weight = np.ones((rows, length), np.float32)
@@ -51,7 +52,7 @@ def words(rows: int = 3, length: int = 6) -> TextBatch:
 
 
 def random_choices(schedule: Schedule, count: int, seed: int = 0) -> np.ndarray:
-  """Draws bool[count, T, K] uniformly, by no strategy of the package."""
+  """Draws choices bool[count, T, K] uniformly, without a strategy."""
   rng = np.random.default_rng(seed)
   choices = np.zeros((count, *schedule.mask.shape), bool)
   for one in choices:
@@ -65,7 +66,7 @@ def random_choices(schedule: Schedule, count: int, seed: int = 0) -> np.ndarray:
 
 
 def changes(schedule: Schedule, choices: np.ndarray) -> list[np.ndarray]:
-  """Returns all choices that differ from these bool[T, K] in one place."""
+  """Returns all choices that differ from these, bool[T, K], in one place."""
   found = []
   for t, head in enumerate(schedule.head):
     for j in np.flatnonzero(schedule.mask[t] & (head != Head.NONE)):
@@ -80,12 +81,12 @@ def changes(schedule: Schedule, choices: np.ndarray) -> list[np.ndarray]:
 
 
 def on_host(arch: Arch) -> Arch:
-  """Returns the architecture in numpy arrays: a fixed one."""
+  """Returns the arch in numpy arrays."""
   return jax.tree.map(np.asarray, arch)
 
 
 def filled(shapes: Params, seed: int = 0) -> Params:
-  """Draws parameters as after some training: none is zero, no two alike."""
+  """Draws parameters as after some training; none is zero, no two are alike."""
   rng = np.random.default_rng(seed)
 
   def fill(path, leaf):

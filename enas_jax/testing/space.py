@@ -1,4 +1,4 @@
-"""The questions of a search space and of its shared network."""
+"""Asks the questions of a search space and of its shared network."""
 
 from collections.abc import Callable, Mapping, Sequence
 import functools
@@ -49,17 +49,20 @@ def space_questions(
   """Returns the questions of a search space and of its shared network.
 
   Args:
-    space: a small one.
-    network: arguments of `space.network`: the smallest that has every part.
-    batch: of a few examples, such as `images()` or `words()`.
-    task: what the network is for, by name.
-    shows: integers of an architecture of which every single choice changes the
-      loss. Not every one is such: a pool may read a constant. None: this is
-      not asked.
-    cheap: one that compiles fast as a fixed network; None: a random one.
-    plain: one that runs fast without jit; None: `cheap`.
-    zeros: anchor slots that stand for an input, which no step writes.
-    supernet: makes the network to ask with, where a test shares one.
+    space: A small space.
+    network: The arguments of `space.network` for the smallest network that has
+      every part.
+    batch: A batch of a few examples, such as `images()` or `words()`.
+    task: The name of the network's task.
+    shows: The integers of an arch in which every single change of a choice
+      changes the loss. Not every arch is such, since a pool may read a
+      constant. None does not ask this.
+    cheap: The integers of an arch that compiles fast as a fixed network; None
+      takes a random arch.
+    plain: The integers of an arch that runs fast without jit; None takes
+      `cheap`.
+    zeros: The anchor slots that stand for an input and that no step writes.
+    supernet: Makes the network to ask with, where tests share one.
   """
   make = supernet or functools.cache(
       lambda: Supernet(space, network, batch, task)
@@ -151,23 +154,25 @@ def check_space(
   """Asks all questions of a search space.
 
   Args:
-    space: a small one.
-    network: arguments of `space.network`.
-    batch: as the task reads it.
-    **more: as `space_questions` takes it.
+    space: A small space.
+    network: The arguments of `space.network`.
+    batch: A batch, as the task reads it.
+    **more: Further arguments of `space_questions`.
 
   Raises:
-    AssertionError: says which question failed and what to mend.
+    AssertionError: A question failed; says which one and what to mend.
   """
   ask_all(space_questions(space, network=network, batch=batch, **more))
 
 
 def _decoded(space: SearchSpace, count: int) -> list[Arch]:
+  """Returns random archs in numpy arrays."""
   choices = random_choices(space.schedule, count)
   return search.listed(jax.jit(jax.vmap(space.decode))(choices), count)
 
 
 def _check_schedule(schedule: Schedule, zeros: Sequence[int]) -> None:
+  """Demands that a schedule is well formed."""
   steps, slots = schedule.mask.shape
   for name in ("bias", "prior", "feed_scale"):
     leaf = getattr(schedule, name)
@@ -211,6 +216,7 @@ def _check_schedule(schedule: Schedule, zeros: Sequence[int]) -> None:
 
 
 def _check_encoding(space: SearchSpace) -> None:
+  """Demands that all conversions of an arch agree."""
   choices = random_choices(space.schedule, 50)
   archs = jax.jit(jax.vmap(space.decode))(choices)
   again = jax.jit(jax.vmap(space.encode))(archs)
@@ -246,6 +252,7 @@ def _check_encoding(space: SearchSpace) -> None:
 
 
 def _check_losses(supernet: Supernet) -> None:
+  """Demands one program, different losses and a gradient of every weight."""
   losses, alive = [], None
   for arch in supernet.random(30, seed=1):
     loss, grads = supernet.grade(arch)
@@ -270,14 +277,16 @@ def _check_losses(supernet: Supernet) -> None:
 
 
 def _check_unused(supernet: Supernet, arch: Arch) -> None:
-  """Demands that the loss ignores what has a gradient of exactly zero.
+  """Demands that the loss ignores weights with a gradient of exactly zero.
 
-  Were a choice's gradient lost on the way, its weights would matter still.
+  If the gradient of a chosen branch were lost, the loss would still depend on
+  its weights.
   """
   loss, grads = supernet.grade(arch)
 
   def idle(grad):
-    # Whole matrices or rows: one number may be that of a unit that is dead.
+    # Whole matrices or rows are compared, since one weight may belong to a dead
+    # unit.
     axes = tuple(range(grad.ndim))[1:][-2:]
     return np.all(np.asarray(grad) == 0, axes, keepdims=True)
 
@@ -298,6 +307,7 @@ def _check_unused(supernet: Supernet, arch: Arch) -> None:
 
 
 def _check_fixed(supernet: Supernet, arch: Arch) -> None:
+  """Demands that numpy archs and jax archs have the same loss and gradient."""
   key = jax.random.key(0)
   fixed = jax.jit(lambda params: supernet.grade_of(params, arch, key))
   loss, grads = fixed(supernet.params)
@@ -313,6 +323,7 @@ def _check_fixed(supernet: Supernet, arch: Arch) -> None:
 
 
 def _check_plain(supernet: Supernet, arch: Arch) -> None:
+  """Demands the same loss without jit, and a reward without randomness."""
   task, batch, state = supernet.task, supernet.batch, supernet.state
   arch = jax.tree.map(jnp.asarray, arch)
   key = jax.random.key(0)
@@ -344,6 +355,8 @@ def _check_plain(supernet: Supernet, arch: Arch) -> None:
 
 
 def _check_bfloat16(supernet: Supernet, task: Task, arch: Arch) -> None:
+  """Demands that bfloat16 changes the loss, but only a little."""
+
   @jax.jit
   def grade(params):
     return jax.value_and_grad(supernet.loss_of, has_aux=True)(

@@ -1,4 +1,4 @@
-"""The questions of a strategy."""
+"""Asks the questions of a strategy."""
 
 from collections.abc import Callable
 import functools
@@ -18,9 +18,9 @@ class _Rounds(NamedTuple):
   """Thirty rounds of asking and telling."""
 
   traces: int
-  first: Any  # the state before
-  out: list  # (state, archs, metrics, choices bool[M, T, K]), one a round
-  ask: Callable[[jax.Array], Arch]  # key -> M architectures of the first state
+  first: Any  # the state before the first round
+  out: list  # (state, archs, metrics, choices bool[M, T, K]) of each round
+  ask: Callable[[jax.Array], Arch]  # key -> M archs of the first state
 
 
 def strategy_questions(
@@ -33,10 +33,10 @@ def strategy_questions(
   """Returns the questions of a strategy.
 
   Args:
-    make: space -> the strategy.
-    space: a small one.
-    archs: M, architectures a round.
-    varies: whether another key is another architecture.
+    make: Space -> the strategy.
+    space: A small space.
+    archs: M, the number of archs in a round.
+    varies: Whether another key proposes another arch.
   """
   strategy = functools.cache(lambda: make(space))
 
@@ -59,7 +59,7 @@ def strategy_questions(
     for i in range(30):
       state, *rest = one(state, jax.random.fold_in(jax.random.key(1), i))
       out.append((state, *rest))
-      if traces > 2:  # which is found already, and takes long
+      if traces > 2:  # the failure is clear, and more traces take long
         break
     return _Rounds(traces, first, out, lambda key: one(first, key)[1])
 
@@ -113,7 +113,7 @@ def strategy_questions(
     )
 
   def any_number_of_archs_may_be_told():
-    # In shapes: each number is a program of its own.
+    # Only shapes are computed because each number has a program of its own.
     first = rounds().first
     form = jax.eval_shape(lambda: first)
     for count in (1, archs + 1):
@@ -148,11 +148,11 @@ def check_strategy(
   """Asks all questions of a strategy.
 
   Args:
-    make: space -> the strategy.
-    space: a small one.
-    **more: as `strategy_questions` takes it.
+    make: Space -> the strategy.
+    space: A small space.
+    **more: Further arguments of `strategy_questions`.
 
   Raises:
-    AssertionError: says which question failed and what to mend.
+    AssertionError: A question failed; says which one and what to mend.
   """
   ask_all(strategy_questions(make, space, **more))

@@ -21,9 +21,9 @@ def whole(
   """Returns the task on a network of a space, with gradients of all weights.
 
   Args:
-    make: network -> task.
-    space: the space.
-    network: the arguments of `space.network`.
+    make: Network -> task.
+    space: The space.
+    network: The arguments of `space.network`.
   """
   made = space.network(**network)
   arch = jax.eval_shape(space.decode, space.schedule.mask)
@@ -35,12 +35,12 @@ class Supernet:
   """A small shared network; its loss and gradient are compiled once.
 
   Attributes:
-    space: the space.
-    batch: what the loss is of.
-    task: the task on the network.
-    params: weights, none of them zero.
-    state: the model state, likewise.
-    traces: how often the program was traced.
+    space: The space.
+    batch: The batch on which the loss is taken.
+    task: The task of the network.
+    params: The weights, none of them zero.
+    state: The model state, none of it zero.
+    traces: How often the program was traced.
   """
 
   def __init__(
@@ -50,13 +50,13 @@ class Supernet:
       batch: Any,
       task: str = "classification",
   ):
-    """Builds the network; nothing is compiled.
+    """Makes the network and its weights, and compiles nothing.
 
     Args:
-      space: the space.
-      network: the arguments of `space.network`.
-      batch: one batch, as the task reads it.
-      task: the name of the task.
+      space: The space.
+      network: The arguments of `space.network`.
+      batch: One batch, as the task reads it.
+      task: The name of the task.
     """
     self.space, self.batch = space, batch
     self.task = whole(TASKS[task], space, network)
@@ -71,7 +71,7 @@ class Supernet:
     self._grade = grade
 
   def random(self, count: int, seed: int = 0) -> list[Arch]:
-    """Returns random architectures of numpy arrays."""
+    """Returns random archs in numpy arrays."""
     drawn = random_choices(self.space.schedule, count, seed)
     return [on_host(self.space.decode(choices)) for choices in drawn]
 
@@ -101,21 +101,21 @@ class Supernet:
   def grade(
       self, arch: Arch, seed: int = 0, params: Params | None = None
   ) -> tuple[jax.Array, Params]:
-    """Returns `grade_of` by the one program that serves all architectures."""
+    """Returns `grade_of` by the one program that serves all archs."""
     arch = jax.tree.map(jnp.asarray, arch)
     params = self.params if params is None else params
     return self._grade(params, arch, jax.random.key(seed))
 
   def loss(self, arch: Arch, seed: int = 0) -> float:
-    """Returns the loss of an architecture as a number of Python."""
+    """Returns the loss of an arch as a number of Python."""
     return float(self.grade(arch, seed)[0])
 
 
 def every_single_choice_shows(supernet: Supernet, arch: Arch) -> None:
-  """Demands that the loss changes with every choice of an architecture.
+  """Demands that every single change of a choice of `arch` changes the loss.
 
   Raises:
-    AssertionError: it does not; tells the architecture that looks the same.
+    AssertionError: A change does not; shows the changed arch.
   """
   space = supernet.space
   loss = supernet.loss(arch)

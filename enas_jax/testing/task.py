@@ -1,4 +1,4 @@
-"""The questions of a task."""
+"""Asks the questions of a task."""
 
 import functools
 from typing import Any
@@ -16,9 +16,9 @@ def task_questions(task: Task, batch: Any, arch: Arch) -> list[Question]:
   """Returns the questions of a task, asked with its network.
 
   Args:
-    task: on a small network.
-    batch: as the task reads it.
-    arch: one that the network runs.
+    task: The task of a small network.
+    batch: A batch, as the task reads it.
+    arch: An arch that the network can run.
   """
   key = jax.random.key(0)
 
@@ -98,9 +98,9 @@ def task_questions(task: Task, batch: Any, arch: Arch) -> list[Question]:
 
 
 def check_task(task: Task, batch: Any, arch: Arch) -> None:
-  """Asks all questions of a task; arguments as of `task_questions`.
+  """Asks all of `task_questions`, with the same arguments.
 
   Raises:
-    AssertionError: says which question failed and what to mend.
+    AssertionError: A question failed; says which one and what to mend.
   """
   ask_all(task_questions(task, batch, arch))
