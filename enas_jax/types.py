@@ -71,7 +71,7 @@ class Schedule(NamedTuple):
 
 
 class Preset(NamedTuple):
-  """A published architecture."""
+  """A published arch."""
 
   space: dict[str, Any]  # the arguments of its space
   encoding: list[int]

@@ -50,7 +50,7 @@ def _unit_normals(key):
 
 
 class BatchNorm(nn.Module):
-  """Batch norm over all axes but the channels.
+  """A batch norm over all axes but the channels.
 
   With `track` it has moving averages. Without them it always uses the
   statistics of the batch at hand. A shared network must do so, since its
@@ -168,7 +168,7 @@ class AuxiliaryHead(nn.Module):
 
 
 class Classifier(nn.Module):
-  """Global average pooling and a linear layer, in float32."""
+  """A global average pooling and a linear layer, in float32."""
 
   classes: int
   keep: float = 1.0

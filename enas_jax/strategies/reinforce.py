@@ -1,6 +1,6 @@
 """REINFORCE with a baseline (ENAS §2.2).
 
-The paper's gradient estimate over M architectures sampled with one policy: the
+The paper's gradient estimate over M archs sampled with one policy: the
 mean of grad log pi(a) (R(a) - b), followed by one step of the optimiser.
 """
 

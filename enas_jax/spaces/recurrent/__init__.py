@@ -6,7 +6,7 @@ earlier node. Each node has an activation of its own and a gate;
 triple of a node, the node that it reads and its activation. This is the cell of
 the authors' corrected code (enas_lm); they declare the code of 2018 wrong. From
 the latter, batch norm in the cell, a first matrix for each activation and word
-dropout are not built; the reference trains the architecture published in 2018
+dropout are not built; the reference trains the arch published in 2018
 without the first two as well.
 
 Two dialects of integers are in use, and they number the activations
