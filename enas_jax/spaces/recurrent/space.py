@@ -121,7 +121,7 @@ class Recurrent(Space):
     )
 
   def describe(self, step: int) -> str:
-    # In the dialect 2018 the first node has a step of its own.
+    # In the dialect 2018 the first two steps belong to the first node.
     node = step // 2 + (self.dialect != "2018")
     if self.schedule.head[step] == Head.ANCHOR:
       return f"node {node} reads node"
