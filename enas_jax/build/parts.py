@@ -295,7 +295,9 @@ def task(
     return rows.wrapped(made, network, arch, chain)
 
 
-def penalty(objective: settings.Objective, size: Callable | None):
+def penalty(
+    objective: settings.Objective, size: Callable | None
+) -> Callable | None:
   """Returns what the objective takes off the reward of an arch, or None."""
   if not objective.cost:
     if objective.target or objective.weight:
