@@ -334,6 +334,9 @@ class Split(NamedTuple):
   # state is carried for each row from batch to batch. Otherwise the plan says
   # which examples make a batch.
   carried: bool = False
+  # How what people bring becomes what a network reads: a `Preprocess` of
+  # images, the `Words` of a text. None: it cannot be said.
+  preprocess: Any = None
 
   def shapes(self) -> Batch:
     """Returns the shapes of the first batch, without reading an array."""

@@ -6,15 +6,14 @@ import pathlib
 import numpy as np
 
 from enas_jax.data.images import Images, Path, Source
-from enas_jax.data.resize import square
+from enas_jax.data.preprocess import (
+  is_picture,
+  open_picture,
+  Preprocess,
+  SUFFIXES,
+)
 from enas_jax.errors import ConfigError
 from enas_jax.options import Count
-
-_SUFFIXES = (
-    *(".bmp", ".gif", ".jpeg", ".jpg", ".pgm"),
-    *(".png", ".ppm", ".tif", ".tiff", ".webp"),
-)
-_DEEP = ("I", "F")  # first letters of Pillow's modes of more than 8 bits
 
 Files = list[tuple[pathlib.Path, int]]  # with the number of the class
 
@@ -51,6 +50,7 @@ def load(*, path: Path, size: Count | None = None) -> Source:
       classes=len(names),
       train=functools.partial(_read, train, shape, resize),
       test=functools.partial(_read, test, shape, resize),
+      names=tuple(names),
   )
 
 
@@ -69,9 +69,9 @@ def _files(folder: pathlib.Path) -> tuple[list[str], Files]:
     )
   files = []
   for number, each in enumerate(classes):
-    found = sorted(p for p in each.iterdir() if _is_image(p))
+    found = sorted(p for p in each.iterdir() if is_picture(p))
     if not found:
-      raise ConfigError("path", f"no image in {each} ({' '.join(_SUFFIXES)}).")
+      raise ConfigError("path", f"no image in {each} ({' '.join(SUFFIXES)}).")
     files.extend((p, number) for p in found)
   # They are shuffled so that the last examples, which may be held out, are not
   # those of the last class. RandomState is used because numpy promises that its
@@ -80,55 +80,29 @@ def _files(folder: pathlib.Path) -> tuple[list[str], Files]:
   return [each.name for each in classes], [files[i] for i in order]
 
 
-def _is_image(path: pathlib.Path) -> bool:
-  hidden = path.name.startswith(".")
-  return path.suffix.lower() in _SUFFIXES and not hidden
-
-
-def _open(path: pathlib.Path):
-  """Opens a Pillow image and reads only its header."""
-  from PIL import Image
-
-  try:
-    picture = Image.open(path)
-  except (OSError, SyntaxError, ValueError) as error:
-    raise ConfigError("path", f"cannot read {path}: {error}") from None
-  if picture.mode.startswith(_DEEP):
-    picture.close()
-    raise ConfigError("path", f"{path} has more than 8 bits a channel.")
-  return picture
-
-
 def _shape(files: Files, size: int | None) -> tuple[int, int, int]:
   from PIL import Image
 
   grey = True
   for path, _ in files:
-    with _open(path) as picture:
+    with open_picture(path) as picture:
       grey = grey and Image.getmodebase(picture.mode) == "L"
-  with _open(files[0][0]) as picture:
+  with open_picture(files[0][0]) as picture:
     width, height = picture.size if size is None else (size, size)
   return height, width, 1 if grey else 3
 
 
 def _read(files: Files, shape: tuple[int, int, int], resize: bool) -> Images:
-  height, width, channels = shape
+  height, width, _ = shape
+  reads = Preprocess(shape)
   images = np.empty((len(files), *shape), np.uint8)
   for image, (path, _) in zip(images, files, strict=True):
-    with _open(path) as picture:
+    with open_picture(path) as picture:
       if not resize and picture.size != (width, height):
         raise ConfigError(
             "size",
             f"the images differ: {path} has {picture.width}x{picture.height}"
             f" pixels, others {width}x{height}. Give the size to resize to.",
         )
-      try:
-        picture = picture.convert("L" if channels == 1 else "RGB")
-      except (OSError, SyntaxError, ValueError) as error:
-        raise ConfigError(
-            "path", f"cannot read {path}: {error}"
-        ) from None
-    if resize:
-      picture = square(picture, height)
-    image[:] = np.asarray(picture).reshape(shape)
+      image[:] = reads.pixels(picture)
   return Images(images, np.array([label for _, label in files], np.int32))

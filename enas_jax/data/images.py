@@ -19,6 +19,7 @@ import numpy as np
 
 from enas_jax.data import augment as augments
 from enas_jax.data.augment import Augment
+from enas_jax.data.preprocess import Preprocess
 from enas_jax.errors import ConfigError, lookup
 from enas_jax.options import checked, Count, Ge, Le, Small
 from enas_jax.types import MEASURES, Split
@@ -49,6 +50,8 @@ class Source:
     train: Reads the training split.
     test: Reads the test split.
     mirrors: Whether a mirrored image still belongs to its class.
+    names: The names of the classes in the order of their numbers; (): their
+      numbers.
   """
 
   shape: tuple[int, int, int]
@@ -56,12 +59,15 @@ class Source:
   train: Callable[[], Images]
   test: Callable[[], Images]
   mirrors: bool = True
+  names: tuple[str, ...] = ()
 
   task = "classification"
 
   def __post_init__(self):
     for split in ("train", "test"):
       object.__setattr__(self, split, functools.cache(getattr(self, split)))
+    names = self.names or tuple(map(str, range(self.classes)))
+    object.__setattr__(self, "names", names)
 
   @property
   def facts(self) -> dict[str, int]:
@@ -244,7 +250,8 @@ def image_split(
   if augment is not None:
     augment.check(images.images.shape[1:])
   steps = math.ceil(n / batch)
-  mean, std = np.float32(mean), np.float32(std)
+  numbers = (tuple(map(float, np.ravel(value))) for value in (mean, std))
+  reads = Preprocess(images.images.shape[1:], *numbers)
 
   def rows(key):
     order = jnp.arange(n, dtype=jnp.int32)
@@ -258,10 +265,12 @@ def image_split(
 
   def gather(arrays, row, key):
     index, weight = row
-    pixels = (arrays.images[index].astype(jnp.float32) / 255 - mean) / std
+    pixels = reads.normalise(arrays.images[index])
     if augment is not None and key is not None:
       pixels = augments.apply(augment, key, pixels)
     labels = arrays.labels[index]
     return ImageBatch(pixels, labels, weight, jnp.float32(1))
 
-  return Split(images, steps, rows, gather, batch, "images")
+  return Split(
+      images, steps, rows, gather, batch, "images", preprocess=reads
+  )

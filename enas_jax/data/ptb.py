@@ -47,7 +47,11 @@ def load(*, path: str | None = None) -> text.TextSource:
     return read
 
   return text.TextSource(
-      len(vocabulary), reader("train"), reader("valid"), reader("test")
+      len(vocabulary),
+      reader("train"),
+      reader("valid"),
+      reader("test"),
+      text.Words(tuple(vocabulary), "spaced"),
   )
 
 
@@ -66,10 +70,9 @@ def _find(folder: pathlib.Path, part: str) -> pathlib.Path:
 
 def _words(file: pathlib.Path) -> list[str]:
   try:
-    content = file.read_text(encoding="utf-8").strip()
+    content = file.read_text(encoding="utf-8")
   except (OSError, UnicodeDecodeError) as error:
     raise ConfigError(_KEY, f"{file} cannot be read ({error}).") from None
-  if not content:
+  if not content.strip():
     raise ConfigError(_KEY, f"{file} is empty.")
-  lines = (line.split() for line in content.split("\n"))
-  return [word for line in lines for word in [*line, text.EOS]]
+  return text.spaced(content)

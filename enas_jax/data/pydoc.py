@@ -6,13 +6,11 @@ perplexities on it.
 
 import collections
 from collections.abc import Callable
-import re
 
 import numpy as np
 
 from enas_jax.data import text
 
-_TOKEN = re.compile(r"[a-z]+|[0-9]+|[^\sa-z0-9]")
 _SHARES = {"train": 0.8, "valid": 0.1, "test": 0.1}
 _RARE = 3  # words seen less often in the training text are <unk>
 
@@ -24,7 +22,7 @@ def load() -> text.TextSource:
   """
   from pydoc_data import topics  # half a megabyte that few runs need
 
-  texts = [_words(topics.topics[topic]) for topic in sorted(topics.topics)]
+  texts = [text.tokens(topics.topics[topic]) for topic in sorted(topics.topics)]
   texts.sort(key=len, reverse=True)
   total = sum(map(len, texts))
   parts = {part: [] for part in _SHARES}
@@ -36,21 +34,18 @@ def load() -> text.TextSource:
     parts[max(parts, key=missing)] += words
   counts = collections.Counter(parts["train"])
   kept = {word for word, count in counts.items() if count >= _RARE}
-  vocabulary = {w: n for n, w in enumerate(sorted(kept | {text.UNKNOWN}))}
-  unknown = vocabulary[text.UNKNOWN]
+  words = text.Words(tuple(sorted(kept | {text.UNKNOWN})), "tokens")
 
   def reader(part: str) -> Callable[[], np.ndarray]:
     def read() -> np.ndarray:
-      found = [vocabulary.get(word, unknown) for word in parts[part]]
-      return np.array(found, np.int32)
+      return words.numbers(parts[part])
 
     return read
 
   return text.TextSource(
-      len(vocabulary), reader("train"), reader("valid"), reader("test")
+      len(words.vocabulary),
+      reader("train"),
+      reader("valid"),
+      reader("test"),
+      words,
   )
-
-
-def _words(content: str) -> list[str]:
-  lines = (_TOKEN.findall(line.lower()) for line in content.split("\n"))
-  return [word for line in lines if line for word in [*line, text.EOS]]

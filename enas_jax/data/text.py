@@ -9,6 +9,7 @@ just before the segment.
 from collections.abc import Callable, Sequence
 import dataclasses
 import functools
+import re
 from typing import Annotated, Literal, NamedTuple
 
 import jax
@@ -20,6 +21,7 @@ from enas_jax.options import checked, Count, Small
 from enas_jax.types import MEASURES, Split
 
 EOS, UNKNOWN = "<eos>", "<unk>"
+_TOKEN = re.compile(r"[a-z]+|[0-9]+|[^\sa-z0-9]")
 
 # The reference (enas_lm) draws lengths from a normal, cut at two standard
 # deviations, around the usual length, or one time in twenty around half of it.
@@ -36,6 +38,63 @@ class TextBatch(NamedTuple):
   share: jax.Array  # f32[], its length over the usual one
 
 
+def spaced(content: str) -> list[str]:
+  """Splits a text at spaces; every line ends with `EOS`."""
+  lines = (line.split() for line in content.strip().split("\n"))
+  return [word for line in lines for word in [*line, EOS]]
+
+
+def tokens(content: str) -> list[str]:
+  """Splits a text into lower-case words, whole numbers and single signs.
+
+  Every line that has one ends with `EOS`.
+  """
+  lines = (_TOKEN.findall(line.lower()) for line in content.split("\n"))
+  return [word for line in lines if line for word in [*line, EOS]]
+
+
+SPLITTERS = {"spaced": spaced, "tokens": tokens}
+
+
+@dataclasses.dataclass(frozen=True)
+class Words:
+  """How a text becomes numbers.
+
+  Attributes:
+    vocabulary: all words, in the order of their numbers.
+    splitter: how a text is split into words, one of `SPLITTERS`.
+  """
+
+  vocabulary: tuple[str, ...]
+  splitter: str
+
+  @functools.cached_property
+  def _numbers(self) -> dict[str, int]:
+    return {word: n for n, word in enumerate(self.vocabulary)}
+
+  def split(self, content: str) -> list[str]:
+    """Returns the words of a text."""
+    return SPLITTERS[self.splitter](content)
+
+  def numbers(self, words: Sequence[str]) -> np.ndarray:
+    """Returns the numbers of n words, i32[n].
+
+    A word outside the vocabulary counts as `UNKNOWN`.
+
+    Raises:
+      ConfigError: of "text", such a word where the vocabulary has no `UNKNOWN`.
+    """
+    unknown = self._numbers.get(UNKNOWN)
+    found = [self._numbers.get(word, unknown) for word in words]
+    if None in found:
+      raise ConfigError(
+          "text",
+          f"the word {words[found.index(None)]!r} is not in the vocabulary,"
+          f" which has no {UNKNOWN} either.",
+      )
+    return np.array(found, np.int32)
+
+
 @dataclasses.dataclass(frozen=True)
 class TextSource:
   """A corpus of three texts, each with a function that reads only this text.
@@ -47,12 +106,14 @@ class TextSource:
     train: Reads the training text, i32[n].
     valid: Reads the validation text, i32[n].
     test: Reads the test text, i32[n].
+    words: How other texts become such numbers; None: it is not known.
   """
 
   vocabulary: int
   train: Callable[[], np.ndarray]
   valid: Callable[[], np.ndarray]
   test: Callable[[], np.ndarray]
+  words: Words | None = None
 
   task = "language_model"
 
@@ -84,9 +145,13 @@ class TextSource:
     Raises:
       ConfigError: "batch" or "length" does not suit the length of a text.
     """
+    train = training(self.train(), batch=batch, length=length, vary=vary)
+    watched = held(
+        self.valid(), batch=batch, length=length, part="validation"
+    )
     return (
-        training(self.train(), batch=batch, length=length, vary=vary),
-        held(self.valid(), batch=batch, length=length, part="validation"),
+        train._replace(preprocess=self.words),
+        watched._replace(preprocess=self.words),
     )
 
   def final(
@@ -125,7 +190,7 @@ class TextSource:
         part=part,
         key="eval_batch",
     )
-    return train, watched, test
+    return train, watched, test._replace(preprocess=self.words)
 
 
 def numbers(

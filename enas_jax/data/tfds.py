@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from enas_jax.data.images import Images, Path, Source
-from enas_jax.data.resize import square
+from enas_jax.data.preprocess import Preprocess
 from enas_jax.errors import ConfigError
 from enas_jax.options import Count
 
@@ -107,12 +107,14 @@ def load(
   read = functools.partial(
       _read, builder, image=image, label=label, shape=shape, resize=resize
   )
+  classes = builder.info.features[label].num_classes
   return Source(
       shape=shape,
-      classes=builder.info.features[label].num_classes,
+      classes=classes,
       train=functools.partial(read, "train"),
       test=functools.partial(read, held),
       mirrors=_base(name) not in _CHARACTERS,
+      names=tuple(map(builder.info.features[label].int2str, range(classes))),
   )
 
 
@@ -207,7 +209,7 @@ def _resize(pixels: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
   from PIL import Image
 
   picture = Image.fromarray(pixels.squeeze(-1) if shape[-1] == 1 else pixels)
-  return np.asarray(square(picture, shape[0])).reshape(shape)
+  return Preprocess(shape).pixels(picture)
 
 
 def _base(name: str) -> str:
