@@ -8,4 +8,15 @@ evolution and random search look the same. A task owns the loss, the reward and
 the measure. The loop knows protocols only.
 """
 
+import importlib
+from typing import Any
+
+__all__ = ["load"]
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+  """Imports what is public when it is first asked for: JAX takes a second."""
+  if name in __all__:
+    return getattr(importlib.import_module("enas_jax.model"), name)
+  raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -36,23 +36,28 @@ def workdir_flag() -> flags.FlagHolder:
   return flags.DEFINE_string("workdir", None, "The folder of the run.")
 
 
-def cli(main: Callable[[], None], *known: flags.FlagHolder) -> None:
+def cli(
+    main: Callable[..., None], *known: flags.FlagHolder, files: bool = False
+) -> None:
   """Runs a program; maps every way to end to a line and an exit code.
 
   Args:
     main: reads its flags itself.
     known: the flags of the program, for what is said of an unknown one.
+    files: whether the program takes words that are no flags; `main` is given
+      the list of them.
   """
   names = [holder.name for holder in known]
 
-  def begin(_):
+  def begin(argv):
     logging.set_verbosity(logging.WARNING)  # Orbax tells every file it opens
     process.run_in_place()
     process.keep_programs()
-    main()
+    main(*([argv[1:]] if files else []))
 
+  parser = functools.partial(_parse, known=names, files=files)
   try:
-    app.run(begin, flags_parser=functools.partial(_parse, known=names))
+    app.run(begin, flags_parser=parser)
   except ConfigError as error:
     sys.exit(_complain(error, 2))
   except keeper.Diverged as error:
@@ -76,7 +81,7 @@ def refuse(instead: dict[str, str]) -> None:
       raise ConfigError(f"--config.{key}", f"does nothing here; {words}.")
 
 
-def _parse(argv: list[str], known: list[str]) -> list[str]:
+def _parse(argv: list[str], known: list[str], files: bool) -> list[str]:
   """Parses as absl does, with every mistake a ConfigError."""
   try:
     rest = flags.FLAGS(argv)
@@ -86,7 +91,7 @@ def _parse(argv: list[str], known: list[str]) -> list[str]:
       getattr(config.value, "seed", None)
       if config.present and config.value is None:
         raise ConfigError("--config", "its get_config() returns nothing.")
-    if len(rest) > 1:
+    if len(rest) > 1 and not files:
       raise ConfigError(rest[1], "is not a flag.")
     return rest
   except SystemExit as end:  # after --help absl ends as if it had failed

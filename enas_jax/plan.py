@@ -81,6 +81,15 @@ class Experiment(NamedTuple):
     return {"child": children, "strategy": self.steps - step - children}
 
 
+class Facts(NamedTuple):
+  """What a network of a plan is made of, as plain data, defaults included."""
+
+  space: dict[str, Any] | None  # its name and options; None: there is none
+  network: dict[str, Any]  # its arguments; "name" of one without a space
+  task: dict[str, Any]  # its name and options
+  classes: tuple[str, ...]  # their names in order; (): there are none
+
+
 class Plan(NamedTuple):
   """A run: what is trained, and what follows a search."""
 
@@ -88,6 +97,7 @@ class Plan(NamedTuple):
   record: dict[str, Any]  # the config as plain data, for config.json
   checkpoint_seconds: float
   space: SearchSpace | None  # None: a baseline network, which has no arch
+  facts: Facts
   # The rest is of a search.
   derive: Derive | None = None
   uniform: Strategy | None = None  # random search, which every report has
@@ -112,10 +122,10 @@ class Plan(NamedTuple):
         experiment=self.experiment._replace(
             arch=arch, strategy=strategy, children=strategy
         ),
-        record={**self.record, "arch": words(encoding)},
+        record={**self.record, "arch": text_of(encoding)},
     )
 
 
-def words(encoding: list[int]) -> str:
+def text_of(encoding: list[int]) -> str:
   """Returns the text of an encoding, as `config.arch` has it."""
   return " ".join(map(str, encoding)) or "[]"

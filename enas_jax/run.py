@@ -9,6 +9,7 @@
   derive.jsonl   a search: every candidate and its score
   arch.json      a search: the derived architecture
   arch.svg       the architecture, drawn
+  model/         a training: what it trained, for `enas_jax.load`
   finalists/     a search that trains some before it derives: a run each
   retrain/       a search that retrains what it derived: a run each
   result.json    the outcome
@@ -25,7 +26,7 @@ import jax
 import numpy as np
 
 import enas_jax
-from enas_jax import evaluate, folder, loop
+from enas_jax import evaluate, folder, loop, modelfile
 from enas_jax.derive import candidates, outcome, ranking
 from enas_jax.derive.candidates import Line, RANDOM
 from enas_jax.folder import Signals
@@ -52,9 +53,7 @@ def run(plan: Plan, workdir: str) -> dict[str, Any]:
     Interrupted: SIGINT or SIGTERM came; everything is saved.
     Diverged: training cannot go on.
   """
-  done = folder.finished(workdir, plan.record)
-  if done:
-    print(f"{workdir} is finished; its result.json says how it ended.")
+  if done := finished(workdir, plan.record):
     return done
   with _opened(plan, workdir) as stage:
     devices = ", ".join(map(str, jax.devices()))
@@ -62,6 +61,22 @@ def run(plan: Plan, workdir: str) -> dict[str, Any]:
     result = _search(stage) if plan.derive else _training(stage)
     folder.write_json(stage.path / "result.json", result)
     return result
+
+
+def finished(workdir: str, record: dict[str, Any]) -> dict[str, Any] | None:
+  """Returns the result of a run that has ended, and says that it has.
+
+  Args:
+    workdir: the folder.
+    record: of `build.record`; no data is needed for it.
+
+  Raises:
+    ConfigError: the folder belongs to another config.
+  """
+  done = folder.finished(workdir, record)
+  if done:
+    print(f"{workdir} is finished; its result.json says how it ended.")
+  return done
 
 
 class Stage(NamedTuple):
@@ -113,7 +128,7 @@ def _search(stage: Stage) -> dict[str, Any]:
   finalists = _finalists(stage, state, best)
   if finalists:
     first = finalists[0]
-    if candidates.value(plan, first["trained"], best) > -np.inf:
+    if candidates.value(plan, first["trained"], first) > -np.inf:
       best, how = first, (
           f"the best finalist with {first['trained']:.4f} when trained alone"
       )
@@ -147,7 +162,8 @@ def _training(stage: Stage) -> dict[str, Any]:
   task, arch = experiment.task, experiment.arch
   test = evaluate.evaluator(task, experiment.held, arch)
   watch = test
-  if experiment.watched:
+  apart = experiment.watched is not experiment.held
+  if experiment.watched and apart:
     watch = evaluate.evaluator(task, experiment.watched, arch)
   state = _fit(stage, watch)
   watched = {}
@@ -160,15 +176,17 @@ def _training(stage: Stage) -> dict[str, Any]:
       "epochs": experiment.epochs,
       "encoding": plan.space.flatten(arch) if plan.space else [],
   }
+  modelfile.write(stage.path / modelfile.FOLDER, plan, state, result)
   stage.say(words.trained(plan, result, str(stage.path / "result.json")))
   return result
 
 
 def _fit(stage: Stage, measure: Any = None) -> SearchState:
   """Runs the loop from the newest checkpoint, or the start, to its end."""
-  with Keeper(*stage) as keeper:
+  plan, path, display, signals = stage
+  with Keeper(plan, path, display, signals) as keeper:
     return loop.fit(
-        stage.plan.experiment, keeper.state(), keeper.hooks(), measure
+        plan.experiment, keeper.state(), keeper.hooks(), measure
     )
 
 
@@ -177,7 +195,8 @@ def _scored(stage: Stage, state: SearchState) -> list[Line]:
   drawn = candidates.drawn(stage.plan, state)
   file = stage.path / "derive.jsonl"
   lines = folder.lines(file)
-  file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+  # Without a last line that was cut short.
+  folder.write(file, "".join(json.dumps(line) + "\n" for line in lines))
   total, pace = len(drawn), Pace()
   rest = candidates.scored(stage.plan, state, drawn[len(lines) :])
   bar = stage.display.bar(total, len(lines))
