@@ -32,7 +32,6 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     config.strategy.update(steps=10, archs=10)
     config.derive.update(archs=50, random=50)
     config.retrain.random = 2
-  command = config.retrain.command.replace("cifar", "digits")
-  config.retrain.command = command
+  config.retrain.command = ""  # the next retrains
   config.retrain.config = recipe(digits_macro_final.get_config(variant))
   return config

@@ -49,7 +49,6 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
       config.reinforce.lr = 0.02
     config.derive.update(archs=30, random=30)
     config.retrain.random = 2
-  command = config.retrain.command.replace("ptb", "pydoc")
-  config.retrain.command = command
+  config.retrain.command = ""  # the next retrains
   config.retrain.config = recipe(pydoc_recurrent_final.get_config(variant))
   return config

@@ -32,7 +32,7 @@ def parse(key: str, text: str, space: SearchSpace) -> Arch:
     elif re.fullmatch(r"[\s\d,\[\]-]+", text):
       values = [int(v) for v in re.findall(r"-?\d+", text)]
     else:
-      values = words(text, space)
+      values = space.parse(text)
     if values is None:
       raise ConfigError(
           key,
@@ -42,18 +42,6 @@ def parse(key: str, text: str, space: SearchSpace) -> Arch:
     return space.unflatten(values)
   except ValueError as error:
     raise ConfigError(key, f"{error}.") from None
-
-
-def words(text: str, space: SearchSpace) -> list[int] | None:
-  """Returns the integers of a text in the space's own notation.
-
-  Returns:
-    None where the text is not in this notation, or the space has none.
-
-  Raises:
-    ValueError: The text is in this notation, but is no arch of this space.
-  """
-  return space.parse(text)
 
 
 def read(key: str, text: str) -> dict[str, Any] | None:

@@ -32,14 +32,14 @@ def lookup(key: str, name: str, choices: dict[str, Any], what: str) -> Any:
   Raises:
     ConfigError: There is no such name; lists the choices.
   """
-  if name in choices:
+  if isinstance(name, str) and name in choices:
     return choices[name]
   raise ConfigError(key, f"unknown {what} {name!r}. {suggest(name, choices)}")
 
 
 def suggest(name: Any, choices: Iterable) -> str:
   """Lists the valid choices, and names the one that is most like `name`."""
-  choices = sorted(map(str, choices))
+  choices = sorted(filter(None, map(str, choices)))
   near = difflib.get_close_matches(str(name), choices, n=1)
   hint = f"Did you mean {near[0]!r}? " if near else ""
   return f"{hint}Choices: {', '.join(choices) or 'none'}."

@@ -145,8 +145,13 @@ def lines(file: pathlib.Path) -> list[dict[str, Any]]:
 
 def write_json(path: pathlib.Path, content: Any) -> None:
   """Writes the whole file, or nothing where the process is killed."""
+  write(path, json.dumps(content, indent=2) + "\n")
+
+
+def write(path: pathlib.Path, text: str) -> None:
+  """Writes the whole file or nothing, whenever the process is killed."""
   draft = path.with_name(path.name + ".tmp")
-  draft.write_text(json.dumps(content, indent=2) + "\n")
+  draft.write_text(text)
   os.replace(draft, path)
 
 

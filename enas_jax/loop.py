@@ -45,7 +45,7 @@ def _raise(step: int) -> SearchState:
 class Hooks(NamedTuple):
   """What a run does around the steps; by default nothing.
 
-  A hook may raise to leave the loop. Only `save` may: when it is called, the
+  `save` and `failed` may raise to leave the loop. When `save` is called, the
   state is whole and its numbers are finite.
   """
 
@@ -91,7 +91,7 @@ def fit(
     state: is given up.
     hooks: are called around the steps.
     measure: measures a training every `experiment.eval_every` epochs and at
-      last, on the split that it watches, else on what it holds out.
+      last; by default on the split that it watches, else on what it holds out.
 
   Returns:
     The state after the last step.
@@ -100,6 +100,9 @@ def fit(
     NotFinite: a number is not finite, and no hook says where to go on.
   """
   programs = _programs(experiment)
+  if measure is None and experiment.arch is not None:
+    split = experiment.watched or experiment.held
+    measure = evaluate.evaluator(experiment.task, split, experiment.arch)
   while int(state.step) < experiment.steps:
     try:
       state = _epoch(experiment, programs, state, hooks, measure)
@@ -197,7 +200,8 @@ def _programs(experiment: Experiment) -> _Programs:
       archs=experiment.count,
       same_batch=experiment.same_batch,
   )
-  train, held = experiment.train.arrays, experiment.held.arrays
+  train = experiment.train.arrays
+  held = experiment.held.arrays if experiment.strategy_steps else ()
   if experiment.devices > 1:
     mesh = _mesh(experiment)
     child_step = parallel.child_step(child_step, mesh, experiment.train)

@@ -27,8 +27,10 @@ def main() -> None:
   for name in ("config", "workdir"):
     if flags.FLAGS[name].value is None:
       raise ConfigError(f"--{name}", "is required.")
-  plan = build.plan(flags.FLAGS.config)
-  run.run(plan, flags.FLAGS.workdir)
+  config, workdir = flags.FLAGS.config, flags.FLAGS.workdir
+  # A run that has ended is told without its data.
+  if not run.finished(workdir, build.record(config)):
+    run.run(build.plan(config), workdir)
 
 
 def cli() -> None:

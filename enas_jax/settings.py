@@ -18,12 +18,12 @@ class Run:
   """What a search and the training of one network have in common.
 
   Attributes:
-    epochs: how often the training split is passed over.
-    seed: everything random follows from it.
-    dtype: type of the computation; weights and sums are float32.
-    devices: each trains a child on its share of the batch.
-    steps_per_call: child steps that are dispatched at once.
-    checkpoint_seconds: the least time between two checkpoints.
+    epochs: How often the training split is passed over.
+    seed: Everything random follows from it.
+    dtype: Type of the computation; weights and sums are float32.
+    devices: Each trains a child on its share of the batch.
+    steps_per_call: Child steps that are dispatched at once.
+    checkpoint_seconds: The least time between two checkpoints.
   """
 
   epochs: Annotated[Count, Small(2)]
@@ -39,7 +39,7 @@ class Training(Run):
   """The training of one network.
 
   Attributes:
-    eval_every: epochs between two looks at the held-out examples.
+    eval_every: Epochs between two looks at the held-out examples.
   """
 
   eval_every: Count = 1
@@ -50,12 +50,12 @@ class Search:
   """When a strategy is asked and told.
 
   Attributes:
-    name: which strategy proposes.
-    steps: strategy steps of an epoch.
-    archs: how many are rewarded in a strategy step.
-    same_batch: whether those of a step are rewarded on the same data.
-    warmup: epochs at first that train shared weights alone.
-    children: who proposes the children that train the shared weights.
+    name: Which strategy proposes.
+    steps: Strategy steps of an epoch.
+    archs: How many are rewarded in a strategy step.
+    same_batch: Whether those of a step are rewarded on the same data.
+    warmup: Epochs at first that train shared weights alone.
+    children: Who proposes the children that train the shared weights.
   """
 
   name: str
@@ -71,12 +71,12 @@ class Derive:
   """How one arch is derived when the search is done.
 
   Attributes:
-    archs: candidates of the trained policy.
-    random: random candidates.
-    top: how many of each the table shows.
-    by: whether the best by score is derived, or what the strategy itself
+    archs: Candidates of the trained policy.
+    random: Random candidates.
+    top: How many of each the table shows.
+    by: Whether the best by score is derived, or what the strategy itself
       holds for the best.
-    finalists: how many are trained alone before one is derived; 0: none.
+    finalists: How many are trained alone before one is derived; 0: none.
   """
 
   archs: Annotated[Count, Small(3)] = 100
@@ -91,8 +91,8 @@ class Retrain:
   """What follows when an arch is derived.
 
   Attributes:
-    command: the final config that the last line of the search names.
-    random: how many random candidates are retrained beside what was derived.
+    command: The final config that the last line of the search names.
+    random: How many random candidates are retrained beside what was derived.
   """
 
   command: str = ""
@@ -104,9 +104,9 @@ class Objective:
   """What the size of an arch takes off its reward.
 
   Attributes:
-    cost: what is counted; "": nothing.
-    target: up to which nothing is taken off.
-    weight: taken off when the cost is twice the target.
+    cost: What is counted; "": nothing.
+    target: Up to which nothing is taken off.
+    weight: Taken off when the cost is twice the target.
   """
 
   cost: Literal["", "params", "flops"] = ""
@@ -119,7 +119,7 @@ class Benchmark:
   """What architectures score in truth.
 
   Attributes:
-    path: of the table; "": the truth is not known.
+    path: Of the table; "": the truth is not known.
   """
 
   path: str = ""

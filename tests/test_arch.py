@@ -116,7 +116,7 @@ def test_a_run_records_integers_not_where_they_came_from():
     "space, message",
     [
         ({"name": "macro"}, "is of the space 'macro', this config of 'micro'"),
-        ({"name": "micro", "layers": 2}, "config.space.layers: no such key"),
+        ({"name": "micro", "layers": 2}, "json: space.layers: no such key"),
         ({"name": "micro", "nodes": "2"}, "must be a whole number >= 1, got"),
     ],
 )

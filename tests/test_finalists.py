@@ -23,7 +23,7 @@ from enas_jax import build, data, folder, run
 from enas_jax.build import recipe
 from enas_jax.derive import candidates, cost
 from enas_jax.errors import ConfigError
-from enas_jax.plan import words as text_of
+from enas_jax.plan import text_of
 from enas_jax.report import words
 from enas_jax.report.display import Display
 from enas_jax.spaces import SPACES

@@ -90,6 +90,11 @@ CASES = [
         "config.retrain.command: README.md fails: ...",
     ),
     (
+        [DIGITS, W, "--config.retrain.command=configs/digits_micro_final.py"],
+        "config.retrain.command: does nothing here; config.retrain.config"
+        " retrains.",
+    ),
+    (
         [SEARCH, W, "--config.retrain.config.epochs=3"],
         "config.retrain.config.epochs: no such key: the block is empty. A"
         " config file of your own sets it whole, as configs/digits_micro.py"
@@ -241,8 +246,8 @@ CASES = [
             *(SEARCH, W, "--config.strategy.archs=1"),
             "--config.reinforce.step_baseline=True",
         ],
-        "config.strategy.archs: must be at least 2 with config.reinforce as it"
-        " is, got 1.",
+        "config.strategy.archs: must be at least 2, as config.reinforce"
+        " compares those of a step, got 1.",
     ),
     (
         [SEARCH, W, "--config.strategy.warmup=2"],
@@ -256,7 +261,7 @@ CASES = [
     (
         [SEARCH, W, "--config.objective.cost=parms"],
         "config.objective.cost: must be one of the choices, got 'parms'. Did"
-        " you mean 'params'? Choices: , flops, params.",
+        " you mean 'params'? Choices: flops, params.",
     ),
     (
         [SEARCH, W, "--config.objective.weight=0.5"],
@@ -281,7 +286,8 @@ CASES = [
     ),
     (
         [SEARCH, W, "--config.data.name=pydoc"],
-        "config.data.eval_batch: no such key of 'pydoc'. ...",
+        "config.task.name: 'pydoc' is data for the task 'language_model', got"
+        " 'classification'.",
     ),
     (
         [SEARCH, W, "--config.child.optimiser=sgd"],
@@ -345,7 +351,7 @@ CASES = [
     ),
     (
         [SEARCH, W, "--config.data.name=folder"],
-        "config.data.path: 'folder' needs it: the folder that holds `train` and"
+        "config.data.path: 'folder' needs it: The folder that holds `train` and"
         " `test`.",
     ),
     (

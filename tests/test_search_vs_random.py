@@ -204,6 +204,7 @@ def test_finished_searches_are_compared_without_running_again(tmp_path):
   config = pydoc_recurrent.get_config("smoke")
   config.epochs = 1
   config.retrain.random, config.retrain.config = 0, {}
+  config.retrain.command = "configs/pydoc_recurrent_final.py:smoke"
   config.data.update(name="ptb", path=tiny_texts(tmp_path / "texts"))
   args = [config, ["random"], [0], str(tmp_path)]
   first = experiment.compared(*args)

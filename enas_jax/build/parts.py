@@ -15,6 +15,7 @@ from ml_collections import ConfigDict
 
 from enas_jax import archfile, data, optim, options, rows, settings
 from enas_jax.errors import ConfigError, lookup, suggest
+from enas_jax.plan import Facts
 from enas_jax.spaces import SPACES
 from enas_jax.strategies import STRATEGIES
 from enas_jax.strategies.random import random
@@ -28,9 +29,36 @@ _OWNER = {
 }
 
 
+# The blocks of every config, of a training and of a search.
+BLOCKS = ("data", "augment", "task", "network", "child", "space")
+OF_SEARCH = ("strategy", "objective", "derive", "retrain", "benchmark")
+
+
+def check_form(key: str, config: Any) -> None:
+  """Raises ConfigError unless this is a ConfigDict, and its blocks are."""
+  if not isinstance(config, ConfigDict):
+    raise ConfigError(key, f"must be a ConfigDict, got {config!r}.")
+  for name in (*BLOCKS, *OF_SEARCH, *STRATEGIES):
+    value = config.get(name, ConfigDict())
+    if not isinstance(value, ConfigDict):
+      raise ConfigError(
+          f"{key}.{name}", f"must be a block of keys, got {value!r}."
+      )
+
+
 def is_training(config: ConfigDict) -> bool:
-  """Says whether a config trains one network, in place of a search."""
-  return "arch" in config or "name" in config.get("network", {})
+  """Says whether a config trains one network, in place of a search.
+
+  Raises:
+    ConfigError: it does both.
+  """
+  one = "arch" in config or "name" in config.get("network", {})
+  if one and "strategy" in config:
+    raise ConfigError(
+        "strategy",
+        "searches, but config.arch or config.network.name trains one network.",
+    )
+  return one
 
 
 @contextlib.contextmanager
@@ -47,11 +75,9 @@ def run(
 ) -> settings.Run:
   """Returns the settings outside of all blocks; refuses unknown keys."""
   known = (*options.of(part), *blocks)
-  for key, value in config.items():
+  for key in config:
     if key not in known:
       raise ConfigError(key, f"no such key. {suggest(key, known)}")
-    if key in blocks and key != "arch" and not isinstance(value, ConfigDict):
-      raise ConfigError(key, f"must be a block of keys, got {value!r}.")
   values = {key: config[key] for key in config if key not in blocks}
   run = part(**options.read(part, values))
   batch = config.get("child", {}).get("batch")
@@ -146,7 +172,10 @@ def brought(config: ConfigDict) -> dict[str, Any]:
         f"{text} is of the space {name!r}, this config of"
         f" {config.space.name!r}.",
     )
-  return values
+  try:
+    return options.read(of, values, name=name)
+  except ConfigError as error:
+    raise ConfigError("arch", f"of {text}: space.{error}") from None
 
 
 def strategies(
@@ -168,8 +197,8 @@ def strategies(
   if asked.archs < strategy.least:
     raise ConfigError(
         "strategy.archs",
-        f"must be at least {strategy.least} with config.{asked.name} as it is,"
-        f" got {asked.archs}.",
+        f"must be at least {strategy.least}, as config.{asked.name} compares"
+        f" those of a step, got {asked.archs}.",
     )
   if asked.warmup >= run.epochs:
     raise ConfigError(
@@ -193,30 +222,46 @@ def data_set(
       if value is not None
   }
   augment = config.get("augment", {})
-  with _owned():
-    name = values.pop("name", "")
+  with inside("data"):
+    if "name" not in values:
+      raise ConfigError("name", f"is required. {suggest('', data.DATASETS)}")
+    name = values.pop("name")
     takes = options.of(data.loader(name, values.get("path")), ("name",))
     own = {key: values.pop(key) for key in [*values] if key in takes}
     same = json.dumps([name, own], sort_keys=True, default=repr)
     if same not in sources:
       sources[same] = data.load(name, **own)
     source = sources[same]
-    if "batch" in config.get("child", {}):
-      values["batch"] = config.child.batch
-    split = source.final if final else source.search
-    known = options.of(split)
+  _check_task(config, source)
+  split = source.final if final else source.search
+  with inside("data"):
+    known = options.of(split, ("batch",))
     for key in values:
       if key not in known:
-        near = suggest(key, {*takes, *known} - {"batch"})
+        near = suggest(key, {*takes, *known})
         raise ConfigError(key, f"no such key of {name!r}. {near}")
+  if "batch" in config.get("child", {}):
+    values["batch"] = config.child.batch
+  with _owned():
     values = options.read(split, values, name=name)
   if source.task == "classification":
     with inside("augment"):
       values.update(options.read(data.Augment, augment))
-  if source.task != "classification" and "augment" in config:
+  elif "augment" in config:
     raise ConfigError("augment", f"{name!r} is no set of images.")
   with _owned():
     return source, split(**values)
+
+
+def _check_task(config: ConfigDict, source: Any) -> None:
+  """Raises ConfigError unless the task of the config is that of the data."""
+  named(config, "task", "name", TASKS, "task")
+  if source.task != config.task.name:
+    raise ConfigError(
+        "task.name",
+        f"{config.data.name!r} is data for the task {source.task!r}, got"
+        f" {config.task.name!r}.",
+    )
 
 
 @contextlib.contextmanager
@@ -266,33 +311,66 @@ def optimiser(
 
 def task(
     config: ConfigDict,
-    source: Any,
     network: Any,
     chain: optim.Optimiser,
     arch: Arch,
 ) -> Task:
-  """Returns the task of the config, which has to be that of the data.
+  """Returns the task of the config.
 
   Args:
     config: of a search or of a training.
-    source: the data set.
     network: of the config.
     chain: says which weights a child step moves.
     arch: any of the network's.
   """
   make, values = named(config, "task", "name", TASKS, "task")
   name = config.task.name
-  if source.task != name:
-    raise ConfigError(
-        "task.name",
-        f"{config.data.name!r} is data for the task {source.task!r}, got"
-        f" {name!r}.",
-    )
   with inside("task"):
     values = options.read(make, values, name=name, ours=("network",))
     made = make(network, **values)
   with inside("child"):
     return rows.wrapped(made, network, arch, chain)
+
+
+def facts(
+    config: ConfigDict,
+    space: SearchSpace | None,
+    make: Callable,
+    network: Any,
+    source: Any,
+) -> Facts:
+  """Returns what the network is made of, for whoever makes it again.
+
+  Args:
+    config: names the parts; its values have been checked.
+    space: of the network, or None.
+    make: made the network.
+    network: of the config.
+    source: the data set.
+  """
+  said = None
+  if space:
+    said = {"name": config.space.name, **_values(type(space), space, {})}
+  named = {} if space else {"name": config.network.name}
+  task = config.task.to_dict()
+  make_task = TASKS[task["name"]]
+  given = {**source.facts, **config.get("network", ConfigDict()).to_dict()}
+  return Facts(
+      space=said,
+      network={**named, **_values(make, network, given)},
+      task={"name": task["name"], **_values(make_task, None, task, "network")},
+      classes=tuple(getattr(source, "names", ())),
+  )
+
+
+def _values(
+    make: Callable, made: Any, given: dict[str, Any], *ours: str
+) -> dict[str, Any]:
+  """Returns all options of a part: as it has them, as given, or default."""
+  return {
+      name: getattr(made, name, given.get(name, option.default))
+      for name, option in options.of(make, ours).items()
+  }
 
 
 def penalty(

@@ -10,18 +10,11 @@ from enas_jax import archfile, nn, settings
 from enas_jax.build import parts, recipes
 from enas_jax.derive import benchmark as benchmarks
 from enas_jax.errors import ConfigError, lookup
-from enas_jax.plan import Experiment, Plan, words
+from enas_jax.plan import Experiment, Plan, text_of
 from enas_jax.strategies import STRATEGIES
 from enas_jax.strategies.evolution import neighbours
 from enas_jax.strategies.fixed import fixed
-from enas_jax.types import Arch
-
-_BLOCKS = ("data", "augment", "task", "network", "child")
-_OF_TRAINING = (*_BLOCKS, "space", "arch")
-_OF_SEARCH = (
-    *(*_BLOCKS, "space", "strategy"),
-    *("objective", "derive", "retrain", "benchmark"),
-)
+from enas_jax.types import Arch, SearchSpace
 
 
 def plan(
@@ -38,6 +31,7 @@ def plan(
     ConfigError: a value that cannot work.
   """
   sources = {} if sources is None else sources
+  parts.check_form("config", config)
   with parts.inside("config"):
     if parts.is_training(config):
       return _training(config, sources)
@@ -46,14 +40,17 @@ def plan(
 
 def _search(config: ConfigDict, sources: dict) -> Plan:
   # The block of a strategy bears its name.
-  run = parts.run(config, settings.Run, (*_OF_SEARCH, *STRATEGIES))
+  blocks = (*parts.BLOCKS, *parts.OF_SEARCH, *STRATEGIES)
+  run = parts.run(config, settings.Run, blocks)
   space, values = parts.space(config, {})
   asked, strategy, uniform = parts.strategies(config, run, space)
+  if config.get("network", {}).get("final"):
+    raise ConfigError("network.final", "is for trainings, got True.")
   source, (train, held) = parts.data_set(config, sources, final=False)
   network = parts.network(config, space.network, source, run)
   chain = parts.optimiser(config, run, train)
   any_arch = jax.device_get(uniform.ask((), jax.random.key(0)))
-  task = parts.task(config, source, network, chain, any_arch)
+  task = parts.task(config, network, chain, any_arch)
   size = None
   if space.sized:
     final = network.clone(final=True)
@@ -92,10 +89,11 @@ def _search(config: ConfigDict, sources: dict) -> Plan:
       derive=parts.block(config, "derive", settings.Derive, ("config",)),
       uniform=uniform,
       benchmark=benchmark,
+      facts=parts.facts(config, space, space.network, network, source),
       size=size,
       penalty=penalty,
   )
-  return _with_recipes(config, sources, made)
+  return _with_recipes(config, sources, made, any_arch)
 
 
 def _training(config: ConfigDict, sources: dict, arch: Arch = None) -> Plan:
@@ -106,19 +104,14 @@ def _training(config: ConfigDict, sources: dict, arch: Arch = None) -> Plan:
     sources: data sets that were loaded already; recipes share them.
     arch: of a recipe, whose config names none: any of its space.
   """
-  run = parts.run(config, settings.Training, _OF_TRAINING)
-  record = config.to_dict()
-  if "name" in config.network:
+  run = parts.run(config, settings.Training, (*parts.BLOCKS, "arch"))
+  if "name" in config.get("network", {}):
     name = config.network.name
     make = lookup("network.name", name, nn.NETWORKS, "network")
-    space, arch = None, ()
+    space, arch, record = None, (), config.to_dict()
   else:
-    brought = parts.brought(config) if arch is None else {}
-    space, record["space"] = parts.space(config, brought)
+    space, arch, record = _arched(config, arch)
     make = space.network
-    if arch is None:
-      arch = archfile.parse("arch", config.arch, space)
-      record["arch"] = words(space.flatten(arch))
   source, splits = parts.data_set(config, sources, final=True)
   train, watched, held = splits
   network = parts.network(config, make, source, run)
@@ -126,7 +119,7 @@ def _training(config: ConfigDict, sources: dict, arch: Arch = None) -> Plan:
   strategy = fixed(arch)
   return Plan(
       experiment=Experiment(
-          task=parts.task(config, source, network, chain, arch),
+          task=parts.task(config, network, chain, arch),
           strategy=strategy,
           children=strategy,
           tx=chain.tx,
@@ -142,13 +135,57 @@ def _training(config: ConfigDict, sources: dict, arch: Arch = None) -> Plan:
       record=record,
       checkpoint_seconds=run.checkpoint_seconds,
       space=space,
+      facts=parts.facts(config, space, make, network, source),
   )
 
 
-def _with_recipes(config: ConfigDict, sources: dict, made: Plan) -> Plan:
+def record(config: ConfigDict) -> dict[str, Any]:
+  """Returns what `config.json` of a run of this config holds.
+
+  No data is read for it.
+
+  Raises:
+    ConfigError: a space or an arch that cannot be.
+  """
+  parts.check_form("config", config)
+  with parts.inside("config"):
+    if "name" in config.get("network", {}):
+      return config.to_dict()
+    if parts.is_training(config):
+      return _arched(config, None)[2]
+    return {**config.to_dict(), "space": parts.space(config, {})[1]}
+
+
+def _arched(
+    config: ConfigDict, arch: Arch | None
+) -> tuple[SearchSpace, Arch, dict[str, Any]]:
+  """Returns the space, the arch and the record of a training.
+
+  Args:
+    config: of the training.
+    arch: that of a recipe; None: what `config.arch` names.
+  """
+  given = config.to_dict()
+  brought = parts.brought(config) if arch is None else {}
+  space, given["space"] = parts.space(config, brought)
+  if arch is None:
+    arch = archfile.parse("arch", config.arch, space)
+    given["arch"] = text_of(space.flatten(arch))
+  return space, arch, given
+
+
+def _with_recipes(
+    config: ConfigDict, sources: dict, made: Plan, arch: Arch
+) -> Plan:
   """Adds what follows a search: finalists, retrainings or a command.
 
   What would only die or fall short after the search dies now.
+
+  Args:
+    config: of the search.
+    sources: data sets that were loaded already.
+    made: the plan so far.
+    arch: any of the space.
   """
   retrain = parts.block(config, "retrain", settings.Retrain, ("config",))
   derive, most = made.derive, 1 + neighbours(made.space)
@@ -165,7 +202,6 @@ def _with_recipes(config: ConfigDict, sources: dict, made: Plan) -> Plan:
         f" its neighbours, got {derive.finalists}.",
     )
 
-  arch = jax.device_get(made.uniform.ask((), jax.random.key(0)))
 
   def recipe(block: str, measure: str) -> Plan:
     final = recipes.completed(config, block, measure)
@@ -183,7 +219,14 @@ def _with_recipes(config: ConfigDict, sources: dict, made: Plan) -> Plan:
     made = made._replace(
         finalist=recipe(block, "valid"), finalist_block=block
     )
+  elif "derive" in own:  # of no use, but what is there has to be right
+    recipe("derive", "valid")
   if "retrain" in own:
+    if retrain.command:
+      raise ConfigError(
+          "retrain.command",
+          "does nothing here; config.retrain.config retrains.",
+      )
     return made._replace(retrain=recipe("retrain", "test"))
   if retrain.random:
     raise _lacking("retrain.random", "config.retrain.config")

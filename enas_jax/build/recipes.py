@@ -7,6 +7,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from enas_jax.build import parts
 from enas_jax.errors import ConfigError, one_line, suggest
 
 # What the recipe of `derive` or `retrain` takes over from its search, beside
@@ -51,9 +52,11 @@ def completed(config: ConfigDict, block: str, measure: str) -> ConfigDict:
     measure: the split that the training is measured on.
 
   Raises:
-    ConfigError: the recipe says what the search does.
+    ConfigError: the recipe is no config, or says what the search does.
   """
-  final = ConfigDict(config[block].config.to_dict())
+  recipe = config[block].config
+  parts.check_form(f"{block}.config", recipe)
+  final = ConfigDict(recipe.to_dict())
   for key in _TAKEN:
     own, name = _split(key)
     if name in (final.get(own, {}) if own else final):
@@ -70,6 +73,8 @@ def completed(config: ConfigDict, block: str, measure: str) -> ConfigDict:
         final[own] = ConfigDict()
       (final[own] if own else final)[key] = there[key]
   final.space = ConfigDict(config.space.to_dict())
+  if "data" not in final:
+    final.data = ConfigDict()
   final.data.measure = measure
   if measure == "valid" and "valid" in config.data:
     final.data.valid = config.data.valid
