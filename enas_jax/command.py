@@ -160,7 +160,7 @@ def explain(
 
 
 def _fault(path: str, error: Exception) -> str:
-  """The last line of a failure inside a file, and where in it."""
+  """Returns the last line of a failure inside a file, and where in it."""
   _, traceback, lines = str(error).partition("Traceback (most recent")
   if not traceback:
     return one_line(error)

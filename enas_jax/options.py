@@ -90,7 +90,7 @@ class Option(NamedTuple):
 
   @property
   def small(self) -> Small | None:
-    """The value for `:smoke`, where the part has one."""
+    """Returns the value for `:smoke`, where the part has one."""
     extras = typing.get_args(self.annotation)[1:]
     return next((e for e in extras if isinstance(e, Small)), None)
 

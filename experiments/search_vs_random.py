@@ -179,7 +179,7 @@ def _measures(result: dict | None) -> dict[str, object]:
 
 
 def _mean(values: list[float | None]) -> dict[str, float | None]:
-  """Of those that there are; one alone does not deviate."""
+  """Returns mean and deviation of those there are; one has no deviation."""
   values = [value for value in values if value is not None]
   if not values:
     return {"mean": None, "std": None}
@@ -252,7 +252,7 @@ def sampled(
 def outcome(
     table: benchmark.Benchmark, rows: np.ndarray, seeds: list[int]
 ) -> dict[str, object]:
-  """What was found, by seed and on average; accuracies in percent."""
+  """Returns what was found, by seed and on average, in percent."""
   per_seed = []
   for seed, visited in zip(seeds, rows, strict=True):
     best = visited[table.valid[visited].argmax()]

@@ -87,7 +87,7 @@ class Weights:
     )
 
   def score(self, arch) -> float:
-    """Of the whole validation split, as in the search; each arch once."""
+    """Returns its score on the whole validation split; measures it once."""
     key = tuple(self.plan.space.flatten(arch))
     if key not in self.scores:
       record = self.evaluate(self.state, arch)
@@ -100,7 +100,7 @@ class Weights:
     return benchmark.accuracies(self.plan.benchmark, encodings)
 
   def drawn(self, strategy, asked, count: int):
-    """What a search would derive from: a list of numpy architectures."""
+    """Returns what a search would derive from: a list of numpy archs."""
     key = jax.random.key(_SEED + 1)
     archs = strategy.candidates(asked, key, count)
     return search.listed(archs, count)
@@ -160,7 +160,7 @@ def _measure(experiment, size: int):
 
 
 def searched(weights: Weights, change: dict, steps: int) -> dict[str, float]:
-  """What a search finds on these weights."""
+  """Returns what a search finds on these weights."""
   config, state = weights.config, weights.state
   experiment, task = weights.experiment, weights.experiment.task
   name = change.get("strategy", "reinforce")
@@ -169,7 +169,7 @@ def searched(weights: Weights, change: dict, steps: int) -> dict[str, float]:
   arguments = config.get(name, ConfigDict()).to_dict() | change.get(name, {})
 
   def strategy(share):
-    """As it is after that share of the steps."""
+    """Returns the strategy as it is after that share of the steps."""
     return STRATEGIES[name](space, **{
         key: value[0] + share * (value[1] - value[0])
         if isinstance(value, tuple)

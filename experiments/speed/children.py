@@ -38,7 +38,7 @@ VOCABULARY, LENGTH = 10_000, 35
 
 
 class Parts(NamedTuple):
-  """What the steps of one space and size are made of."""
+  """The parts of the steps of one space and size."""
 
   space: Any
   task: Task
@@ -80,7 +80,7 @@ def start(parts: Parts) -> SearchState:
 
 
 def child_step(parts: Parts, strategy: Strategy):
-  """(state, arrays, row) -> state."""
+  """Returns the step, (state, arrays, row) -> state."""
   return functools.partial(
       search.child_step,
       task=parts.task,
@@ -92,7 +92,7 @@ def child_step(parts: Parts, strategy: Strategy):
 
 
 def reward(parts: Parts):
-  """(state, arrays, row) -> f32[], of the architecture in the state."""
+  """Returns the reward of the state's arch, (state, arrays, row) -> f32[]."""
 
   def run(state, arrays, row):
     batch = parts.held.batch(arrays, row, None)
@@ -111,7 +111,7 @@ def operations(parts: Parts) -> list[float]:
 
 
 def _images(count: int):
-  """(task, splits to train and reward on, facts, optimiser) of noise."""
+  """Returns (task, splits, facts, optimiser) of noise for images."""
   rng = np.random.default_rng(0)
   pixels = rng.integers(0, 256, (4 * count, 32, 32, 3), np.uint8)
   labels = (np.arange(4 * count) % 10).astype(np.int32)
