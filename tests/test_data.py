@@ -394,7 +394,7 @@ class TestTfds:
         ("digits", {"size": 0}, "size: no such key of 'digits'"),
         ("digits", {"path": ""}, "path: no such key of 'digits'"),
         ("digits", {"vary": False}, "vary: no such key of 'digits'"),
-        ("folder", {}, "path: 'folder' needs it: the folder that holds "),
+        ("folder", {}, "path: 'folder' needs it: The folder that holds "),
         ("folder", {"path": None}, "path: 'folder' needs it"),
         ("folder", {"path": ""}, "path: must be text, got ''"),
         ("folder", {"path": ("a",)}, "path: must be text, got "),
