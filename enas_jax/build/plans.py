@@ -8,6 +8,7 @@ from ml_collections import ConfigDict
 
 from enas_jax import archfile, nn, settings
 from enas_jax.build import parts, recipes
+from enas_jax.build.facts import facts
 from enas_jax.derive import benchmark as benchmarks
 from enas_jax.errors import ConfigError, lookup
 from enas_jax.plan import Experiment, Plan, text_of
@@ -89,7 +90,7 @@ def _search(config: ConfigDict, sources: dict) -> Plan:
       derive=parts.block(config, "derive", settings.Derive, ("config",)),
       uniform=uniform,
       benchmark=benchmark,
-      facts=parts.facts(config, space, space.network, network, source),
+      facts=facts(config, space, space.network, network, source),
       size=size,
       penalty=penalty,
   )
@@ -135,7 +136,7 @@ def _training(config: ConfigDict, sources: dict, arch: Arch = None) -> Plan:
       record=record,
       checkpoint_seconds=run.checkpoint_seconds,
       space=space,
-      facts=parts.facts(config, space, make, network, source),
+      facts=facts(config, space, make, network, source),
   )
 
 
