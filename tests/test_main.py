@@ -388,7 +388,7 @@ CASES = [
     ),
     (
         [SEARCH, W, "--config.augment.pad=9"],
-        "config.augment.pad: ...",
+        "config.augment.pad: must be a whole number >= 0 and <= 8, got 9.",
     ),
     (
         [FINAL, W, "--config.arch=enas_mirco"],

@@ -93,6 +93,17 @@ def small_space(name):
   return SPACES[name](**SMALL[name].arguments)
 
 
+@pytest.mark.parametrize("name", SMALL)
+def test_a_small_space_is_large_enough_to_ask(name):
+  # Else the questions of its losses would be of few archs.
+  space = small_space(name)
+  drawn = random_choices(space.schedule, 30, seed=1)
+  assert len(np.unique(drawn, axis=0)) == 30
+  shown = space.unflatten(list(SMALL[name].every_choice_shows))
+  choices = np.asarray(space.encode(shown))
+  assert len(testing.changes(space.schedule, choices)) >= 10
+
+
 @functools.cache
 def supernet_of(name, **more) -> testing.Supernet:
   """One for all tests of a process: its program is compiled once."""
