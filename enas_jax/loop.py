@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from enas_jax import evaluate, optim, parallel, search
+from enas_jax import evaluate, optim, parallel, steps
 from enas_jax.plan import Experiment
 from enas_jax.types import NEVER, Record, SearchState
 
@@ -64,7 +64,7 @@ class Hooks(NamedTuple):
 
 def start(experiment: Experiment) -> SearchState:
   """Returns the state before the first step, on the experiment's devices."""
-  state = search.init(
+  state = steps.init(
       _keys(experiment)[0],
       task=experiment.task,
       strategy=experiment.strategy,
@@ -185,7 +185,7 @@ class _Programs(NamedTuple):
 def _programs(experiment: Experiment) -> _Programs:
   """Makes the steps, on one device or on several."""
   child_step = functools.partial(
-      search.child_step,
+      steps.child_step,
       task=experiment.task,
       strategy=experiment.children,
       tx=experiment.tx,
@@ -193,7 +193,7 @@ def _programs(experiment: Experiment) -> _Programs:
       progress=experiment.fraction,
   )
   strategy_step = functools.partial(
-      search.strategy_step,
+      steps.strategy_step,
       task=experiment.task,
       strategy=experiment.strategy,
       valid=experiment.held,
@@ -241,7 +241,7 @@ def _programs(experiment: Experiment) -> _Programs:
   return _Programs(
       child=jax.jit(child, donate_argnums=0),
       controller=jax.jit(controller, donate_argnums=0),
-      next_epoch=jax.jit(search.next_epoch),
+      next_epoch=jax.jit(steps.next_epoch),
       order=jax.jit(order),
       per_call=per_call,
       train=train,

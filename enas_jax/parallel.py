@@ -59,7 +59,7 @@ def child_step(step: Callable, mesh: Mesh, split: Split) -> Callable:
   """Returns the step of all devices: (state, arrays, row) -> state.
 
   Args:
-    step: `search.child_step` with all other arguments but `axis` given.
+    step: `steps.child_step` with all other arguments but `axis` given.
     mesh: The mesh from `mesh`.
     split: The training split; its batch is divided evenly.
   """
@@ -97,7 +97,7 @@ def strategy_step(step: Callable, mesh: Mesh, split: Split) -> Callable:
   device would.
 
   Args:
-    step: `search.strategy_step` with all other arguments but `each` given.
+    step: `steps.strategy_step` with all other arguments but `each` given.
     mesh: The mesh from `mesh`.
     split: The training split.
   """

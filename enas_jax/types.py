@@ -9,7 +9,7 @@ The docstrings of this package write shapes with these letters:
   S positions of a segment of text, V words of a vocabulary.
 
 They call one architecture an arch, and a batch or a list of them archs. This
-file imports no other file of the package, and `search.py` knows these types and
+file imports no other file of the package, and `steps.py` knows these types and
 nothing else.
 """
 

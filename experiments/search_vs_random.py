@@ -44,7 +44,7 @@ from ml_collections import ConfigDict
 import numpy as np
 
 from configs import nasbench201
-from enas_jax import build, command, folder, run, search
+from enas_jax import build, command, folder, run, steps
 from enas_jax.derive import benchmark
 from enas_jax.errors import ConfigError, lookup
 from enas_jax.keeper import Diverged
@@ -233,16 +233,14 @@ def sampled(
   row_of, valid = jax.numpy.asarray(row_of), jax.numpy.asarray(table.valid)
 
   def step(state, key):
-    asked = search.propose(strategy, state, key, archs)
+    asked = steps.propose(strategy, state, key, archs)
     rows = row_of[asked.ops @ weights]
     return strategy.tell(state, asked, valid[rows] / 100)[0], rows
 
   def run(key):
     init_key, key = jax.random.split(key)
-    steps = -(-samples // archs)
-    return jax.lax.scan(
-        step, strategy.init(init_key), jax.random.split(key, steps)
-    )[1]
+    turns = jax.random.split(key, -(-samples // archs))
+    return jax.lax.scan(step, strategy.init(init_key), turns)[1]
 
   keys = jax.numpy.stack([jax.random.key(seed) for seed in seeds])
   rows = jax.jit(jax.vmap(run))(keys)

@@ -36,7 +36,7 @@ from ml_collections import ConfigDict
 import numpy as np
 import optax
 
-from enas_jax import build, command, evaluate, search
+from enas_jax import build, command, evaluate, steps
 from enas_jax.derive import benchmark, ranking
 from enas_jax.errors import ConfigError
 from enas_jax.plan import Plan
@@ -65,7 +65,7 @@ def trained(
     say: gets a line an epoch.
   """
   experiment = plan.experiment
-  state = search.init(
+  state = steps.init(
       jax.random.key(seed),
       task=experiment.task,
       strategy=plan.uniform,
@@ -106,7 +106,7 @@ def _epoch(plan: Plan, children: int, average: float):
     params, opt_state, mean = carry
     key, row = inputs
     ask_key, augment_key, loss_key = jax.random.split(key, 3)
-    archs = search.propose(plan.uniform, (), ask_key, children)
+    archs = steps.propose(plan.uniform, (), ask_key, children)
     batch = train.batch(arrays, row, augment_key)
 
     def child(arch):
@@ -140,8 +140,8 @@ def _epoch(plan: Plan, children: int, average: float):
 
 def measured(plan: Plan, state, archs: int) -> dict[str, float]:
   """Returns what the scores by these weights say of the truth."""
-  drawn = search.listed(
-      search.propose(plan.uniform, (), jax.random.key(_DRAW), archs), archs
+  drawn = steps.listed(
+      steps.propose(plan.uniform, (), jax.random.key(_DRAW), archs), archs
   )
   task = plan.experiment.task
   score = evaluate.evaluator(task, plan.experiment.held)

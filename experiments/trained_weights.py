@@ -31,7 +31,7 @@ import jax
 from ml_collections import ConfigDict
 import numpy as np
 
-from enas_jax import build, checkpoint, command, evaluate, loop, search
+from enas_jax import build, checkpoint, command, evaluate, loop, steps
 from enas_jax.derive import benchmark, ranking
 from enas_jax.errors import ConfigError
 from enas_jax.spaces import SPACES
@@ -103,7 +103,7 @@ class Weights:
     """Returns what a search would derive from: a list of numpy archs."""
     key = jax.random.key(_SEED + 1)
     archs = strategy.candidates(asked, key, count)
-    return search.listed(archs, count)
+    return steps.listed(archs, count)
 
 
 def rankings(weights: Weights, count: int) -> dict[str, float]:
@@ -159,7 +159,7 @@ def _measure(experiment, size: int):
   return lambda state, arch: measure(state, arch, arrays)
 
 
-def searched(weights: Weights, change: dict, steps: int) -> dict[str, float]:
+def searched(weights: Weights, change: dict, length: int) -> dict[str, float]:
   """Returns what a search finds on these weights."""
   config, state = weights.config, weights.state
   experiment, task = weights.experiment, weights.experiment.task
@@ -195,7 +195,7 @@ def searched(weights: Weights, change: dict, steps: int) -> dict[str, float]:
   @jax.jit
   def run(start, arrays):
     def step(state, share):
-      state = search.strategy_step(
+      state = steps.strategy_step(
           state,
           arrays,
           task=task._replace(reward=reward),
@@ -206,10 +206,10 @@ def searched(weights: Weights, change: dict, steps: int) -> dict[str, float]:
       )
       return state, None
 
-    shares = jax.numpy.linspace(0.0, 1.0, steps)
+    shares = jax.numpy.linspace(0.0, 1.0, length)
     return jax.lax.scan(step, start, shares)[0].strategy
 
-  start = search.init(
+  start = steps.init(
       jax.random.key(_SEED),
       task=task,
       strategy=strategy(0.0),

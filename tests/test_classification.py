@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from enas_jax import optim, options, search
+from enas_jax import optim, options, steps
 from enas_jax.data.images import ImageBatch
 from enas_jax.errors import ConfigError
 from enas_jax.strategies.fixed import fixed
@@ -75,8 +75,8 @@ def test_a_step_of_sgd_moves_the_weights_by_the_clipped_gradient(clip):
       "tx": optim.sgd(epochs=1, steps=1, lr=2.0, clip=clip).tx,
       "train": train,
   }
-  state = search.init(jax.random.key(0), **known, arch=np.ones(1))
-  after = search.child_step(state, (), (), **known, progress=lambda step: 0.0)
+  state = steps.init(jax.random.key(0), **known, arch=np.ones(1))
+  after = steps.child_step(state, (), (), **known, progress=lambda step: 0.0)
   gradient = np.array([0.5 - 2 / 3, 0.5 - 1 / 3])  # softmax minus the labels
   if clip:
     gradient *= clip / np.linalg.norm(gradient)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from test_spaces import SMALL, small_space
 
-from enas_jax import search
+from enas_jax import steps
 from enas_jax.report import drawing
 from enas_jax.spaces import SPACES
 from enas_jax.strategies import STRATEGIES
@@ -59,8 +59,8 @@ def architectures():
   for name in SMALL:
     space = small_space(name)
     uniform = STRATEGIES["random"](space)
-    proposed = search.propose(uniform, (), jax.random.key(0), 5)
-    for arch in search.listed(proposed, 5):
+    proposed = steps.propose(uniform, (), jax.random.key(0), 5)
+    for arch in steps.listed(proposed, 5):
       yield space.graphs(arch)
   for space in SPACES.values():
     for preset in space.presets.values():

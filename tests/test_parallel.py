@@ -19,7 +19,7 @@ from enas_jax import (
   optim,
   parallel,
   rows,
-  search,
+  steps,
 )
 from enas_jax.errors import ConfigError
 from enas_jax.report import display
@@ -92,9 +92,9 @@ def test_two_devices_with_one_child_are_one_device(make, tx):
   )
   known = {"task": task, "strategy": strategy}
   step = functools.partial(
-      search.child_step, **known, tx=tx, train=split, progress=lambda n: 0.0
+      steps.child_step, **known, tx=tx, train=split, progress=lambda n: 0.0
   )
-  first = search.init(
+  first = steps.init(
       jax.random.key(0), **known, tx=tx, train=split, arch=arch
   )
   mesh = parallel.mesh(jax.devices()[:2])
@@ -115,7 +115,7 @@ def test_two_devices_with_one_child_are_one_device(make, tx):
 
   # An odd number of rewards: one device has one to spare.
   step = functools.partial(
-      search.strategy_step, **known, valid=held, archs=3
+      steps.strategy_step, **known, valid=held, archs=3
   )
   alone = jax.jit(step)(alone, held.arrays)
   everywhere = parallel.place_everywhere(mesh, held.arrays)
@@ -141,7 +141,7 @@ def test_children_that_differ_move_their_rows_by_the_mean_gradient():
       )
   )
   tx = optim.sgd(epochs=1, steps=1, lr=2.0, clip=clip, l2=l2).tx
-  first = search.init(
+  first = steps.init(
       jax.random.key(0),
       task=task,
       strategy=fixed(one),
@@ -179,7 +179,7 @@ def test_children_that_differ_move_their_rows_by_the_mean_gradient():
 
   mesh = parallel.mesh(jax.devices()[:2])
   step = functools.partial(
-      search.child_step,
+      steps.child_step,
       task=task,
       strategy=differing,
       tx=tx,
@@ -246,10 +246,10 @@ def test_what_one_device_does_differs_from_the_other_and_counts():
   )
   known = {"task": task, "strategy": strategy, "tx": optax.sgd(0.1)}
   step = functools.partial(
-      search.child_step, **known, train=split, progress=lambda n: 0.0
+      steps.child_step, **known, train=split, progress=lambda n: 0.0
   )
   mesh = parallel.mesh(jax.devices()[:2])
-  state = search.init(jax.random.key(0), **known, train=split)
+  state = steps.init(jax.random.key(0), **known, train=split)
   state = parallel.place(mesh, split, state)
   # Labels count 0, 1, 2, 0, so that the second device's first one is 1.
   row = jax.tree.map(lambda leaf: leaf[0], split.rows(None))

@@ -7,7 +7,7 @@ import numpy as np
 import optax
 import pytest
 
-from enas_jax import optim, rows, search
+from enas_jax import optim, rows, steps
 from enas_jax.data.text import TextBatch
 from enas_jax.errors import ConfigError
 from enas_jax.spaces.recurrent import Recurrent
@@ -27,12 +27,12 @@ def sgd(**options):
   })
 
 
-def child_steps(optimiser, steps=2):
+def child_steps(optimiser, length=2):
   """Parameters before and after some steps on one architecture."""
   drawn = np.random.default_rng(0).integers(0, 7, (2, 3, 5)).astype(np.int32)
   weight = np.ones((3, 5), np.float32)
   given = TextBatch(*drawn, weight, np.asarray(True), np.float32(1.0))
-  train = Split((), steps, lambda key: jnp.zeros((steps, 1)),
+  train = Split((), length, lambda key: jnp.zeros((length, 1)),
                 lambda arrays, row, key: given, 15, "words")
   given_arch = Strategy(
       init=lambda key: jax.tree.map(jnp.asarray, ARCH),
@@ -43,14 +43,14 @@ def child_steps(optimiser, steps=2):
   known = {
       "task": task, "strategy": given_arch, "tx": optimiser.tx, "train": train
   }
-  state = search.init(jax.random.key(0), **known)
+  state = steps.init(jax.random.key(0), **known)
   before = state.params
   step = jax.jit(
-      lambda state: search.child_step(
+      lambda state: steps.child_step(
           state, (), (), **known, progress=lambda step: 0.0
       )
   )
-  for _ in range(steps):
+  for _ in range(length):
     state = step(state)
   return before, state.params
 
@@ -80,13 +80,13 @@ def test_a_step_on_the_weights_in_use_is_the_step_on_all():
 
 @pytest.mark.parametrize("whole", [False, True])
 def test_the_setting_says_what_decay_covers(whole):
-  before, after = child_steps(sgd(l2=0.1, whole=whole), steps=1)
+  before, after = child_steps(sgd(l2=0.1, whole=whole), length=1)
   decays = moved(before, after)
   if whole:
     assert decays.all()
   else:
     assert np.flatnonzero(decays).tolist() == READ
-  _, others = child_steps(sgd(), steps=1)
+  _, others = child_steps(sgd(), length=1)
   decayed = jax.tree.map(lambda a, b: a - 0.4 * b, others, before)
   decayed["nodes"] = jnp.where(
       decays[:, None, None], decayed["nodes"], before["nodes"]

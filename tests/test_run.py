@@ -17,7 +17,7 @@ import orbax.checkpoint as ocp
 import pytest
 
 from configs import cifar_macro, cifar_micro, digits_macro, digits_micro
-from enas_jax import build, data, folder, keeper, loop, run, search
+from enas_jax import build, data, folder, keeper, loop, run, steps
 from enas_jax.derive import outcome
 from enas_jax.errors import ConfigError
 from enas_jax.keeper import Diverged
@@ -107,12 +107,12 @@ def whole(tmp_path_factory, counts):
     return task._replace(measure=counts["measure"])
 
   for name in ("child_step", "strategy_step"):
-    counts[name] = Counted(getattr(search, name))
+    counts[name] = Counted(getattr(steps, name))
   with pytest.MonkeyPatch.context() as patch:
     patch.setattr(data, "load", poisoned)
     patch.setitem(TASKS, "classification", counted_task)
     for name in ("child_step", "strategy_step"):
-      patch.setattr(search, name, counts[name])
+      patch.setattr(steps, name, counts[name])
     result = ran(search_config(), path)
   return path, result
 
@@ -323,9 +323,9 @@ def test_a_truncated_newest_checkpoint_falls_back_to_the_one_before(
   shutil.copytree(path, run)
   for name in ("result.json", "arch.json", "derive.jsonl"):
     (run / name).unlink()
-  steps = sorted(int(entry.name) for entry in (run / "checkpoints").iterdir())
-  assert len(steps) == 2
-  for file in (run / "checkpoints" / str(steps[-1])).rglob("*"):
+  saved = sorted(int(entry.name) for entry in (run / "checkpoints").iterdir())
+  assert len(saved) == 2
+  for file in (run / "checkpoints" / str(saved[-1])).rglob("*"):
     if file.is_file():
       os.truncate(file, file.stat().st_size // 2)
   again = ran(search_config(), run)
@@ -454,8 +454,8 @@ def test_checkpoints_of_another_shape_are_kept_and_refused(whole, tmp_path):
   (run / "config.json").write_text(json.dumps(record))
   with pytest.raises(ConfigError, match=r"no checkpoint in .* can be read"):
     ran(config, run)
-  steps = {entry.name for entry in (run / "checkpoints").iterdir()}
-  assert steps == {entry.name for entry in (path / "checkpoints").iterdir()}
+  saved = {entry.name for entry in (run / "checkpoints").iterdir()}
+  assert saved == {entry.name for entry in (path / "checkpoints").iterdir()}
   assert lines(run / "metrics.jsonl") == lines(path / "metrics.jsonl")
 
 

@@ -8,7 +8,7 @@ from test_benchmark import arrays, write
 from test_main import answers
 
 from configs import nasbench201_small
-from enas_jax import build, evaluate, search
+from enas_jax import build, evaluate, steps
 from enas_jax.derive import benchmark
 from enas_jax.strategies import STRATEGIES
 from enas_jax.strategies.fixed import fixed
@@ -50,7 +50,7 @@ def test_several_children_are_one_where_they_are_alike(plan, state):
 
 
 def test_an_average_that_forgets_nothing_is_of_the_first_weights(plan, state):
-  first = search.init(
+  first = steps.init(
       jax.random.key(0),
       task=plan.experiment.task,
       strategy=plan.uniform,

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from configs import digits_micro, pydoc_recurrent
-from enas_jax import build, search
+from enas_jax import build, steps
 from enas_jax.derive import flops
 from enas_jax.errors import ConfigError
 from enas_jax.spaces import SPACES
@@ -45,12 +45,12 @@ def test_the_size_is_that_of_the_built_network(name, arguments, hparams):
   space = SPACES[name](**arguments)
   network = space.network(classes=5, final=True, **hparams)
   uniform = STRATEGIES["random"](space)
-  drawn = search.propose(uniform, (), jax.random.key(1), 6)
+  drawn = steps.propose(uniform, (), jax.random.key(1), 6)
   traced = jax.jit(
       jax.vmap(lambda arch: space.size(arch, network, IMAGE))
   )(drawn)
   found = set()
-  for n, arch in enumerate(search.listed(drawn, 6)):
+  for n, arch in enumerate(steps.listed(drawn, 6)):
     size = space.size(arch, network, IMAGE)
     found.add(size)
     assert size == built(network, arch, IMAGE)
@@ -80,7 +80,7 @@ def test_the_objective_takes_off_what_is_above_its_target(monkeypatch):
   config = digits_micro.get_config("smoke")
   plan = build.plan(config)
   assert plan.penalty is None
-  drawn = search.propose(plan.uniform, (), jax.random.key(0), 20)
+  drawn = steps.propose(plan.uniform, (), jax.random.key(0), 20)
   costs = np.asarray(jax.vmap(plan.size)(drawn).flops)
   target = float(np.median(costs))
   config.objective.update(cost="flops", target=target, weight=0.5)

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from enas_jax import controller, search, testing
+from enas_jax import controller, steps, testing
 from enas_jax.errors import ConfigError
 from enas_jax.spaces import schedule as rows
 from enas_jax.spaces.micro import Micro
@@ -54,7 +54,7 @@ def test_fixed_hands_out_the_very_arrays():
 def test_candidates_are_what_is_asked_for_where_a_strategy_says_nothing():
   strategy, key = STRATEGIES["random"](SPACE), jax.random.key(0)
   chex.assert_trees_all_equal(
-      strategy.candidates((), key, 5), search.propose(strategy, (), key, 5)
+      strategy.candidates((), key, 5), steps.propose(strategy, (), key, 5)
   )
 
 
@@ -70,7 +70,7 @@ def test_the_mean_of_a_step_needs_two_rewards():
 def test_rewards_that_are_not_one_an_architecture_are_refused(name):
   strategy = STRATEGIES[name](SPACE)
   state = strategy.init(jax.random.key(0))
-  archs = search.propose(STRATEGIES["random"](SPACE), (), jax.random.key(1), 4)
+  archs = steps.propose(STRATEGIES["random"](SPACE), (), jax.random.key(1), 4)
   with pytest.raises(AssertionError):
     strategy.tell(state, archs, jnp.zeros(3))
 

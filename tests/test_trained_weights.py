@@ -10,7 +10,7 @@ from test_main import answers
 from test_run import ran
 
 from configs import nasbench201_small
-from enas_jax import search
+from enas_jax import steps
 from enas_jax.errors import ConfigError
 from enas_jax.strategies import STRATEGIES
 from experiments import trained_weights as experiment
@@ -50,7 +50,7 @@ def test_scores_are_those_of_the_search_and_rows_have_their_names(
 
 def test_rows_change_what_they_say(path, monkeypatch):
   weights = experiment.Weights(path)
-  reinforce, step, seen = STRATEGIES["reinforce"], search.strategy_step, []
+  reinforce, step, seen = STRATEGIES["reinforce"], steps.strategy_step, []
 
   def spying(space, **arguments):
     see = functools.partial(jax.debug.callback, seen.append, ordered=True)
@@ -68,14 +68,14 @@ def test_rows_change_what_they_say(path, monkeypatch):
     return step(*args, valid=valid, same_batch=same_batch, **kwargs)
 
   monkeypatch.setitem(STRATEGIES, "reinforce", spying)
-  monkeypatch.setattr(search, "strategy_step", spied)
+  monkeypatch.setattr(steps, "strategy_step", spied)
   change = {"images": 8, "score": "accuracy", "same": True}
   change["reinforce"] = {"temperature": (4.0, 1.0)}
-  experiment.searched(weights, change, steps=3)
+  experiment.searched(weights, change, length=3)
   jax.effects_barrier()
   assert seen == [(8, True), 4.0, True, 2.5, True, 1.0, True]
   seen.clear()
-  experiment.searched(weights, {}, steps=1)
+  experiment.searched(weights, {}, length=1)
   jax.effects_barrier()
   assert seen == [(32, False), 1.0, False]
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from enas_jax import evaluate, search
+from enas_jax import evaluate, steps
 from enas_jax.plan import Plan
 from enas_jax.settings import POLICY as BY_POLICY
 from enas_jax.strategies.evolution import mutants
@@ -39,7 +39,7 @@ def drawn(plan: Plan, state: SearchState) -> list[Candidate]:
   for i, (source, count, strategy, asked) in enumerate(sources):
     key = jax.random.fold_in(jax.random.fold_in(state.key, state.step), i)
     draw = jax.jit(strategy.candidates, static_argnums=2)
-    archs = search.listed(draw(asked, key, count), count)
+    archs = steps.listed(draw(asked, key, count), count)
     found += [Candidate(source, arch) for arch in archs]
   return found
 

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from enas_jax import archfile, search
+from enas_jax import archfile, steps
 from enas_jax.tasks import TASKS
 from enas_jax.testing.asking import ask_all, demand, named, Question, same_form
 from enas_jax.testing.samples import (
@@ -168,7 +168,7 @@ def check_space(
 def _decoded(space: SearchSpace, count: int) -> list[Arch]:
   """Returns random archs in numpy arrays."""
   choices = random_choices(space.schedule, count)
-  return search.listed(jax.jit(jax.vmap(space.decode))(choices), count)
+  return steps.listed(jax.jit(jax.vmap(space.decode))(choices), count)
 
 
 def _check_schedule(schedule: Schedule, zeros: Sequence[int]) -> None:
@@ -224,7 +224,7 @@ def _check_encoding(space: SearchSpace) -> None:
       np.array_equal(again, choices), "encode must be the inverse of decode."
   )
   lines = set()
-  for arch in search.listed(archs, len(choices)):
+  for arch in steps.listed(archs, len(choices)):
     for leaf in jax.tree.leaves(arch):
       demand(
           leaf.dtype == np.int32,

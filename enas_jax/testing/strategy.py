@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from enas_jax import search
+from enas_jax import steps
 from enas_jax.testing.asking import ask_all, demand, named, Question, same_form
 from enas_jax.types import Arch, Head, SearchSpace, Strategy
 
@@ -49,7 +49,7 @@ def strategy_questions(
       nonlocal traces
       traces += 1
       ask_key, reward_key = jax.random.split(key)
-      asked = search.propose(strategy(), state, ask_key, archs)
+      asked = steps.propose(strategy(), state, ask_key, archs)
       rewards = jax.random.uniform(reward_key, (archs,))
       told, metrics = strategy().tell(state, asked, rewards)
       return told, asked, metrics, jax.vmap(space.encode)(asked)
@@ -82,7 +82,7 @@ def strategy_questions(
           and not np.any(counts[:, head == Head.NONE]),
           "ask must choose one at every step that is no skip.",
       )
-      for arch in search.listed(asked, archs):
+      for arch in steps.listed(asked, archs):
         space.unflatten(space.flatten(arch))  # refuses what does not exist
 
   def tell_keeps_the_state():
@@ -118,7 +118,7 @@ def strategy_questions(
     form = jax.eval_shape(lambda: first)
     for count in (1, archs + 1):
       def told(state, key, count=count):
-        asked = search.propose(strategy(), state, key, count)
+        asked = steps.propose(strategy(), state, key, count)
         return strategy().tell(state, asked, jnp.zeros(count))[0]
 
       after = jax.eval_shape(told, first, jax.random.key(0))
@@ -128,7 +128,7 @@ def strategy_questions(
     state = rounds().out[-1][0]
     draw = jax.jit(strategy().candidates, static_argnums=2)
     found = draw(state, jax.random.key(0), 7)
-    for arch in search.listed(found, 7):
+    for arch in steps.listed(found, 7):
       space.unflatten(space.flatten(arch))
 
   return named(

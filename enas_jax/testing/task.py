@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from enas_jax import search
+from enas_jax import steps
 from enas_jax.testing.asking import ask_all, demand, named, Question, same_form
 from enas_jax.types import Arch, Task
 
@@ -65,7 +65,7 @@ def task_questions(task: Task, batch: Any, arch: Arch) -> list[Question]:
   def records_merge_and_name_what_is_judged():
     record, measured = run()[2][2], run()[2][6][1]
     for each in (record, measured):
-      both = search.merge(each, each)
+      both = steps.merge(each, each)
       for name, entry in both.items():
         np.testing.assert_allclose(
             entry.value(),

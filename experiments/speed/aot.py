@@ -13,7 +13,7 @@ import jax
 from jax.experimental import topologies
 import numpy as np
 
-from enas_jax import parallel, search
+from enas_jax import parallel, steps
 from enas_jax.strategies import STRATEGIES
 from enas_jax.strategies.fixed import fixed
 from experiments.speed import children
@@ -49,7 +49,7 @@ def compiled(topology: str, space: str, size: str, dtype: str) -> dict:
   child = children.child_step(parts, parts.given)
   strategy = STRATEGIES["reinforce"](parts.space)
   controller = functools.partial(
-      search.strategy_step,
+      steps.strategy_step,
       task=parts.task,
       strategy=strategy,
       valid=parts.held,

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from enas_jax import data, optim, rows, search
+from enas_jax import data, optim, rows, steps
 from enas_jax.derive import cost
 from enas_jax.spaces import SPACES
 from enas_jax.strategies import STRATEGIES
@@ -57,8 +57,8 @@ def build(name: str, size: str, dtype: str, count: int) -> Parts:
   task, (train, held), facts, chain = make(count_rows)
   network = space.network(**facts, **sizes, dtype=dtype)
   uniform = STRATEGIES["random"](space)
-  archs = search.listed(
-      search.propose(uniform, (), jax.random.key(0), count), count
+  archs = steps.listed(
+      steps.propose(uniform, (), jax.random.key(0), count), count
   )
   given = Strategy(
       init=lambda key: jax.tree.map(jnp.asarray, archs[0]),
@@ -70,7 +70,7 @@ def build(name: str, size: str, dtype: str, count: int) -> Parts:
 
 
 def start(parts: Parts) -> SearchState:
-  return search.init(
+  return steps.init(
       jax.random.key(0),
       task=parts.task,
       strategy=parts.given,
@@ -82,7 +82,7 @@ def start(parts: Parts) -> SearchState:
 def child_step(parts: Parts, strategy: Strategy):
   """Returns the step, (state, arrays, row) -> state."""
   return functools.partial(
-      search.child_step,
+      steps.child_step,
       task=parts.task,
       strategy=strategy,
       tx=parts.tx,

@@ -12,7 +12,7 @@ import numpy as np
 import optax
 import pytest
 
-from enas_jax import search
+from enas_jax import steps
 from enas_jax.spaces.micro import Micro
 from enas_jax.strategies import STRATEGIES
 from enas_jax.strategies.fixed import fixed
@@ -121,7 +121,7 @@ class Loop:
     @jax.jit
     def child(state, arrays, row):
       self.traces["child"] += 1
-      return search.child_step(
+      return steps.child_step(
           state,
           arrays,
           row,
@@ -134,14 +134,14 @@ class Loop:
     @jax.jit
     def strategic(state, arrays):
       self.traces["strategy"] += 1
-      return search.strategy_step(
+      return steps.strategy_step(
           state, arrays, valid=self.valid, archs=ARCHS, **self.parts
       )
 
     self._child, self._strategic = child, strategic
 
   def init(self, seed=0):
-    return search.init(
+    return steps.init(
         jax.random.key(seed), tx=self.tx, train=self.train, **self.parts
     )
 
@@ -178,7 +178,7 @@ def test_twenty_steps_of_each_kind_are_one_trace(loop):
     for step in range(5):
       assert state.step == 10 * epoch + 2 * step
       state = loop.strategic(loop.child(state, step))
-    state = search.next_epoch(state)
+    state = steps.next_epoch(state)
   assert loop.traces == {"child": 1, "strategy": 1}
   assert structure == jax.tree.map(lambda x: (x.shape, x.dtype), state)
 
@@ -223,7 +223,7 @@ def test_every_architecture_has_a_validation_batch_of_its_own(loop):
 
 def test_the_same_batch_serves_all_architectures_of_a_step(loop):
   strategic = jax.jit(functools.partial(
-      search.strategy_step,
+      steps.strategy_step,
       valid=loop.valid,
       archs=ARCHS,
       same_batch=True,
@@ -245,7 +245,7 @@ def test_records_merge_until_the_epoch_ends(loop):
   state = start = loop.init()
   rewards, errors = [], []
   for row in (2, 5, 7):
-    one = loop.child(search.next_epoch(state), row)
+    one = loop.child(steps.next_epoch(state), row)
     errors.append(float(one.child["error"].total))
     state = loop.strategic(loop.child(state, row))
     rewards.append(float(state.strategy.rewards.mean()))
@@ -259,12 +259,12 @@ def test_records_merge_until_the_epoch_ends(loop):
   assert state.controller["told"].total == 1 + 2 + 3
   for record in (start.child, start.controller):
     assert not np.any(jax.tree.leaves(record))
-  empty = search.next_epoch(state)
+  empty = steps.next_epoch(state)
   chex.assert_trees_all_equal(empty.child, start.child)
   chex.assert_trees_all_equal(empty.controller, start.controller)
   chex.assert_trees_all_equal(empty.params, state.params)
   left, right = ({"a": Mean(1.0, 2.0)}, {"a": Mean(10.0, 20.0)})
-  assert search.merge(left, right) == {"a": Mean(11.0, 22.0)}
+  assert steps.merge(left, right) == {"a": Mean(11.0, 22.0)}
 
 
 def test_failed_names_the_first_step_that_is_not_finite(loop):
@@ -336,9 +336,9 @@ def test_a_fixed_architecture_stays_numpy_down_to_the_loss():
       "tx": optax.sgd(0.1),
       "train": split(TRAIN_STEPS),
   }
-  state = search.init(jax.random.key(0), arch=chosen, **parts)
+  state = steps.init(jax.random.key(0), arch=chosen, **parts)
   step = jax.jit(
-      lambda s, row: search.child_step(
+      lambda s, row: steps.child_step(
           s, jnp.asarray(parts["train"].arrays), row, progress=progress, **parts
       )
   )
@@ -368,13 +368,13 @@ def test_the_shapes_of_a_split_on_the_host_take_no_array():
 
 
 def test_propose_is_one_ask_a_key():
-  drawn = search.propose(strategy(), (), jax.random.key(0), 9)
+  drawn = steps.propose(strategy(), (), jax.random.key(0), 9)
   assert drawn.shape == (9,)
   assert len(np.unique(drawn)) > 1
 
 
 def test_the_loop_imports_the_types_and_nothing_else_of_the_package():
-  tree = ast.parse(inspect.getsource(search))
+  tree = ast.parse(inspect.getsource(steps))
   ours = set()
   for node in ast.walk(tree):
     if isinstance(node, ast.Import):
@@ -387,7 +387,7 @@ def test_the_loop_imports_the_types_and_nothing_else_of_the_package():
   }
 
 
-def planted_search(name, steps, **arguments):
+def planted_search(name, length, **arguments):
   """(best, late mean) reward of a search for a planted architecture."""
   space = Micro(nodes=2, index_scale=3.0, op_scale=1.5)
   planted = jnp.stack(space.unflatten([1, 4] * 8))
@@ -404,21 +404,21 @@ def planted_search(name, steps, **arguments):
   }
   valid = split(VALID_STEPS)
   arrays = jnp.asarray(valid.arrays)
-  state = search.init(
+  state = steps.init(
       jax.random.key(0), tx=optax.sgd(0.1), train=valid, **parts
   )
 
   @jax.jit
   def run(state):
     def step(state, _):
-      state = search.next_epoch(state)
-      state = search.strategy_step(
+      state = steps.next_epoch(state)
+      state = steps.strategy_step(
           state, arrays, valid=valid, archs=30, **parts
       )
       metrics = state.controller
       return state, (metrics["reward_best"].total, metrics["reward"].total)
 
-    return jax.lax.scan(step, state, length=steps)[1]
+    return jax.lax.scan(step, state, length=length)[1]
 
   best, mean = run(state)
   return best.max(), mean[-5:].mean()
