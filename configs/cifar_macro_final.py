@@ -30,6 +30,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
   # A preset (enas_macro_24, enas_macro_12), the path of an arch.json, or the
   # integers themselves; of these, space.layers says how many layers.
   config.arch = "enas_macro_24"
+  config.init = ""  # the folder of a trained model to go on from
   config.task = {"name": "classification"}
   config.space = {
       "name": "macro",

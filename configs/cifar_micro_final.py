@@ -30,6 +30,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
   config.devices = 1  # each trains a child on its share of the batch
   # A preset by name, the path of an arch.json, or the integers themselves.
   config.arch = "enas_micro"
+  config.init = ""  # the folder of a trained model to go on from
 
   config.data = {
       "name": "cifar10",

@@ -25,6 +25,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
   # A preset (nasbench201_best, nasbench201_resnet), the path of an arch.json,
   # the benchmark's notation, or the six integers themselves.
   config.arch = "nasbench201_best"
+  config.init = ""  # the folder of a trained model to go on from
   config.task = {"name": "classification"}
   config.space = {"name": "nasbench201"}
   config.network = {"final": True, "cells": 5, "filters": 16}

@@ -37,6 +37,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
   # A preset by name, the path of an arch.json, or integers in the dialect of
   # the space.
   config.arch = "enas_lm"
+  config.init = ""  # the folder of a trained model to go on from
 
   config.data = {
       "name": "ptb",

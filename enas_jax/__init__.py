@@ -6,17 +6,23 @@ consists of numpy arrays. A controller runs a programme that is data too, a
 `Schedule`. A strategy has three functions, init, ask and tell, so REINFORCE,
 evolution and random search look the same. A task owns the loss, the reward and
 the measure. The loop knows protocols only.
+
+  load    returns a trained network, to predict with
+  search  runs a config that searches
+  train   runs a config that trains one network
 """
 
 import importlib
 from typing import Any
 
-__all__ = ["load"]
+_HOME = {"load": "model", "search": "calls", "train": "calls"}
+__all__ = ["load", "search", "train"]
 __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:
   """Imports what is public when it is first asked for: JAX takes a second."""
   if name in __all__:
-    return getattr(importlib.import_module("enas_jax.model"), name)
+    home = importlib.import_module(f"enas_jax.{_HOME[name]}")
+    return getattr(home, name)
   raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -10,14 +10,17 @@ from typing import Any
 from enas_jax.errors import ConfigError, one_line, suggest
 from enas_jax.types import Arch, SearchSpace
 
+# Where a folder says its arch.
+_FILES = (("arch.json",), ("model", "model.json"), ("model.json",))
+
 
 def parse(key: str, text: str, space: SearchSpace) -> Arch:
   """Returns the arch that a user named, in numpy arrays.
 
   Args:
     key: The place of the text in the config, for the error.
-    text: The name of a preset, the path of an `arch.json` or of the folder of
-      the search that wrote it, the integers of the published encoding separated
+    text: The name of a preset, the path of an `arch.json`, or of the folder of
+      a search or a training, the integers of the published encoding separated
       by spaces or commas, or the space's own notation where it has one.
     space: The space, which reads the integers.
 
@@ -49,7 +52,8 @@ def read(key: str, text: str) -> dict[str, Any] | None:
 
   Args:
     key: The place of the text in the config, for the error.
-    text: The path of the file, or of the folder that holds it.
+    text: The path of the file, of the folder that holds it, or of what a final
+      training has left, whose arch it is then.
 
   Returns:
     None where there is no such file or folder.
@@ -58,16 +62,21 @@ def read(key: str, text: str) -> dict[str, Any] | None:
     ConfigError: The file is no `arch.json`, or the folder has none.
   """
   if os.path.isdir(text):
-    file = os.path.join(text, "arch.json")
-    if not os.path.isfile(file):
+    files = [os.path.join(text, *names) for names in _FILES]
+    found = [file for file in files if os.path.isfile(file)]
+    if not found:
       raise ConfigError(
-          key, f"the folder {text} has no arch.json, with which a search ends."
+          key,
+          f"the folder {text} has no arch.json, with which a search ends, and"
+          " no model/model.json, with which a training does.",
       )
-    text = file
+    text = found[0]
   if not os.path.isfile(text):  # a pathlib.Path fails at a long name
     return None
   try:
     content = json.loads(pathlib.Path(text).read_text())
+    if "format" in content:  # of a model.json
+      content = {**content, **content["arch"]}
     if not isinstance(content["space"]["name"], str):
       raise TypeError("the space has no name")
     if any(type(value) is not int for value in content["encoding"]):

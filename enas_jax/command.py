@@ -3,17 +3,18 @@
 A mistake is told in the words of the one who typed it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 import functools
 import glob
 import os
 import re
+import shlex
 import sys
 
 from absl import app, flags, logging
 from ml_collections import config_flags, ConfigDict
 
-from enas_jax import folder, keeper, process
+from enas_jax import keeper, process
 from enas_jax.errors import ConfigError, one_line, suggest
 
 _KINDS = {
@@ -62,7 +63,7 @@ def cli(
     sys.exit(_complain(error, 2))
   except keeper.Diverged as error:
     sys.exit(_complain(error, 1))
-  except (folder.Interrupted, KeyboardInterrupt):
+  except KeyboardInterrupt:
     sys.exit(130)
 
 
@@ -79,6 +80,25 @@ def refuse(instead: dict[str, str]) -> None:
   for key, words in instead.items():
     if key in given:
       raise ConfigError(f"--config.{key}", f"does nothing here; {words}.")
+
+
+def again(drop: Iterable[str], add: Iterable[str]) -> str:
+  """Returns the command that was typed, with other flags.
+
+  Args:
+    drop: the names of flags that it loses.
+    add: flags that it gains.
+  """
+  names, kept, rest = {*drop}, [], iter(sys.argv[1:])
+  for word in rest:
+    name, _, value = word.lstrip("-").partition("=")
+    if not word.startswith("-") or name not in names:
+      kept.append(word)
+    elif not value:  # --workdir W is two words
+      next(rest, None)
+  module = sys.modules["__main__"].__spec__
+  program = f"-m {module.name}" if module else sys.argv[0]
+  return f"python {program} {shlex.join([*kept, *add])}"
 
 
 def _parse(argv: list[str], known: list[str], files: bool) -> list[str]:

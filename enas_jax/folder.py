@@ -7,15 +7,30 @@ import json
 import os
 import pathlib
 import signal
+import threading
 from typing import Any
 
 from enas_jax.errors import ConfigError
+from enas_jax.plan import effective
 
 _SHOWN = 6  # differing keys in a refusal
 
 
-class Interrupted(Exception):
+class Interrupted(KeyboardInterrupt):
   """Says that SIGINT or SIGTERM came and that everything is saved."""
+
+
+class OtherConfig(ConfigError):
+  """Says that a folder holds the run of another config.
+
+  Attributes:
+    there: its values that differ, by dotted key.
+    here: those of the config that was given.
+  """
+
+  def __init__(self, message: str, there: dict, here: dict):
+    super().__init__("--workdir", message)
+    self.there, self.here = there, here
 
 
 def claim(workdir: str | pathlib.Path, record: dict[str, Any]) -> pathlib.Path:
@@ -32,7 +47,8 @@ def claim(workdir: str | pathlib.Path, record: dict[str, Any]) -> pathlib.Path:
   path = pathlib.Path(workdir)
   try:
     if (path / "config.json").exists():
-      _agree(path, record)
+      if _agree(path, record) != _read(record):
+        write_json(path / "config.json", record)
     elif path.is_dir() and any(
         not entry.name.endswith(".tmp") for entry in path.iterdir()
     ):
@@ -86,53 +102,48 @@ def finished(
   return json.loads(result.read_text()) if result.exists() else None
 
 
-def _agree(path: pathlib.Path, record: dict[str, Any]) -> None:
-  """Raises ConfigError unless the folder belongs to this config."""
-  here = _flat(record)
+def _agree(path: pathlib.Path, record: dict[str, Any]) -> dict[str, Any]:
+  """Returns the record in a folder, which agrees with this one.
+
+  Raises:
+    OtherConfig: they differ in a value that changes what comes out.
+    ConfigError: the record cannot be read.
+  """
   try:
-    there = _flat(json.loads((path / "config.json").read_text()))
+    found = json.loads((path / "config.json").read_text())
+    there = effective(found)
   except (AttributeError, ValueError):
     raise ConfigError(
         "--workdir", f"{path / 'config.json'} cannot be read."
     ) from None
-  absent = object()
+  here, absent = effective(_read(record)), object()
   keys = [
       key
       for key in sorted({*here, *there})
-      if _plain(here.get(key, absent)) != _plain(there.get(key, absent))
+      if here.get(key, absent) != there.get(key, absent)
   ]
-  if keys:
-    shown = ", ".join(
-        f"{key} ({_word(there, key)} there, {_word(here, key)} here)"
-        for key in keys[:_SHOWN]
-    )
-    more = f" and {len(keys) - _SHOWN} more" if len(keys) > _SHOWN else ""
-    raise ConfigError(
-        "--workdir",
-        f"{path} is a run of another config: {shown}{more}. Name another"
-        " folder, or give the run its own values.",
-    )
+  if not keys:
+    return found
+  shown = ", ".join(
+      f"{key} ({_word(there, key)} there, {_word(here, key)} here)"
+      for key in keys[:_SHOWN]
+  )
+  more = f" and {len(keys) - _SHOWN} more" if len(keys) > _SHOWN else ""
+  raise OtherConfig(
+      f"{path} is a run of another config: {shown}{more}. Name another"
+      " folder, or give the run its own values.",
+      *({key: of[key] for key in keys if key in of} for of in (there, here)),
+  )
 
 
-def _word(values, key: str) -> str:
+def _read(record: dict[str, Any]) -> dict[str, Any]:
+  """Returns a record as it is after it was written and read as JSON."""
+  return json.loads(json.dumps(record))
+
+
+def _word(values: dict[str, Any], key: str) -> str:
   """Returns the value of a key in words."""
   return repr(values[key]) if key in values else "absent"
-
-
-def _plain(value: Any) -> Any:
-  """Returns a value as it is after it was written and read as JSON."""
-  return list(value) if isinstance(value, tuple) else value
-
-
-def _flat(record: dict[str, Any]) -> dict[str, Any]:
-  """Returns every value under its dotted key."""
-  out = {}
-  for name, value in record.items():
-    if isinstance(value, dict):
-      out.update({f"{name}.{key}": v for key, v in _flat(value).items()})
-    else:
-      out[name] = value
-  return out
 
 
 def lines(file: pathlib.Path) -> list[dict[str, Any]]:
@@ -167,6 +178,9 @@ class Signals:
     self._before = {}
 
   def __enter__(self) -> "Signals":
+    # Elsewhere Python gives no signal to a handler.
+    if threading.current_thread() is not threading.main_thread():
+      return self
     for number in (signal.SIGINT, signal.SIGTERM):
       self._before[number] = signal.signal(number, self._catch)
     return self

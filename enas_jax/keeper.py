@@ -3,10 +3,13 @@
 import contextlib
 import pathlib
 import time
+import zlib
 
 import jax
+import numpy as np
 
 from enas_jax import checkpoint, evaluate, loop
+from enas_jax.errors import ConfigError
 from enas_jax.folder import Signals
 from enas_jax.plan import Plan
 from enas_jax.report import metrics, words
@@ -36,6 +39,7 @@ class Keeper:
     self._pace = Pace()
     self._seen = {}  # the newest numbers, for the live bar
     self._failed_at = NEVER
+    self._data = _digest(plan)
     self._writer = self._bar = None
     self._open = contextlib.ExitStack()
 
@@ -76,6 +80,12 @@ class Keeper:
       self._writer.close()
     experiment = self._plan.experiment
     found = self._checkpoints.restore(self._like, self._display.say)
+    if found and found[1]["data"] != self._data:
+      raise ConfigError(
+          "--workdir",
+          f"the run in {self._path} began on other data than config.data reads"
+          " now. Bring them back, or name another folder.",
+      )
     state, facts = found or (None, {"metrics_size": 0, "seconds": 0.0})
     step = int(state.step) if found else 0
     self._saved = time.monotonic()
@@ -147,6 +157,7 @@ class Keeper:
     facts = {
         "metrics_size": self._writer.flush(),
         "seconds": self._saved - self._begun,
+        "data": self._data,
     }
     self._checkpoints.save(state, facts)
     self._pace.skip()
@@ -162,3 +173,14 @@ class Keeper:
         f" checkpoint of step {int(state.step)}."
     )
     return state
+
+
+def _digest(plan: Plan) -> int:
+  """Returns a number that changes with any of the data of a run."""
+  experiment = plan.experiment
+  splits = (experiment.train, experiment.held, experiment.watched)
+  found = 0
+  for split in filter(None, splits):
+    for leaf in jax.tree.leaves(split.arrays):
+      found = zlib.crc32(np.ascontiguousarray(leaf).data.cast("B"), found)
+  return found

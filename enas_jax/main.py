@@ -20,6 +20,7 @@ from absl import flags
 
 from enas_jax import build, command, run
 from enas_jax.errors import ConfigError
+from enas_jax.folder import OtherConfig
 
 
 def main() -> None:
@@ -28,9 +29,36 @@ def main() -> None:
     if flags.FLAGS[name].value is None:
       raise ConfigError(f"--{name}", "is required.")
   config, workdir = flags.FLAGS.config, flags.FLAGS.workdir
-  # A run that has ended is told without its data.
-  if not run.finished(workdir, build.record(config)):
-    run.run(build.plan(config), workdir)
+  try:
+    # A run that has ended is told without its data.
+    if not run.finished(workdir, build.record(config)):
+      run.run(build.plan(config), workdir)
+  except OtherConfig as error:
+    raise _further(error, workdir) or error from None
+
+
+def _further(error: OtherConfig, workdir: str) -> ConfigError | None:
+  """Tells how to train what has ended for more epochs, if that is wanted."""
+  there, here = (of.get("epochs", 0) for of in (error.there, error.here))
+  if [*error.here] != ["epochs"] or not 0 < there < here:
+    return None
+  if not run.trained(workdir):
+    return None
+  more = f"{workdir.rstrip('/')}_more"
+  line = command.again(
+      ("workdir", "config.epochs", "config.init"),
+      (
+          f"--config.epochs={here - there}",
+          f"--config.init={workdir}",
+          f"--workdir={more}",
+      ),
+  )
+  return ConfigError(
+      "--config.epochs",
+      f"{workdir} was trained for {there} epochs, and its learning rate was"
+      f" planned for these. From its weights it goes on in a new folder:"
+      f" {line}",
+  )
 
 
 def cli() -> None:

@@ -1,6 +1,7 @@
 """What a config means, once it is built: plain records, and no config."""
 
 from collections.abc import Callable
+import re
 from typing import Any, NamedTuple
 
 import jax
@@ -17,6 +18,16 @@ from enas_jax.types import (
   Split,
   Strategy,
   Task,
+)
+
+# The values that change nothing of what comes out. A run goes on under others.
+_WITHOUT_EFFECT = (
+    "benchmark.path",
+    "checkpoint_seconds",
+    "data.path",
+    "derive.top",
+    "init",  # the hash of its weights is compared
+    "retrain.command",
 )
 
 
@@ -81,6 +92,13 @@ class Experiment(NamedTuple):
     return {"child": children, "strategy": self.steps - step - children}
 
 
+class Start(NamedTuple):
+  """What a training begins with, where that is not random."""
+
+  path: str  # of a trained model
+  fresh: tuple[str, ...]  # the weights that are random all the same
+
+
 class Facts(NamedTuple):
   """What a network of a plan is made of, as plain data, defaults included."""
 
@@ -98,6 +116,7 @@ class Plan(NamedTuple):
   checkpoint_seconds: float
   space: SearchSpace | None  # None: a baseline network, which has no arch
   facts: Facts
+  start: Start | None = None  # of a training; None: random weights
   # The rest is of a search.
   derive: Derive | None = None
   uniform: Strategy | None = None  # random search, which every report has
@@ -129,3 +148,31 @@ class Plan(NamedTuple):
 def text_of(encoding: list[int]) -> str:
   """Returns the text of an encoding, as `config.arch` has it."""
   return " ".join(map(str, encoding)) or "[]"
+
+
+def effective(record: dict[str, Any]) -> dict[str, Any]:
+  """Returns the values of a record that change what comes out of its run.
+
+  Args:
+    record: as `Plan.record` has it.
+
+  Returns:
+    Each value by its dotted key.
+  """
+  return {
+      key: value
+      for key, value in _flat(record).items()
+      if re.sub(r"^(derive|retrain)\.config\.", "", key)
+      not in _WITHOUT_EFFECT
+  }
+
+
+def _flat(record: dict[str, Any]) -> dict[str, Any]:
+  """Returns every value under its dotted key."""
+  out = {}
+  for name, value in record.items():
+    if isinstance(value, dict):
+      out.update({f"{name}.{key}": v for key, v in _flat(value).items()})
+    else:
+      out[name] = value
+  return out

@@ -37,13 +37,14 @@ from enas_jax.report.display import Display, Pace
 from enas_jax.types import SearchState
 
 
-def run(plan: Plan, workdir: str) -> dict[str, Any]:
+def run(plan: Plan, workdir: str, *, show: bool = True) -> dict[str, Any]:
   """Runs or resumes a plan in a folder.
 
   Args:
     plan: of `build.plan`.
     workdir: made where it does not exist; a run of the same config that it
       holds goes on.
+    show: whether what its log holds is shown, too.
 
   Returns:
     What `result.json` holds.
@@ -53,9 +54,9 @@ def run(plan: Plan, workdir: str) -> dict[str, Any]:
     Interrupted: SIGINT or SIGTERM came; everything is saved.
     Diverged: training cannot go on.
   """
-  if done := finished(workdir, plan.record):
+  if done := finished(workdir, plan.record, show=show):
     return done
-  with _opened(plan, workdir) as stage:
+  with _opened(plan, workdir, show) as stage:
     devices = ", ".join(map(str, jax.devices()))
     stage.say(f"enas_jax {enas_jax.__version__} on {devices}, in {stage.path}")
     result = _search(stage) if plan.derive else _training(stage)
@@ -63,20 +64,30 @@ def run(plan: Plan, workdir: str) -> dict[str, Any]:
     return result
 
 
-def finished(workdir: str, record: dict[str, Any]) -> dict[str, Any] | None:
-  """Returns the result of a run that has ended, and says that it has.
+def finished(
+    workdir: str, record: dict[str, Any], *, show: bool = True
+) -> dict[str, Any] | None:
+  """Returns the result of a run that has ended.
 
   Args:
     workdir: the folder.
     record: of `build.record`; no data is needed for it.
+    show: whether it says that the run has ended.
 
   Raises:
     ConfigError: the folder belongs to another config.
   """
   done = folder.finished(workdir, record)
-  if done:
+  if done and show:
     print(f"{workdir} is finished; its result.json says how it ended.")
   return done
+
+
+def trained(workdir: str) -> bool:
+  """Says whether a folder holds a training that has ended."""
+  path = pathlib.Path(workdir)
+  model = path / modelfile.FOLDER / modelfile.JSON
+  return model.exists() and (path / "result.json").exists()
 
 
 class Stage(NamedTuple):
@@ -86,6 +97,7 @@ class Stage(NamedTuple):
   path: pathlib.Path
   display: Display
   signals: Signals
+  show: bool  # what its log holds
 
   def say(self, text: str) -> None:
     """Shows a line and keeps it in the log."""
@@ -94,23 +106,27 @@ class Stage(NamedTuple):
 
 @contextlib.contextmanager
 def _opened(
-    plan: Plan, workdir: str | pathlib.Path, signals: Signals | None = None
+    plan: Plan,
+    workdir: str | pathlib.Path,
+    show: bool,
+    signals: Signals | None = None,
 ) -> Iterator[Stage]:
   """Claims the folder of a plan and holds it.
 
   Args:
     plan: what is run there.
     workdir: the folder.
+    show: whether what its log holds is shown, too.
     signals: of the run that this one is a part of; its own by default.
   """
   path = folder.claim(workdir, plan.record)
   with contextlib.ExitStack() as stack:
-    display = Display(path / "log.txt")
+    display = Display(path / "log.txt", show)
     stack.enter_context(contextlib.closing(display))
     stack.enter_context(folder.locked(path))
     if signals is None:
       signals = stack.enter_context(Signals(display.say, path))
-    yield Stage(plan, path, display, signals)
+    yield Stage(plan, path, display, signals, show)
 
 
 def _search(stage: Stage) -> dict[str, Any]:
@@ -159,6 +175,8 @@ def _training(stage: Stage) -> dict[str, Any]:
   plan, experiment = stage.plan, stage.plan.experiment
   if plan.space:
     drawing.write(stage.path, plan.space.graphs(experiment.arch))
+  if plan.start:
+    stage.say(words.started(plan))
   task, arch = experiment.task, experiment.arch
   test = evaluate.evaluator(task, experiment.held, arch)
   watch = test
@@ -183,7 +201,7 @@ def _training(stage: Stage) -> dict[str, Any]:
 
 def _fit(stage: Stage, measure: Any = None) -> SearchState:
   """Runs the loop from the newest checkpoint, or the start, to its end."""
-  plan, path, display, signals = stage
+  plan, path, display, signals, _ = stage
   with Keeper(plan, path, display, signals) as keeper:
     return loop.fit(
         plan.experiment, keeper.state(), keeper.hooks(), measure
@@ -299,7 +317,7 @@ def _alone(stage: Stage, plan: Plan, path: pathlib.Path) -> dict[str, Any]:
   if done:
     stage.say(f"{path} is finished; its result.json says how it ended.")
     return done
-  with _opened(plan, path, stage.signals) as own:
+  with _opened(plan, path, stage.show, stage.signals) as own:
     try:
       result = _training(own)
     except Diverged as error:

@@ -40,9 +40,11 @@ class Training(Run):
 
   Attributes:
     eval_every: Epochs between two looks at the held-out examples.
+    init: The folder of a trained model to go on from; "": random weights.
   """
 
   eval_every: Count = 1
+  init: str = ""
 
 
 @dataclasses.dataclass(frozen=True)

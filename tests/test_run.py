@@ -17,6 +17,7 @@ import orbax.checkpoint as ocp
 import pytest
 
 from configs import cifar_macro, cifar_micro, digits_macro, digits_micro
+import enas_jax
 from enas_jax import build, data, folder, keeper, loop, run, steps
 from enas_jax.derive import outcome
 from enas_jax.errors import ConfigError
@@ -366,12 +367,16 @@ def test_a_candidate_without_a_number_is_not_derived(whole, tmp_path):
   assert again["score"] == policy[-1]["accuracy"]
 
 
-def test_a_search_that_retrains_sets_the_derived_beside_random(tmp_path):
+def test_a_search_that_retrains_sets_the_derived_beside_random(
+    tmp_path, capsys
+):
   config = digits_macro.get_config("smoke")
   config.epochs = config.retrain.config.epochs = 1
   config.space.operations = "avg_pool_3x3,max_pool_3x3"  # what compiles fast
   config.derive.update(archs=6, by="policy")
-  result = ran(config, tmp_path / "run")
+  found = enas_jax.search(config, tmp_path / "run")
+  assert capsys.readouterr().out == ""
+  result = found.content
   assert 0 <= result["test"]["derived"] <= 1
   assert len(result["test"]["random"]) == config.retrain.random == 1
   finals = {
@@ -382,6 +387,18 @@ def test_a_search_that_retrains_sets_the_derived_beside_random(tmp_path):
   }
   assert finals["derived"]["encoding"] == result["encoding"]
   assert finals["derived"]["test/accuracy"] == result["test"]["derived"]
+  arch = json.loads((tmp_path / "run" / "arch.json").read_text())
+  assert (found.encoding, found.readable, found.score) == (
+      arch["encoding"], arch["readable"], arch["score"]
+  )
+  for one, name in zip(
+      (found.retrained, *found.random), finals, strict=True
+  ):
+    assert one.encoding == finals[name]["encoding"]
+    assert one.scores["test/accuracy"] == finals[name]["test/accuracy"]
+  again = enas_jax.search(config, str(tmp_path / "run"), show=True)
+  assert again.content == result
+  assert "is finished" in capsys.readouterr().out
   drawn = lines(tmp_path / "run" / "derive.jsonl")
   of_policy, of_random = (
       [line for line in drawn if line["source"] == source]

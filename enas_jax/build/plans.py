@@ -6,8 +6,9 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
-from enas_jax import archfile, nn, settings
+from enas_jax import archfile, nn, options, settings
 from enas_jax.build import parts, recipes
+from enas_jax.build import start as starts
 from enas_jax.build.facts import facts
 from enas_jax.derive import benchmark as benchmarks
 from enas_jax.errors import ConfigError, lookup
@@ -109,7 +110,7 @@ def _training(config: ConfigDict, sources: dict, arch: Arch = None) -> Plan:
   if "name" in config.get("network", {}):
     name = config.network.name
     make = lookup("network.name", name, nn.NETWORKS, "network")
-    space, arch, record = None, (), config.to_dict()
+    space, arch, record = None, (), _with_start(config.to_dict())
   else:
     space, arch, record = _arched(config, arch)
     make = space.network
@@ -118,9 +119,23 @@ def _training(config: ConfigDict, sources: dict, arch: Arch = None) -> Plan:
   network = parts.network(config, make, source, run)
   chain = parts.optimiser(config, run, train)
   strategy = fixed(arch)
+  task, start = parts.task(config, network, chain, arch), None
+  made_of = facts(config, space, make, network, source)
+  if run.init:
+    wider = {key: value + 1 for key, value in source.facts.items()}
+    task, start = starts.started(
+        run.init,
+        task,
+        parts.task(config, network.clone(**wider), chain, arch),
+        train,
+        made_of,
+        source.facts,
+        space,
+        arch,
+    )
   return Plan(
       experiment=Experiment(
-          task=parts.task(config, network, chain, arch),
+          task=task,
           strategy=strategy,
           children=strategy,
           tx=chain.tx,
@@ -136,7 +151,8 @@ def _training(config: ConfigDict, sources: dict, arch: Arch = None) -> Plan:
       record=record,
       checkpoint_seconds=run.checkpoint_seconds,
       space=space,
-      facts=facts(config, space, make, network, source),
+      facts=made_of,
+      start=start,
   )
 
 
@@ -151,7 +167,7 @@ def record(config: ConfigDict) -> dict[str, Any]:
   parts.check_form("config", config)
   with parts.inside("config"):
     if "name" in config.get("network", {}):
-      return config.to_dict()
+      return _with_start(config.to_dict())
     if parts.is_training(config):
       return _arched(config, None)[2]
     return {**config.to_dict(), "space": parts.space(config, {})[1]}
@@ -172,7 +188,13 @@ def _arched(
   if arch is None:
     arch = archfile.parse("arch", config.arch, space)
     given["arch"] = text_of(space.flatten(arch))
-  return space, arch, given
+  return space, arch, _with_start(given)
+
+
+def _with_start(record: dict[str, Any]) -> dict[str, Any]:
+  """Returns a record with the hash of the weights that it goes on from."""
+  path = options.checked("init", record.get("init", ""), str)
+  return {**record, "init_sha256": starts.weights(path)} if path else record
 
 
 def _with_recipes(

@@ -23,7 +23,7 @@ _SAME = (
 )
 # What a recipe does not say, since its search does, or what it finds.
 _TAKEN = (
-    *("space", "arch", *_ALIKE),
+    *("space", "arch", "init", *_ALIKE),
     *(".".join(pair) for pair in _SAME),
     *("data.measure", "data.valid"),
 )

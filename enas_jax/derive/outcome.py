@@ -11,7 +11,7 @@ import enas_jax
 from enas_jax import archfile
 from enas_jax.derive import benchmark, candidates, cost
 from enas_jax.derive.candidates import Line, POLICY, RANDOM
-from enas_jax.plan import Plan
+from enas_jax.plan import effective, Plan
 
 
 def content(
@@ -83,8 +83,8 @@ def spent(
 
 
 def config_hash(record: dict[str, Any]) -> str:
-  """Returns twelve hexadecimal digits that change with any value of it."""
-  text = json.dumps(record, sort_keys=True)
+  """Returns twelve hexadecimal digits of all that changes what comes out."""
+  text = json.dumps(effective(record), sort_keys=True)
   return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 

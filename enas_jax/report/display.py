@@ -20,8 +20,10 @@ _WIDTH = 100  # columns of a table in log.txt
 class Display:
   """Writes lines and tables to the output and to `log.txt`; makes bars."""
 
-  def __init__(self, log: pathlib.Path):
-    self._console = rich_console.Console(highlight=False, soft_wrap=True)
+  def __init__(self, log: pathlib.Path, show: bool = True):
+    self._console = rich_console.Console(
+        highlight=False, soft_wrap=True, quiet=not show
+    )
     self._log = log.open("a")
     self._bar = None
 
@@ -55,7 +57,7 @@ class Bar:
   """A live bar; it shows nothing where the output is no terminal."""
 
   def __init__(self, console: rich_console.Console, total: int, done: int):
-    self.live = console.is_terminal
+    self.live = console.is_terminal and not console.quiet
     self._progress = progress.Progress(
         progress.BarColumn(bar_width=20),
         progress.TaskProgressColumn(),

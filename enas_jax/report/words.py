@@ -49,6 +49,17 @@ def numbers(values: dict[str, float]) -> str:
   )
 
 
+def started(plan: Plan) -> str:
+  """Says what a training goes on from."""
+  path, fresh = plan.start
+  if not fresh:
+    return f"All weights go on from those in {path}."
+  return (
+      f"Weights go on from those in {path}; what depends on the classes or"
+      f" words, which differ, starts afresh: {', '.join(fresh)}."
+  )
+
+
 def training_finalists(plan: Plan, count: int) -> str:
   """Explains the training of finalists."""
   return (
