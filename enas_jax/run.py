@@ -97,7 +97,7 @@ class Stage(NamedTuple):
   path: pathlib.Path
   display: Display
   signals: Signals
-  show: bool  # what its log holds
+  show: bool = True  # what its log holds
 
   def say(self, text: str) -> None:
     """Shows a line and keeps it in the log."""

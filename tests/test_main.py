@@ -399,7 +399,7 @@ CASES = [
     (
         [FINAL, W, "--config.arch=configs"],
         "config.arch: the folder configs has no arch.json, with which a search"
-        " ends.",
+        " ends, and no model/model.json, with which a training does.",
     ),
     (
         [FINAL, W, "--config.arch=0 1 2"],

@@ -332,8 +332,8 @@ def test_a_truncated_newest_checkpoint_falls_back_to_the_one_before(
   again = ran(search_config(), run)
   assert timeless(again) == timeless(result)
   log = (run / "log.txt").read_text()
-  assert f"The checkpoint of step {steps[-1]} cannot be read" in log
-  assert f"Going on from the checkpoint of step {steps[0]}" in log
+  assert f"The checkpoint of step {saved[-1]} cannot be read" in log
+  assert f"Going on from the checkpoint of step {saved[0]}" in log
   for name in ("metrics.jsonl", "derive.jsonl"):
     assert lines(run / name) == lines(path / name)
 
