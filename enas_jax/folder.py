@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import pathlib
+import shutil
 import signal
 import threading
 from typing import Any
@@ -163,6 +164,24 @@ def write(path: pathlib.Path, text: str) -> None:
   """Writes the whole file or nothing, whenever the process is killed."""
   draft = path.with_name(path.name + ".tmp")
   draft.write_text(text)
+  os.replace(draft, path)
+
+
+@contextlib.contextmanager
+def whole(path: pathlib.Path) -> Iterator[pathlib.Path]:
+  """Gives a folder to fill, which takes the place of `path` in the end.
+
+  Where filling it fails, `path` stays as it was.
+  """
+  draft = path.with_name(f".{path.name}.tmp")
+  shutil.rmtree(draft, ignore_errors=True)
+  draft.mkdir(parents=True)
+  try:
+    yield draft
+  except BaseException:
+    shutil.rmtree(draft, ignore_errors=True)
+    raise
+  shutil.rmtree(path, ignore_errors=True)
   os.replace(draft, path)
 
 

@@ -4,7 +4,7 @@
   model.classes, model.predict("picture.png")
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 import functools
 import itertools
 import os
@@ -74,6 +74,28 @@ def load(
   return Model(file, content, made, held, batch)
 
 
+def together(paths: Sequence[str]) -> list["Model"]:
+  """Loads models of pictures whose probabilities can be averaged.
+
+  Raises:
+    ConfigError: a model cannot be loaded or reads no pictures, or one has
+      other classes than the first.
+  """
+  models = [load(path) for path in paths]
+  for path, each in zip(paths, models, strict=True):
+    if not each.classes:
+      raise ConfigError(
+          path,
+          "reads no pictures; what a model of text can do is"
+          " enas_jax.load(...).perplexity(text).",
+      )
+    if each.classes != models[0].classes:
+      raise ConfigError(
+          path, f"has other classes than {paths[0]}, or in another order."
+      )
+  return models
+
+
 class Model:
   """A trained network, its weights, and how what it reads becomes numbers.
 
@@ -126,7 +148,7 @@ class Model:
     while several := list(itertools.islice(pixels, self._batch)):
       # Not zeros: a network may have no averages to normalise by.
       whole = list(itertools.islice(itertools.cycle(several), self._batch))
-      out = self._probabilities(self.variables, np.stack(whole))
+      out = self.probabilities(self.variables, np.stack(whole))
       found.append(np.asarray(out)[: len(several)])
     return np.concatenate(found)
 
@@ -140,23 +162,7 @@ class Model:
     """
     if not self._reads:
       raise self._unfit("evaluate", "pictures")
-    root, files = pathlib.Path(folder).expanduser(), []
-    inner = subfolders(root)
-    for each in inner:
-      if each.name not in self.classes:
-        lookup(str(root), each.name, dict.fromkeys(self.classes), "class")
-      number = self.classes.index(each.name)
-      files += [(file, number) for file in pictures(each)]
-    if not files:
-      raise ConfigError(
-          str(root), "has no folder of a class with pictures in it."
-      )
-    paths, labels = zip(*files, strict=True)
-    guesses = self.predict(list(paths)).argmax(1)
-    confusions = np.zeros((len(self.classes),) * 2, np.int64)
-    np.add.at(confusions, (list(labels), guesses), 1)
-    right = int(np.trace(confusions))
-    return Evaluation(right / len(files), right, len(files), confusions)
+    return evaluate(self.predict, self.classes, folder)
 
   def perplexity(
       self, words: str | Sequence[str] | np.ndarray, rows: int = 1
@@ -205,7 +211,7 @@ class Model:
       return float(np.exp(total / count))
 
   @functools.cached_property
-  def _probabilities(self):
+  def probabilities(self) -> Callable[[Any, jax.Array], jax.Array]:
     """The program (variables, u8[B, H, W, C]) -> f32[B, classes]."""
 
     @jax.jit
@@ -282,6 +288,30 @@ class Model:
     return ConfigError(
         str(self._file), f"is of no network that reads {wanted} ({name})."
     )
+
+
+def evaluate(
+    predict: Callable[[Pictures], np.ndarray],
+    classes: list[str],
+    folder: str | os.PathLike,
+) -> Evaluation:
+  """Measures what `predict` says of a folder; see `Model.evaluate`."""
+  root, files = pathlib.Path(folder).expanduser(), []
+  for each in subfolders(root):
+    if each.name not in classes:
+      lookup(str(root), each.name, dict.fromkeys(classes), "class")
+    number = classes.index(each.name)
+    files += [(file, number) for file in pictures(each)]
+  if not files:
+    raise ConfigError(
+        str(root), "has no folder of a class with pictures in it."
+    )
+  paths, labels = zip(*files, strict=True)
+  guesses = predict(list(paths)).argmax(1)
+  confusions = np.zeros((len(classes),) * 2, np.int64)
+  np.add.at(confusions, (list(labels), guesses), 1)
+  right = int(np.trace(confusions))
+  return Evaluation(right / len(files), right, len(files), confusions)
 
 
 def subfolders(root: pathlib.Path) -> list[pathlib.Path]:

@@ -12,7 +12,6 @@ import json
 import math
 import os
 import pathlib
-import shutil
 from typing import Annotated, Any, Literal, NotRequired
 
 from annotated_types import MaxLen, MinLen
@@ -24,7 +23,7 @@ from safetensors.numpy import save
 from typing_extensions import TypedDict
 
 import enas_jax
-from enas_jax import archfile, optim
+from enas_jax import archfile, folder, optim
 from enas_jax.data.text import SPLITTERS
 from enas_jax.derive.outcome import config_hash
 from enas_jax.errors import ConfigError, one_line
@@ -122,9 +121,6 @@ def write(
     state: after the last step.
     result: what `result.json` holds.
   """
-  draft = path.with_name(path.name + ".tmp")
-  shutil.rmtree(draft, ignore_errors=True)
-  draft.mkdir()
   experiment = plan.experiment
   variables = {"params": optim.measured(state.params, state.opt_state)}
   if not experiment.held.carried:  # else it is of the last text that was read
@@ -133,15 +129,14 @@ def write(
       name: np.asarray(leaf)
       for name, leaf in named(jax.device_get(variables)).items()
   }
-  # Not `save_file`, whose file only its owner may read.
-  (draft / WEIGHTS).write_bytes(save(arrays))
-  content = _content(plan, result, _hash(draft / WEIGHTS))
-  # A part of a stranger may have values that JSON has not: they must not lose
-  # what was trained.
-  words = json.dumps(content, indent=2, default=repr)
-  (draft / JSON).write_text(words + "\n")
-  shutil.rmtree(path, ignore_errors=True)
-  os.replace(draft, path)
+  with folder.whole(path) as draft:
+    # Not `save_file`, whose file only its owner may read.
+    (draft / WEIGHTS).write_bytes(save(arrays))
+    content = _content(plan, result, _hash(draft / WEIGHTS))
+    # A part of a stranger may have values that JSON has not: they must not lose
+    # what was trained.
+    words = json.dumps(content, indent=2, default=repr)
+    (draft / JSON).write_text(words + "\n")
 
 
 def _content(plan: Plan, result: dict[str, Any], digest: str) -> Content:
@@ -199,9 +194,9 @@ def find(path: str | os.PathLike) -> pathlib.Path:
     ConfigError: there is none; the key is the path.
   """
   root = pathlib.Path(path).expanduser()
-  for folder in (root, root / FOLDER):
-    if (folder / JSON).is_file():
-      return folder / JSON
+  for place in (root, root / FOLDER):
+    if (place / JSON).is_file():
+      return place / JSON
   if not root.is_dir():
     raise ConfigError(str(path), "there is no such folder.")
   inner = root / "retrain" / "derived"

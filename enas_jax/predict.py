@@ -3,14 +3,15 @@
   python -m enas_jax.predict --model=F picture.png ...
   python -m enas_jax.predict --model=F FOLDER
 
-F is the folder of a final training, or its `model/`. A line for each picture
-has the three likeliest classes and their probabilities; a folder stands for its
-pictures. Where it has a subfolder for each class, the network is measured: the
-accuracy, and how often a class (a row) was taken for another (a column); of
-more than twenty classes, which are most often taken for which. With --json a
-line is an object of JSON.
+F is the folder of a final training, or its `model/`; of several, --model=A,B,
+the probabilities are averaged. A line for each picture has the three likeliest
+classes and their probabilities; a folder stands for its pictures. Where it has
+a subfolder for each class, the network is measured: the accuracy, and how often
+a class (a row) was taken for another (a column); of more than twenty classes,
+which are most often taken for which. With --json a line is an object of JSON.
 """
 
+from collections.abc import Callable
 import json
 import pathlib
 
@@ -36,33 +37,40 @@ def main(paths: list[str]) -> None:
   Raises:
     ConfigError: no model, nothing to look at, or a file that is no picture.
   """
-  if flags.FLAGS.model is None:
+  if not flags.FLAGS.model:
     raise ConfigError("--model", "is required.")
   if not paths:
     raise ConfigError("--model", "name pictures or a folder after the flags.")
   for path in paths:
     if not pathlib.Path(path).exists():
       raise ConfigError(path, "there is no such file or folder.")
-  loaded = model.load(flags.FLAGS.model)
-  if not loaded.classes:
-    raise ConfigError("--model", f"{flags.FLAGS.model} reads no pictures.")
+  models = model.together(flags.FLAGS.model)
+  classes = models[0].classes
+
+  def predict(images):
+    return np.mean([each.predict(images) for each in models], 0)
+
   for path in map(pathlib.Path, paths):
     if path.is_dir() and model.subfolders(path):
-      _measured(path, loaded.evaluate(path), loaded.classes)
+      _measured(path, model.evaluate(predict, classes, path), classes)
     else:
-      _told(path, loaded)
+      _told(path, predict, classes)
 
 
-def _told(path: pathlib.Path, loaded: model.Model) -> None:
+def _told(
+    path: pathlib.Path,
+    predict: Callable[[pathlib.Path], np.ndarray],
+    classes: list[str],
+) -> None:
   """Prints the likeliest classes of a picture, or of those in a folder."""
   files = model.pictures(path) if path.is_dir() else [path]
   if not files:
     raise ConfigError(str(path), "has no pictures and no subfolders.")
   # One by one: a folder may hold more than the memory.
   for file in files:
-    (each,) = loaded.predict(file)
+    (each,) = predict(file)
     best = np.argsort(-each, kind="stable")[:_BEST]
-    found = {loaded.classes[n]: float(each[n]) for n in best}
+    found = {classes[n]: float(each[n]) for n in best}
     if flags.FLAGS.json:
       print(json.dumps({"file": str(file), "best": found}), flush=True)
     else:
@@ -109,7 +117,7 @@ def cli() -> None:
   """Maps every way to end to a line and an exit code."""
   command.cli(
       main,
-      flags.DEFINE_string("model", None, "The folder of a final training."),
+      flags.DEFINE_list("model", None, "Folders of final trainings."),
       flags.DEFINE_bool("json", False, "Lines are objects of JSON."),
       files=True,
   )

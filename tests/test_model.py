@@ -199,7 +199,7 @@ def test_all_ways_to_give_a_picture_agree(pictures):
       loaded.predict(arrays[0]), loaded.predict(files[0])
   )
   assert loaded.predict([]).shape == (0, 10)
-  assert loaded._probabilities._cache_size() == 1  # of batches of any size
+  assert loaded.probabilities._cache_size() == 1  # of batches of any size
 
 
 def test_another_size_and_other_channels_are_brought_to_it(

@@ -10,7 +10,7 @@ import functools
 import math
 
 import jax
-from jax import lax
+from jax import export, lax
 import jax.numpy as jnp
 
 from enas_jax.ops import windows
@@ -329,9 +329,14 @@ def _product(columns, w, edges):
 
 
 def _chunks(a, x, w):
-  """Cuts a[B, ...] into chunks [B / n, n, ...], for an input x of kernel w."""
+  """Cuts a[B, ...] into chunks [B / n, n, ...], for an input x of kernel w.
+
+  An exported program does not know B while it is traced; its chunks are images.
+  """
   entries = math.prod(x.shape[1:]) * len(w) ** (2 if _wide(w) else 1)
-  n = len(x)
+  n = x.shape[0]
+  if export.is_symbolic_dim(n):
+    return a[:, None]
   if n * entries > _ENTRIES_AT_ONCE:
     fit = max(1, _ENTRIES_A_CHUNK // entries)
     n = max(m for m in range(1, fit + 1) if n % m == 0)
