@@ -32,7 +32,7 @@ versions of the next six months read it:
     import jax.export, numpy as np
     pixels = np.zeros({shape}, np.uint8)  # any number of pictures
     found = jax.export.deserialize(open("{program}", "rb").read()).call(pixels)
-    print(np.array(open("{labels}", encoding="utf8").read().splitlines())[found.argmax(1)])
+    print(np.array(open("{labels}").read().splitlines())[found.argmax(1)])
 """
 
 
