@@ -171,6 +171,7 @@ def test_a_folder_is_filled_whole_or_stays_as_it_was(tmp_path):
     (draft / "new").touch()
     raise KeyboardInterrupt
   assert [entry.name for entry in path.iterdir()] == ["old"]
+  assert list(path.parent.iterdir()) == [path]
   with folder.whole(path) as draft:
     (draft / "new").touch()
   assert [entry.name for entry in path.iterdir()] == ["new"]
