@@ -6,17 +6,24 @@ consists of numpy arrays. A controller runs a programme that is data too, a
 `Schedule`. A strategy has three functions, init, ask and tell, so REINFORCE,
 evolution and random search look the same. A task owns the loss, the reward and
 the measure. The loop knows protocols only.
+
+What is public:
+
+  load     a trained model: `predict`, `evaluate`, `perplexity`, `generate`
+  network  the final network of an architecture, a flax module
 """
 
 import importlib
 from typing import Any
 
-__all__ = ["load"]
+_PUBLIC = {"load": "enas_jax.model", "network": "enas_jax.networks"}
+
+__all__ = ["load", "network"]
 __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:
   """Imports what is public when it is first asked for: JAX takes a second."""
-  if name in __all__:
-    return getattr(importlib.import_module("enas_jax.model"), name)
+  if name in _PUBLIC:
+    return getattr(importlib.import_module(_PUBLIC[name]), name)
   raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

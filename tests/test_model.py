@@ -151,7 +151,7 @@ def test_a_long_text_is_read_as_the_training_reads_it_in_one_row(text):
   length = loaded.content["text"]["length"]
   assert len(numbers) > 3 * length and (len(numbers) - 1) % length
   split = held(numbers, batch=1, length=length, part="test")
-  measure = evaluate.evaluator(loaded._task, split, loaded.arch)
+  measure = evaluate.evaluator(loaded._texts._parts.task, split, loaded.arch)
   nothing = dict.fromkeys(SearchState._fields)
   record = measure(
       SearchState(**{**nothing, "params": loaded.variables["params"]})
