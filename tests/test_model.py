@@ -275,6 +275,21 @@ def test_files_of_a_text_that_are_broken_are_refused(text, tmp_path):
   assert 0 < taken(text[0], tmp_path / "model") < 50
 
 
+@pytest.mark.parametrize(
+    "key, value", [("mean", 1e300), ("mean", -1e40), ("std", 1e-300)]
+)
+def test_numbers_that_float32_has_not_are_refused(
+    pictures, tmp_path, key, value
+):
+  path = tmp_path / "model"
+  shutil.copytree(pictures[0] / "run" / "model", path)
+  content = json.loads((path / "model.json").read_text())
+  content["images"][key] = [value]
+  (path / "model.json").write_text(json.dumps(content))
+  with pytest.raises(ConfigError, match=rf"model\.json: .*images\.{key}\.0"):
+    enas_jax.load(path)
+
+
 def test_sizes_are_checked_before_memory_is_taken(pictures, tmp_path):
   path = tmp_path / "model"
   shutil.copytree(pictures[0] / "run" / "model", path)

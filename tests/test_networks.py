@@ -1,7 +1,9 @@
 """The network of an architecture in a training loop of one's own."""
 
 import json
+import pathlib
 import re
+import textwrap
 
 import jax
 import jax.numpy as jnp
@@ -146,6 +148,21 @@ def test_what_cannot_be_is_a_line(arch, values, line):
     enas_jax.network(arch, **values)
   assert str(caught.value).startswith(line)
   assert "\n" not in str(caught.value)
+
+
+def test_the_readmes_own_lines_run(tmp_path, monkeypatch):
+  page = (pathlib.Path(__file__).parent.parent / "README.md").read_text()
+  block = re.search(r"^    net = (?:.*\n)*?(?=^\S)", page, re.MULTILINE)[0]
+  (tmp_path / "W").mkdir()
+  arch_json(tmp_path / "W", [0, 4, 1, 4] * 2, name="micro", nodes=1)
+  monkeypatch.chdir(tmp_path)
+  names = {"enas_jax": enas_jax, "key": jax.random.key(0)}
+  names["images"] = jnp.zeros((2, 8, 8, 3))
+  small = block.replace("filters=36", "cells=1, filters=4")
+  assert small != block
+  exec(textwrap.dedent(small), names)
+  assert names["logits"].shape == (2, 10)
+  assert set(names["averages"]) == {"averages"}
 
 
 def test_a_loop_of_ones_own_learns_and_measures_by_its_averages(tmp_path):

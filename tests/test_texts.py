@@ -1,6 +1,8 @@
 """A language model writes what its network says, and only that."""
 
 import json
+import pathlib
+import re
 
 import jax
 import jax.numpy as jnp
@@ -21,13 +23,24 @@ def folder(request, tmp_path_factory):
   """The model of a training that has not begun: its words are any."""
   plan = build.plan(text_config(request.param))
   path = tmp_path_factory.mktemp(request.param) / "model"
-  modelfile.write(path, plan, loop.start(plan.experiment), {})
+  state = loop.start(plan.experiment)
+  # So large that the words before the last one count.
+  state = state._replace(params=jax.tree.map(lambda w: 25 * w, state.params))
+  modelfile.write(path, plan, state, {})
   return path
 
 
 @pytest.fixture(scope="module")
 def loaded(folder):
   return enas_jax.load(folder)
+
+
+def test_the_readmes_own_lines_run(loaded):
+  page = (pathlib.Path(__file__).parent.parent / "README.md").read_text()
+  lines = re.findall(r"^    (model\.(?:perp|gen).*)", page, re.MULTILINE)
+  assert len(lines) == 2
+  perplexity, written = (eval(line, {"model": loaded}) for line in lines)
+  assert perplexity > 1 and len(words_of(loaded).split(written)) >= 20
 
 
 def words_of(loaded):
@@ -70,6 +83,15 @@ def test_one_program_writes_all_texts_and_a_key_always_the_same(loaded):
     assert text.UNKNOWN not in split
   assert loaded.generate("", 9) == loaded.generate("\n", 9)
   assert loaded._texts._write._cache_size() == 1
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_word_that_is_none_is_not_written(folder, sign):
+  loaded = enas_jax.load(folder)
+  # With one of the signs it is the likeliest.
+  table = loaded.variables["params"]["embedding"]
+  table[words_of(loaded).unknown] *= sign * 1e4
+  assert text.UNKNOWN not in loaded.generate("the value of", 1, 0)
 
 
 def test_what_cannot_be_written_is_a_line(loaded):
@@ -118,12 +140,12 @@ def test_a_vocabulary_of_another_size_is_refused(folder, tmp_path):
     enas_jax.load(path)
 
 
-@pytest.mark.parametrize("temperature", [0.5, 2.0])
+@pytest.mark.parametrize("temperature", [1.0, 4.0])
 def test_a_word_is_drawn_as_often_as_its_probability_says(temperature):
-  module = Lstm(vocabulary=3, hidden=4, init_range=3.0)
+  module = Lstm(vocabulary=3, hidden=4, init_range=9.0)
   read = jnp.ones((1, 1), int)
   variables = module.init(
-      jax.random.key(1), read, (), module.start(1), train=False
+      jax.random.key(0), read, (), module.start(1), train=False
   )
   parts = remade.Parts(None, module, (), None)
   content = {
