@@ -7,6 +7,7 @@ import pathlib
 import re
 from typing import Any
 
+from enas_jax import options
 from enas_jax.errors import ConfigError, one_line, suggest
 from enas_jax.types import Arch, SearchSpace
 
@@ -90,6 +91,37 @@ def read(key: str, text: str) -> dict[str, Any] | None:
     raise ConfigError(
         key, f"{text} is not an arch.json ({one_line(error)})."
     ) from None
+
+
+def brought(
+    key: str, text: str, of: type[SearchSpace], name: str
+) -> dict[str, Any]:
+  """Returns the options of the space that an arch brings with it.
+
+  A file, or the one of a folder, and a preset bring them; integers do not.
+
+  Args:
+    key: The place of the text in the config, for the error.
+    text: As in `parse`.
+    of: The class of the space.
+    name: What the user calls the space.
+
+  Raises:
+    ConfigError: The file is no `arch.json`, or one of another space.
+  """
+  if preset := of.presets.get(text):
+    return dict(preset.space)
+  found = read(key, text)
+  if found is None:
+    return {}
+  values = dict(found["space"])
+  own = values.pop("name")
+  if own != name:
+    raise ConfigError(key, f"{text} is of the space {own!r}, not of {name!r}.")
+  try:
+    return options.read(of, values, name=name)
+  except ConfigError as error:
+    raise ConfigError(key, f"of {text}: space.{error}") from None
 
 
 def record(

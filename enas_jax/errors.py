@@ -21,6 +21,13 @@ class ConfigError(Exception):
     return ConfigError(f"{block}.{self.key}", self.message)
 
 
+def kind(value: Any) -> str:
+  """Returns what a value is: its type, and of an array the shape too."""
+  if hasattr(value, "dtype") and hasattr(value, "shape"):
+    return f"{value.dtype}{list(value.shape)}"
+  return type(value).__name__
+
+
 def one_line(error: Exception) -> str:
   """Returns an error of another package as one line, to end our own with."""
   return " ".join(f"{type(error).__name__}: {error}".split())

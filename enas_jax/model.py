@@ -1,10 +1,10 @@
-"""A trained network in use: `load` it, then `predict` or `perplexity`.
+"""A trained network in use: `load` it, then `predict` or `generate`.
 
   model = enas_jax.load("runs/digits_final")
   model.classes, model.predict("picture.png")
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 import functools
 import itertools
 import os
@@ -16,9 +16,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from enas_jax import modelfile, options, remade
-from enas_jax.data import preprocess, text
+from enas_jax.data import preprocess
 from enas_jax.data.preprocess import Preprocess
-from enas_jax.errors import ConfigError, lookup
+from enas_jax.errors import ConfigError, kind, lookup
+from enas_jax.texts import Texts, Words
 from enas_jax.types import SearchSpace
 
 _BATCH = 32
@@ -116,17 +117,17 @@ class Model:
       held: Any,
       batch: int,
   ):
-    self.space, self.module, self.arch, self._task = parts
+    self.space, self.module, self.arch, _ = parts
     self.variables = {"params": held["params"], **held.get("state", {})}
     self.content, self._file, self._batch = content, file, batch
-    images, texts = content.get("images"), content.get("text")
+    images = content.get("images")
     self.classes = images["classes"] if images else []
-    self._reads = self._words = None
+    self._reads = self._texts = None
     if images:
       keys = ("shape", "mean", "std")
       self._reads = Preprocess(*(tuple(images[key]) for key in keys))
-    if texts and texts["vocabulary"] is not None:
-      self._words = text.Words(tuple(texts["vocabulary"]), texts["splitter"])
+    if "text" in content:
+      self._texts = Texts(content, parts, held["params"])
 
   def predict(self, images: Pictures) -> np.ndarray:
     """Returns the probabilities of the classes, f32[n, classes].
@@ -164,9 +165,7 @@ class Model:
       raise self._unfit("evaluate", "pictures")
     return evaluate(self.predict, self.classes, folder)
 
-  def perplexity(
-      self, words: str | Sequence[str] | np.ndarray, rows: int = 1
-  ) -> float:
+  def perplexity(self, words: Words, rows: int = 1) -> float:
     """Returns the perplexity of a text, read from its beginning.
 
     Args:
@@ -179,36 +178,40 @@ class Model:
       ConfigError: too short a text, a word that has no number; the model is of
         pictures.
     """
-    facts = self.content.get("text")
-    if not facts:
+    if not self._texts:
       raise self._unfit("perplexity", "a text")
-    options.checked("rows", rows, options.Count)
-    numbers = self._numbers(words)
-    columns = len(numbers) // rows
-    if columns < 2:
-      raise ConfigError("text", f"{rows} rows need 2 words each.")
-    length, last = facts["length"], columns - 1
-    grid = numbers[: rows * columns].reshape(rows, columns)
-    grid = np.pad(grid, ((0, 0), (0, length)))
-    state, total, count = None, 0.0, 0.0
-    for start in range(0, last, length):
-      own = min(length, last - start)
-      weight = np.broadcast_to(np.arange(length) < own, (rows, length))
-      piece = grid[:, start : start + length + 1]
-      batch = text.TextBatch(
-          piece[:, :-1],
-          piece[:, 1:],
-          weight.astype(np.float32),
-          np.bool_(start == 0),
-          np.float32(own / length),
-      )
-      if state is None:
-        state = self._task.begin({}, batch)
-      state, record = self._measure(self.variables["params"], state, batch)
-      total += float(record["perplexity"].total)
-      count += float(record["perplexity"].count)
-    with np.errstate(over="ignore"):  # weights may be of any size
-      return float(np.exp(total / count))
+    return self._texts.perplexity(words, rows)
+
+  def generate(
+      self,
+      prompt: Words,
+      words: int = 50,
+      temperature: float = 1.0,
+      key: int | jax.Array = 0,
+  ) -> str | np.ndarray:
+    """Returns a text that goes on from another one; same key, same text.
+
+    Args:
+      prompt: the text before, its words, or their numbers i32[n]. A text whose
+        last line does not end is gone on with in this line; an empty prompt
+        begins one.
+      words: how many are added.
+      temperature: divides the logits before a word is drawn; 0 takes the
+        likeliest.
+      key: of the draws, a key of jax or a seed.
+
+    Returns:
+      What is added, without the prompt, as one text, which splits into these
+      words again; ends of lines are words too, and the word for all that are
+      unknown is never drawn. Numbers, i32[words], where the corpus of the
+      model says no words.
+
+    Raises:
+      ConfigError: a value that cannot be; the model is of pictures.
+    """
+    if not self._texts:
+      raise self._unfit("generate", "a text")
+    return self._texts.generate(prompt, words, temperature, key)
 
   @functools.cached_property
   def probabilities(self) -> Callable[[Any, jax.Array], jax.Array]:
@@ -222,16 +225,6 @@ class Model:
       return jax.nn.softmax(logits.astype(jnp.float32))
 
     return probabilities
-
-  @functools.cached_property
-  def _measure(self):
-    """The program (params, model state, batch) -> (model state, record)."""
-
-    @jax.jit
-    def measure(params, state, batch):
-      return self._task.measure(params, state, self.arch, batch)
-
-    return measure
 
   def _pixels(self, images: Pictures) -> Iterator[np.ndarray]:
     """Yields u8[H, W, C] of each picture, as the network reads them."""
@@ -259,30 +252,12 @@ class Model:
       raise ConfigError(
           "images",
           "must be paths, Pillow images or arrays u8[H, W, C] of 1, 3 or 4"
-          f" channels, got {_kind(image)}.",
+          f" channels, got {kind(image)}.",
       )
     if image.shape == self._reads.shape:
       return image
     squeezed = image[..., 0] if image.shape[-1] == 1 else image
     return self._reads.pixels(Image.fromarray(squeezed))
-
-  def _numbers(self, words: Any) -> np.ndarray:
-    if isinstance(words, np.ndarray):
-      most = self.content["network"]["vocabulary"]
-      if words.ndim != 1 or words.dtype.kind not in "iu":
-        raise ConfigError(
-            "text", f"numbers must be i32[n], got {_kind(words)}."
-        )
-      if len(words) and not 0 <= words.min() <= words.max() < most:
-        raise ConfigError("text", f"numbers must be below {most}.")
-      return words.astype(np.int32)
-    if self._words is None:
-      raise ConfigError(
-          "text", "the corpus of the model says no words; give their numbers."
-      )
-    if isinstance(words, str):
-      words = self._words.split(words)
-    return self._words.numbers(words)
 
   def _unfit(self, name: str, wanted: str) -> ConfigError:
     return ConfigError(
@@ -330,9 +305,3 @@ def subfolders(root: pathlib.Path) -> list[pathlib.Path]:
 def pictures(folder: pathlib.Path) -> list[pathlib.Path]:
   """Lists the files of a folder that are named as pictures, by name."""
   return sorted(filter(preprocess.is_picture, folder.iterdir()))
-
-
-def _kind(value: Any) -> str:
-  if isinstance(value, np.ndarray):
-    return f"{value.dtype}{list(value.shape)}"
-  return type(value).__name__

@@ -27,7 +27,7 @@ from enas_jax import archfile, folder, optim
 from enas_jax.data.text import SPLITTERS
 from enas_jax.derive.outcome import config_hash
 from enas_jax.errors import ConfigError, one_line
-from enas_jax.options import Count, Ge, Gt, Le
+from enas_jax.options import Count, Ge, Le
 from enas_jax.plan import Plan
 from enas_jax.types import SearchState
 
@@ -36,6 +36,7 @@ FOLDER, JSON, WEIGHTS = "model", "model.json", "weights.safetensors"
 
 _MOST = 64 << 20  # bytes of a model.json; a large vocabulary has one
 _SHOWN = 300  # characters of an error
+_FAR = 1e6  # from a pixel
 _CHUNK = 1 << 20  # bytes that are hashed together
 _STRICT = pydantic.ConfigDict(strict=True, allow_inf_nan=False)
 # What safetensors calls a type of numpy.
@@ -66,8 +67,9 @@ class ImageFacts(TypedDict):
   """How pixels become numbers, and what the outputs are called."""
 
   shape: Annotated[list[_Side], MinLen(3), MaxLen(3)]
-  mean: list[float]
-  std: list[Annotated[float, Gt(0)]]
+  # Of pixels in [0, 1]. What float32 has not would make every number NaN.
+  mean: list[Annotated[float, Ge(-_FAR), Le(_FAR)]]
+  std: list[Annotated[float, Ge(1 / _FAR), Le(_FAR)]]
   classes: Annotated[list[str], MinLen(1)]
 
 

@@ -97,6 +97,13 @@ def shapes(content: modelfile.Content, made: Parts, count: int) -> Any:
           f"network.{key}", f"{value} is more than there are weights."
       )
   batch = _batch(content)
+  vocabulary = content.get("text", {}).get("vocabulary")
+  known = content["network"].get("vocabulary")
+  if vocabulary is not None and len(vocabulary) != known:
+    raise ConfigError(
+        "text.vocabulary",
+        f"{len(vocabulary)} words, but the network knows {known}.",
+    )
   params, state = jax.eval_shape(
       lambda key: made.task.init(key, batch, made.arch), jax.random.key(0)
   )

@@ -115,7 +115,7 @@ def test_a_run_records_integers_not_where_they_came_from():
 @pytest.mark.parametrize(
     "space, message",
     [
-        ({"name": "macro"}, "is of the space 'macro', this config of 'micro'"),
+        ({"name": "macro"}, "is of the space 'macro', not of 'micro'"),
         ({"name": "micro", "layers": 2}, "json: space.layers: no such key"),
         ({"name": "micro", "nodes": "2"}, "must be a whole number >= 1, got"),
     ],

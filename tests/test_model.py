@@ -3,7 +3,6 @@
 import json
 import os
 import pathlib
-import random
 import shutil
 import subprocess
 import sys
@@ -20,6 +19,7 @@ from enas_jax.data.text import held
 from enas_jax.errors import ConfigError
 from enas_jax.spaces import SPACES
 from enas_jax.types import SearchState
+from experiments import mutations
 
 ROOT = pathlib.Path(__file__).parent.parent
 TESTS, NAMES = 60, [f"digit {n}" for n in range(10)]
@@ -151,7 +151,7 @@ def test_a_long_text_is_read_as_the_training_reads_it_in_one_row(text):
   length = loaded.content["text"]["length"]
   assert len(numbers) > 3 * length and (len(numbers) - 1) % length
   split = held(numbers, batch=1, length=length, part="test")
-  measure = evaluate.evaluator(loaded._task, split, loaded.arch)
+  measure = evaluate.evaluator(loaded._texts._parts.task, split, loaded.arch)
   nothing = dict.fromkeys(SearchState._fields)
   record = measure(
       SearchState(**{**nothing, "params": loaded.variables["params"]})
@@ -259,97 +259,35 @@ def test_evaluate_tells_which_class_is_taken_for_which(pictures, tmp_path):
     loaded.evaluate(tmp_path / "nowhere")
 
 
-def mutated(content, rng):
-  """Returns a JSON value in which one thing is not what it was."""
-  strange = [None, -1, 0, 2**70, 1e300, "x", [], {}, True, [[]], "é" * 9]
-  places = []
-
-  def walk(value):
-    keys = value if isinstance(value, dict) else range(len(value))
-    for key in keys:
-      places.append((value, key))
-      if isinstance(value[key], (dict, list)):
-        walk(value[key])
-
-  walk(content)
-  holder, key = rng.choice(places)
-  kind = rng.randrange(3)
-  if kind == 0:
-    del holder[key]
-  elif kind == 1 and type(holder[key]) is int:
-    holder[key] *= rng.choice([-1, 3, 1000, 10**9])
-  else:
-    holder[key] = rng.choice(strange)
-  return content
-
-
-def spoiled(raw, rng):
-  """Returns bytes of which some are cut, changed or repeated."""
-  raw, at = bytearray(raw), rng.randrange(len(raw))
-  kind = rng.randrange(4)
-  if kind == 0:
-    return bytes(raw[:at])
-  if kind == 1:
-    raw[at] ^= 1 << rng.randrange(8)
-  elif kind == 2:
-    raw[at : at + 8] = rng.randbytes(8)
-  else:
-    raw[:8] = rng.choice([1, 2**20, 2**40, 2**63]).to_bytes(8, "little")
-  return bytes(raw)
-
-
-def loads(path):
-  """Loads, or is refused in one line that names the file; says which."""
-  try:
-    loaded = enas_jax.load(path)
-  except ConfigError as error:
-    assert str(path) in str(error)
-    assert "\n" not in str(error) and len(str(error)) < 1500
-    return False
-  # What is taken can be used; of pictures this compiles nothing.
-  if loaded.classes:
-    assert all(type(name) is str for name in loaded.classes)
-    pixels = np.zeros(loaded._reads.shape, np.uint8)
-    assert np.isfinite(loaded._reads.normalise(pixels)).all()
-  else:
-    assert type(loaded.perplexity(np.arange(4))) is float
-  return True
-
-
-def attacked(own, path):
-  """Loads 100 spoiled copies of a model; says how many are taken."""
-  shutil.copytree(own / "model", path)
-  words, held = path / "model.json", path / "weights.safetensors"
-  raw, weights = words.read_bytes(), held.read_bytes()
-  rng, loaded = random.Random(0), 0
-  for number in range(100):
-    content = json.loads(raw)
-    if number % 4 == 0:  # the words
-      words.write_text(json.dumps(mutated(content, rng)))
-    elif number % 4 == 1:
-      words.write_bytes(spoiled(raw, rng))
-    elif number % 4 == 2:  # the weights, by accident
-      held.write_bytes(spoiled(weights, rng))
-      assert held.read_bytes() == weights or not loads(path)
-    else:  # on purpose, mostly in the header
-      start = weights[: 1 << 12]
-      held.write_bytes(spoiled(start, rng) + weights[1 << 12 :])
-      content["weights"]["sha256"] = modelfile._hash(held)
-      words.write_text(json.dumps(content))
-    loaded += loads(path)
-    words.write_bytes(raw)
-    held.write_bytes(weights)
-  assert loads(path)
-  return loaded
+def taken(own, path):
+  """How many of 100 broken copies of a model are taken."""
+  found = mutations.attack(own / "model", path, 100)
+  assert found.total() == 100
+  return sum(found[f"{kind} taken"] for kind in ("json", "weights"))
 
 
 def test_files_that_are_broken_are_refused_in_a_line(pictures, tmp_path):
   # A changed metric, or a class of another name, is no mistake.
-  assert 0 < attacked(pictures[0] / "run", tmp_path / "model") < 50
+  assert 0 < taken(pictures[0] / "run", tmp_path / "model") < 50
 
 
 def test_files_of_a_text_that_are_broken_are_refused(text, tmp_path):
-  assert 0 < attacked(text[0], tmp_path / "model") < 50
+  assert 0 < taken(text[0], tmp_path / "model") < 50
+
+
+@pytest.mark.parametrize(
+    "key, value", [("mean", 1e300), ("mean", -1e40), ("std", 1e-300)]
+)
+def test_numbers_that_float32_has_not_are_refused(
+    pictures, tmp_path, key, value
+):
+  path = tmp_path / "model"
+  shutil.copytree(pictures[0] / "run" / "model", path)
+  content = json.loads((path / "model.json").read_text())
+  content["images"][key] = [value]
+  (path / "model.json").write_text(json.dumps(content))
+  with pytest.raises(ConfigError, match=rf"model\.json: .*images\.{key}\.0"):
+    enas_jax.load(path)
 
 
 def test_sizes_are_checked_before_memory_is_taken(pictures, tmp_path):

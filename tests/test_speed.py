@@ -9,6 +9,8 @@ import sys
 import jax
 import pytest
 
+import enas_jax
+from experiments import latency
 from experiments.speed import children
 
 
@@ -32,12 +34,37 @@ def test_pytorch_runs_in_a_process_of_its_own():
   from experiments.speed import apart
 
   rows, *sizes = children.SIZES["nasbench201"]["small"]
-  made = apart.programs("cpu", "nasbench201", *sizes, rows, 0, 0)
+  made = apart.programs("eager", "cpu", "nasbench201", *sizes, rows, 0, 0)
   assert list(made) == ["torch", "torch_tuned"]
   arch = children.build("nasbench201", "small", "float32", 1).archs[0]
   for prepare in made.values():
     for run in prepare(arch):
       run()
+
+
+@pytest.mark.parametrize("size", latency.SIZES)
+def test_an_eager_final_network_has_as_many_weights(size):
+  pytest.importorskip("torch")
+  from experiments.speed import final
+
+  preset, cells, filters, shape = latency.SIZES[size]
+  net = enas_jax.network(
+      preset, classes=10, cells=cells, filters=filters, aux=False
+  )
+  image = jax.ShapeDtypeStruct((1, *shape), "float32")
+  params = jax.eval_shape(
+      lambda key: net.lazy_init(key, image, train=False), jax.random.key(0)
+  )["params"]
+  tables = [table.tolist() for table in net.arch]
+  other = final.FinalMicro(tables, cells, filters, shape[-1])
+  ours = sorted(leaf.size for leaf in jax.tree.leaves(params))
+  assert ours == sorted(weight.numel() for weight in other.parameters())
+
+def test_a_prediction_is_timed(monkeypatch):
+  small = "digits_micro", 1, 2, (8, 8, 1)
+  monkeypatch.setitem(latency.SIZES, "small", small)
+  found = latency.measured("small", 2, others=False)
+  assert found["ours_ms_1"] > 0 and found["ours_images_per_second_64"] > 0
 
 
 @pytest.mark.skipif(

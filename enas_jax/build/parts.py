@@ -158,23 +158,7 @@ def brought(config: ConfigDict) -> dict[str, Any]:
   """
   of, _ = named(config, "space", "name", SPACES, "search space")
   text = options.checked("arch", config.arch, str)
-  if preset := of.presets.get(text):
-    return dict(preset.space)
-  found = archfile.read("arch", text)
-  if found is None:
-    return {}
-  values = dict(found["space"])
-  name = values.pop("name")
-  if name != config.space.name:
-    raise ConfigError(
-        "arch",
-        f"{text} is of the space {name!r}, this config of"
-        f" {config.space.name!r}.",
-    )
-  try:
-    return options.read(of, values, name=name)
-  except ConfigError as error:
-    raise ConfigError("arch", f"of {text}: space.{error}") from None
+  return archfile.brought("arch", text, of, config.space.name)
 
 
 def strategies(

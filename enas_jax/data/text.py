@@ -72,9 +72,23 @@ class Words:
   def _numbers(self) -> dict[str, int]:
     return {word: n for n, word in enumerate(self.vocabulary)}
 
+  @property
+  def unknown(self) -> int | None:
+    """Returns the number of `UNKNOWN`; None where the vocabulary has none."""
+    return self._numbers.get(UNKNOWN)
+
   def split(self, content: str) -> list[str]:
     """Returns the words of a text."""
     return SPLITTERS[self.splitter](content)
+
+  def join(self, words: Sequence[str]) -> str:
+    """Returns a text that is split into these words again.
+
+    A text cannot say that its last line goes on, nor that an empty line begins
+    it; of `tokens`, no line is empty.
+    """
+    text = " ".join("\n" if word == EOS else word for word in words)
+    return re.sub(" ?\n ?", "\n", text)
 
   def numbers(self, words: Sequence[str]) -> np.ndarray:
     """Returns the numbers of n words, i32[n].
@@ -84,8 +98,7 @@ class Words:
     Raises:
       ConfigError: of "text", such a word where the vocabulary has no `UNKNOWN`.
     """
-    unknown = self._numbers.get(UNKNOWN)
-    found = [self._numbers.get(word, unknown) for word in words]
+    found = [self._numbers.get(word, self.unknown) for word in words]
     if None in found:
       raise ConfigError(
           "text",

@@ -225,6 +225,7 @@ def _others() -> dict:
     return {}
   rows, arguments, sizes = children.SIZES[_SPACE.value][_SIZE.value]
   return apart.programs(
+      "eager",
       "cuda" if jax.default_backend() == "gpu" else "cpu",
       _SPACE.value,
       arguments,

@@ -6,18 +6,19 @@ half as long again. No user has both in one process.
 
 import contextlib
 import functools
+import importlib
 import multiprocessing
 
 
-def programs(*sizes):
-  """`eager.programs(*sizes)`, {name: arch -> (train step, reward)}, elsewhere.
+def programs(file, *sizes):
+  """`programs(*sizes)` of eager.py or final.py, {name: arch -> two runs}.
 
-  What it returns is called as what `eager` returns, and waits for the other
+  What it returns is called as what that file returns, and waits for the other
   process to have done it.
   """
   context = multiprocessing.get_context("spawn")
   pipe, end = context.Pipe()
-  context.Process(target=_serve, args=(end, sizes), daemon=True).start()
+  context.Process(target=_serve, args=(end, file, sizes), daemon=True).start()
   end.close()
 
   def run(name, part, arch):
@@ -30,10 +31,9 @@ def programs(*sizes):
   return {name: functools.partial(prepare, name) for name in pipe.recv()}
 
 
-def _serve(pipe, sizes) -> None:
-  from experiments.speed import eager  # here, not in our process
-
-  made = eager.programs(*sizes)
+def _serve(pipe, file, sizes) -> None:
+  # Here, not in our process.
+  made = importlib.import_module(f"experiments.speed.{file}").programs(*sizes)
   pipe.send(list(made))
   with contextlib.suppress(EOFError):  # ours has ended
     while True:
