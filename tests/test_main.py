@@ -92,7 +92,7 @@ CASES = [
     ),
     (
         [SEARCH, W, "--config.retrain.command=README.md"],
-        "config.retrain.command: README.md:13: SyntaxError: ...",
+        "config.retrain.command: README.md:...",
     ),
     (
         [DIGITS, W, "--config.retrain.command=configs/digits_micro_final.py"],
@@ -121,7 +121,7 @@ CASES = [
     ),
     (
         ["--config=README.md", W],
-        "--config: README.md:13: SyntaxError: ...",
+        "--config: README.md:...",
     ),
     (
         ["--config=configs/cifar_micro.py:smoek", W],
@@ -229,8 +229,8 @@ CASES = [
     (
         [SEARCH, W, "--config.space.name=mcro"],
         "config.space.name: unknown search space 'mcro'. Did you mean 'micro'?"
-        " Choices: macro, micro, nasbench201, recurrent. Or one of your own:"
-        " file.py:Name.",
+        " Choices: macro, micro, nasbench201, recurrent."
+        " Or one of your own: file.py:Name.",
     ),
     (
         [SEARCH, W, "--config.dtype=float16"],
@@ -262,8 +262,8 @@ CASES = [
     (
         [SEARCH, W, "--config.strategy.name=reinforced"],
         "config.strategy.name: unknown strategy 'reinforced'. Did you mean"
-        " 'reinforce'? Choices: evolution, random, reinforce. Or one of your own:"
-        " file.py:Name.",
+        " 'reinforce'? Choices: evolution, random, reinforce."
+        " Or one of your own: file.py:Name.",
     ),
     (
         [SEARCH, W, "--config.objective.cost=parms"],
@@ -289,8 +289,8 @@ CASES = [
     (
         [SEARCH, W, "--config.child.optimiser=nestrov"],
         "config.child.optimiser: unknown optimiser 'nestrov'. Did you mean"
-        " 'nesterov'? Choices: nesterov, sgd. Or one of your own:"
-        " file.py:Name.",
+        " 'nesterov'? Choices: nesterov, sgd."
+        " Or one of your own: file.py:Name.",
     ),
     (
         [SEARCH, W, "--config.data.name=pydoc"],
@@ -337,8 +337,8 @@ CASES = [
     (
         [SEARCH, W, "--config.task.name=clasification"],
         "config.task.name: unknown task 'clasification'. Did you mean"
-        " 'classification'? Choices: classification, language_model. Or one of your own:"
-        " file.py:Name.",
+        " 'classification'? Choices: classification, language_model."
+        " Or one of your own: file.py:Name.",
     ),
     (
         [FINAL, W, "--config.strategy.name=reinforce"],
