@@ -70,10 +70,7 @@ def named(key: str, name: Any, kind: str, ours: dict[str, Any]) -> Any:
   if ":" in name:
     return _own(key, name)
   entry = _installed(kind).get(name)
-  if entry is None:
-    return None
-  with failing(key, entry.value):
-    return entry.load()
+  return entry and _own(key, f"{entry.module}:{entry.attr}")
 
 
 def short(name: str) -> str:

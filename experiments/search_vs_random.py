@@ -117,6 +117,8 @@ def compared(
     for name in strategies:
       own = ConfigDict(config.to_dict())
       own.strategy.name, own.seed = name, seed
+      for other in {config.strategy.name, *strategies} - {name, *STRATEGIES}:
+        own.pop(registry.short(other), None)
       where = str(pathlib.Path(path, f"{registry.short(name)}_{seed}"))
       runs[name, seed] = build.plan(own, sources), where
   # All folders are looked at before the first search, which may take hours.
