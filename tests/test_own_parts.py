@@ -373,6 +373,46 @@ def test_a_part_that_makes_something_else_is_refused_at_the_start(
     assert message in refusal(config)
 
 
+def test_parts_that_fail_in_a_step_fail_at_the_start(own, tmp_path):
+  file = written(tmp_path, "late.py", """
+      import own
+
+      def words(space):
+        return own.random(space)._replace(ask=lambda state, key: {"op": 1})
+
+      def grows(space):
+        tell = lambda state, archs, rewards: (rewards, {})
+        return own.random(space)._replace(tell=tell)
+
+      def bare(space):
+        return own.random(space)._replace(tell=lambda state, a, rewards: state)
+
+      def short(space):
+        return own.random(space)._replace(tell=lambda state, rewards: ((), {}))
+
+      class Net(own.Net):
+        @own.nn.compact
+        def __call__(self, images, arch, *, train, **_):
+          x = own.nn.Dense(3)(images.mean((1, 2)))
+          return [x, x][arch.ops[0] % 2], None
+
+      class Space(own.Space):
+        module = Net
+      """)
+  for block, name, message in [
+      ("strategy", "words", "config.strategy.name: its ask must return an"),
+      ("strategy", "grows", "config.strategy.name: its tell must return a"),
+      ("strategy", "bare", "the tell of '{}:bare' must return a state and a"),
+      ("strategy", "short", "config.strategy.name: {}: TypeError: short.<"),
+      ("space", "Space", "config.space.name: {}:20: TracerIntegerConversion"),
+  ]:
+    config = config_of(own).unlock()
+    config[block].name = f"{file}:{name}"
+    if block == "strategy":
+      del config.greedy
+    assert message.format(file) in refusal(config)
+
+
 def test_the_block_of_a_strategy_is_its_own(own, tmp_path):
   file = written(tmp_path, "named.py", """
       from enas_jax.strategies.random import random as data

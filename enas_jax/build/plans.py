@@ -6,7 +6,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from enas_jax import archfile, nn, settings
-from enas_jax.build import configfile, parts, recipes, spaces
+from enas_jax.build import configfile, parts, recipes, spaces, trial
 from enas_jax.build.facts import facts
 from enas_jax.derive import benchmark as benchmarks
 from enas_jax.errors import ConfigError
@@ -41,7 +41,7 @@ def _search(config: ConfigDict, sources: dict) -> Plan:
   blocks = (*parts.BLOCKS, *parts.OF_SEARCH, *parts.strategy_blocks(config))
   run = parts.run(config, settings.Run, blocks)
   space, values = spaces.read(config, {})
-  any_arch = spaces.any_arch(config, space)
+  any_arch = trial.arch(config, space)
   asked, strategy, uniform = parts.strategies(config, run, space)
   if config.get("network", {}).get("final"):
     raise ConfigError("network.final", "is for trainings, got True.")
@@ -79,6 +79,7 @@ def _search(config: ConfigDict, sources: dict) -> Plan:
       same_batch=asked.same_batch,
       **parts.of_run(run),
   )
+  trial.steps(config, experiment, any_arch)
   record = _recorded(config, space=values)
   made = Plan(
       experiment=experiment,

@@ -1,4 +1,4 @@
-"""The space of a config: read, checked, and tried before a run begins.
+"""The space of a config, and what an arch brings to it.
 
 Keys in errors are as in the config, without "config." before them.
 """
@@ -6,16 +6,13 @@ Keys in errors are as in the config, without "config." before them.
 from collections.abc import Callable
 from typing import Any
 
-import jax
 from ml_collections import ConfigDict
 
 from enas_jax import archfile, options, registry
 from enas_jax.build import parts
 from enas_jax.errors import ConfigError
-from enas_jax.report import drawing
 from enas_jax.spaces import base, SPACES
-from enas_jax.strategies.random import random
-from enas_jax.types import Arch, SearchSpace
+from enas_jax.types import SearchSpace
 
 
 def read(
@@ -69,20 +66,6 @@ def _check(name: str, made: Any) -> None:
     raise ConfigError(
         "name", f"{name!r} must make {what}; {of.__name__!r} lacks decode."
     )
-
-
-def any_arch(config: ConfigDict, space: SearchSpace) -> Arch:
-  """Returns some arch of a space, in numpy arrays.
-
-  It is written and drawn as the derived arch will be, so that a space that
-  cannot do this fails now and not when the search is done.
-  """
-  with registry.calling("space.name", config.space.name):
-    arch = jax.device_get(random(space).ask((), jax.random.key(0)))
-    arch = space.unflatten(space.flatten(arch))
-    archfile.described(arch, space)
-    drawing.svg(space.graphs(arch))
-  return arch
 
 
 def brought(config: ConfigDict) -> dict[str, Any]:
