@@ -170,7 +170,8 @@ def _absent(config, names: list[str]) -> ConfigError | None:
         return ConfigError(
             key,
             "no such key: the block is empty. A config file of your own sets"
-            " it whole, as configs/digits_micro.py sets config.retrain.config.",
+            " it whole, as enas_jax.configs.digits_micro sets"
+            " config.retrain.config.",
         )
       return ConfigError(key, f"no such key. {suggest(name, block)}")
     config = block[name]

@@ -1,4 +1,4 @@
-"""The variants that every config understands: `configs/X.py:a,b`."""
+"""The variants that every config understands: `--config=X:a,b`."""
 
 from collections.abc import Callable
 import typing

@@ -41,13 +41,13 @@ CASES = [
         [SEARCH, W, "--config.retrain.random=1"],
         "config.retrain.random: nothing is trained without a final config in"
         " config.retrain.config, which a config file sets, as"
-        " configs/digits_micro.py does.",
+        " enas_jax.configs.digits_micro does.",
     ),
     (
         [SEARCH, W, "--config.derive.finalists=2"],
         "config.derive.finalists: nothing is trained without a final config in"
         " config.derive.config or config.retrain.config, which a config file"
-        " sets, as configs/digits_micro.py does.",
+        " sets, as enas_jax.configs.digits_micro does.",
     ),
     (
         [SMALL, W, "--config.derive.finalists=1"],
@@ -102,8 +102,8 @@ CASES = [
     (
         [SEARCH, W, "--config.retrain.config.epochs=3"],
         "config.retrain.config.epochs: no such key: the block is empty. A"
-        " config file of your own sets it whole, as configs/digits_micro.py"
-        " sets config.retrain.config.",
+        " config file of your own sets it whole, as"
+        " enas_jax.configs.digits_micro sets config.retrain.config.",
     ),
     (
         [DIGITS, W, "--config.retrain.config.data.eval_batch=1000"],

@@ -404,7 +404,7 @@ def test_parts_that_fail_in_a_step_fail_at_the_start(own, tmp_path):
       ("strategy", "grows", "config.strategy.name: its tell must return a"),
       ("strategy", "bare", "the tell of '{}:bare' must return a state and a"),
       ("strategy", "short", "config.strategy.name: {}: TypeError: short.<"),
-      ("space", "Space", "config.space.name: {}:20: TracerIntegerConversion"),
+      ("space", "Space", "config.space.name: {}:21: TracerIntegerConversion"),
   ]:
     config = config_of(own).unlock()
     config[block].name = f"{file}:{name}"

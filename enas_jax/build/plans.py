@@ -245,5 +245,5 @@ def _lacking(key: str, where: str) -> ConfigError:
   return ConfigError(
       key,
       f"nothing is trained without a final config in {where}, which a config"
-      " file sets, as configs/digits_micro.py does.",
+      " file sets, as enas_jax.configs.digits_micro does.",
   )
