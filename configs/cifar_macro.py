@@ -16,7 +16,7 @@ reference scores its children, a mixture over all of them.
 
 import ml_collections
 
-from configs import cifar_micro
+from enas_jax.configs import cifar_micro
 from enas_jax.spaces.macro import Macro
 from enas_jax.variants import parse
 

@@ -121,7 +121,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
   }
   config.retrain = {
       # What is printed at the end.
-      "command": f"configs/cifar_micro_final.py:{variant}".rstrip(":"),
+      "command": f"cifar_micro_final:{variant}".rstrip(":"),
       "random": 0,
       "config": {},  # a final config here is run at once
   }

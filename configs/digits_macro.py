@@ -13,8 +13,8 @@ Variants as in cifar_micro.py.
 
 import ml_collections
 
-from configs import cifar_macro, digits_macro_final
 from enas_jax.build import recipe
+from enas_jax.configs import cifar_macro, digits_macro_final
 from enas_jax.variants import parse
 
 

@@ -10,7 +10,7 @@ Variants as in cifar_micro.py.
 
 import ml_collections
 
-from configs import cifar_macro_final
+from enas_jax.configs import cifar_macro_final
 from enas_jax.variants import parse
 
 

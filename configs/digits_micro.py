@@ -15,8 +15,8 @@ Variants as in cifar_micro.py.
 
 import ml_collections
 
-from configs import cifar_micro, digits_micro_final
 from enas_jax.build import recipe
+from enas_jax.configs import cifar_micro, digits_micro_final
 from enas_jax.variants import parse
 
 

@@ -32,7 +32,7 @@ Variants as in cifar_micro.py.
 
 import ml_collections
 
-from configs import cifar_micro
+from enas_jax.configs import cifar_micro
 from enas_jax.variants import parse
 
 

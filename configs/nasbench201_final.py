@@ -13,7 +13,7 @@ Variants as in cifar_micro.py.
 
 import ml_collections
 
-from configs import cifar_micro_final
+from enas_jax.configs import cifar_micro_final
 from enas_jax.variants import parse
 
 

@@ -19,8 +19,8 @@ Variants as in cifar_micro.py.
 
 import ml_collections
 
-from configs import nasbench201, nasbench201_final
 from enas_jax.build import recipe
+from enas_jax.configs import nasbench201, nasbench201_final
 from enas_jax.variants import parse
 
 

@@ -12,7 +12,7 @@ Variants as in ptb_recurrent_final.py.
 
 import ml_collections
 
-from configs import ptb_recurrent_final
+from enas_jax.configs import ptb_recurrent_final
 
 
 def get_config(variant: str = "") -> ml_collections.ConfigDict:

@@ -17,7 +17,7 @@ only, not the weight decay of enas_lm's search (defect L1).
 import ml_collections
 from ml_collections.config_dict import placeholder
 
-from configs import cifar_micro
+from enas_jax.configs import cifar_micro
 from enas_jax.variants import parse
 
 

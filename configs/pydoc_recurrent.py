@@ -20,8 +20,8 @@ Variants as in cifar_micro.py; the faithful profile has the paper's loop.
 
 import ml_collections
 
-from configs import ptb_recurrent, pydoc_recurrent_final
 from enas_jax.build import recipe
+from enas_jax.configs import ptb_recurrent, pydoc_recurrent_final
 from enas_jax.variants import parse
 
 

@@ -109,7 +109,7 @@ def brought(
   Raises:
     ConfigError: The file is no `arch.json`, or one of another space.
   """
-  if preset := of.presets.get(text):
+  if preset := getattr(of, "presets", {}).get(text):
     return dict(preset.space)
   found = read(key, text)
   if found is None:

@@ -5,8 +5,6 @@ A mistake is told in the words of the one who typed it.
 
 from collections.abc import Callable, Iterable
 import functools
-import glob
-import os
 import re
 import shlex
 import sys
@@ -15,6 +13,7 @@ from absl import app, flags, logging
 from ml_collections import config_flags, ConfigDict
 
 from enas_jax import keeper, process
+from enas_jax.build import configfile
 from enas_jax.errors import ConfigError, one_line, suggest
 
 _KINDS = {
@@ -25,11 +24,34 @@ _KINDS = {
 }
 
 
-def config_flag() -> flags.FlagHolder:
-  """Defines --config, the experiment that a program is about."""
-  return config_flags.DEFINE_config_file(
-      "config", None, "The experiment, a file of configs/.", lock_config=True
+class _Experiment(flags.ArgumentParser):
+  """Reads the value of --config as every file of an experiment is read."""
+
+  def parse(self, argument: str) -> ConfigDict:
+    config = configfile.load("--config", argument)
+    if isinstance(config, ConfigDict):
+      config.lock()
+    return config
+
+
+def config_flag(
+    values: flags.FlagValues = flags.FLAGS, argv: list[str] | None = None
+) -> flags.FlagHolder:
+  """Defines --config, the experiment that a program is about.
+
+  Args:
+    values: where it is defined.
+    argv: the words that may change values; None: those of the process.
+  """
+  holder = config_flags.DEFINE_config_file(
+      "config",
+      None,
+      "The experiment: the name of one in configs/, or the path of a file.",
+      flag_values=values,
+      sys_argv=argv,
   )
+  values["config"].parser = _Experiment()
+  return holder
 
 
 def workdir_flag() -> flags.FlagHolder:
@@ -105,12 +127,6 @@ def _parse(argv: list[str], known: list[str], files: bool) -> list[str]:
   """Parses as absl does, with every mistake a ConfigError."""
   try:
     rest = flags.FLAGS(argv)
-    if "config" in known:
-      config = flags.FLAGS["config"]
-      # A missing file fails only where its value is looked at.
-      getattr(config.value, "seed", None)
-      if config.present and config.value is None:
-        raise ConfigError("--config", "its get_config() returns nothing.")
     if len(rest) > 1 and not files:
       raise ConfigError(rest[1], "is not a flag.")
     return rest
@@ -129,9 +145,6 @@ def explain(
     argv: list[str], error: Exception, known: list[str]
 ) -> ConfigError:
   """Says what an error of the parser means: its key and a way out.
-
-  ml_collections loads the config file and reads the overrides in one go; here
-  the file is loaded alone, so that it can be said which of the two failed.
 
   Args:
     argv: the command.
@@ -152,41 +165,20 @@ def explain(
   files = re.findall(r"^--?config=.*", line, re.MULTILINE)
   if not files:
     return ConfigError("--config", one_line(error))
-  path = files[-1].partition("=")[2].partition(":")[0]
-  if not os.path.isfile(path):
-    near = suggest(path, glob.glob("configs/*.py"))
-    return ConfigError("--config", f"there is no file {path!r}. {near}")
-  values = flags.FlagValues()
-  config = config_flags.DEFINE_config_file(
-      "config", flag_values=values, sys_argv=[]
-  )
-  try:
-    values([argv[0], files[-1]])
-  except Exception as own:
-    return ConfigError("--config", f"{path} fails: {_fault(path, own)}")
+  config = configfile.load("--config", files[-1].partition("=")[2])
   for arg in argv:
     override = re.fullmatch(r"--?(no)?config\.([\w.]+)(=.*)?", arg)
-    found = override and _absent(config.value, override[2].split("."))
+    found = override and _absent(config, override[2].split("."))
     if found:
       return found
   wrong = re.match(r"flag --config\.([\w.]+)=(.*?): ", str(error))
   if wrong:
-    kind = type(config.value[wrong[1]])
+    kind = type(config[wrong[1]])
     wanted = _KINDS.get(kind, kind.__name__)
     return ConfigError(
         f"config.{wrong[1]}", f"must be {wanted}, got {wrong[2]!r}."
     )
   return ConfigError("--config", one_line(error))
-
-
-def _fault(path: str, error: Exception) -> str:
-  """Returns the last line of a failure inside a file, and where in it."""
-  _, traceback, lines = str(error).partition("Traceback (most recent")
-  if not traceback:
-    return one_line(error)
-  places = re.findall(rf'File "[^"]*{re.escape(path)}", line (\d+)', lines)
-  where = f"in line {places[-1]}, " if places else ""
-  return where + lines.strip().splitlines()[-1].strip()
 
 
 def _absent(config, names: list[str]) -> ConfigError | None:
@@ -198,7 +190,8 @@ def _absent(config, names: list[str]) -> ConfigError | None:
         return ConfigError(
             key,
             "no such key: the block is empty. A config file of your own sets"
-            " it whole, as configs/digits_micro.py sets config.retrain.config.",
+            " it whole, as enas_jax.configs.digits_micro sets"
+            " config.retrain.config.",
         )
       return ConfigError(key, f"no such key. {suggest(name, block)}")
     config = block[name]

@@ -1,10 +1,11 @@
 """Searches for an architecture, or trains one from scratch.
 
-  python -m enas_jax.main --config=configs/X.py --workdir=W
-  python -m enas_jax.main --config=configs/X.py:smoke --workdir=W \\
+  python -m enas_jax.main --config=X --workdir=W
+  python -m enas_jax.main --config=X:smoke --workdir=W \\
       --config.seed=1 --config.child.lr=0.1
 
-Each file of configs/ says at its top what it does; a word after its colon is
+X is the name of an experiment that comes with the package, as cifar_micro, or
+the path of a file. Each says at its top what it does; a word after its colon is
 one of its variants (smoke: every stage in seconds), and --config.KEY changes
 one of its values. The same command goes on from where a run was stopped. A
 value that cannot work ends in one line and exit code 2, an interrupted run in

@@ -4,7 +4,7 @@
   model.classes, model.predict("picture.png")
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 import functools
 import itertools
 import os
@@ -41,6 +41,8 @@ def load(
     path: str | os.PathLike,
     space: type[SearchSpace] | SearchSpace | None = None,
     *,
+    network: Any = None,
+    task: Any = None,
     batch: int = _BATCH,
 ) -> "Model":
   """Loads what a final training has left; runs no code of its files.
@@ -49,6 +51,8 @@ def load(
     path: the folder of the run, or its `model/`.
     space: of a model whose space is none of `SPACES`: the space itself, or
       its class, which is given the options in the file.
+    network: likewise what makes a baseline network that is none of `NETWORKS`.
+    task: likewise what makes a task that is none of `TASKS`.
     batch: how many pictures go through the network at once; fewer are filled
       up, so 1 is quickest for one.
 
@@ -60,7 +64,8 @@ def load(
   file = modelfile.find(path)
   content = modelfile.read(file)
   try:
-    made = remade.parts(content, space)
+    given = {"space": space, "network": network, "task": task}
+    made = remade.parts(content, given)
     wanted = functools.partial(remade.shapes, content, made)
     held = modelfile.weights(
         file.with_name(modelfile.WEIGHTS), content["weights"]["sha256"], wanted

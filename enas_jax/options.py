@@ -112,13 +112,20 @@ def of(part: Callable, ours: tuple[str, ...] = ()) -> dict[str, Option]:
   if isinstance(part, type):  # its fields, or the parameters of its making
     hinted.append(part.__init__)
   hints = {}
-  try:
-    for each in map(inspect.unwrap, hinted):
-      hints.update(typing.get_type_hints(each, include_extras=True))
-  except NameError as error:
-    raise ConfigError(
-        "annotations", f"those of {part.__qualname__} cannot be read: {error}."
-    ) from None
+  for each in hinted:
+    try:
+      hints.update(
+          typing.get_type_hints(inspect.unwrap(each), include_extras=True)
+      )
+    except NameError as error:
+      # A dataclass says all in its fields; its `__init__` has the names of this
+      # file alone, and its base may be of another.
+      if each is not part and dataclasses.is_dataclass(part):
+        continue
+      raise ConfigError(
+          "annotations",
+          f"those of {part.__qualname__} cannot be read: {error}.",
+      ) from None
   helps, foreign = _helps(part), set(ours)
   if isinstance(part, type) and issubclass(part, nn.Module):
     foreign.update(_OF_FLAX)

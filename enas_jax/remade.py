@@ -1,9 +1,11 @@
 """The network of a `model.json`, made again of what the file says.
 
-Nothing of it is believed: names are looked up, options are read by the parts
-that they belong to, and sizes have bounds before anything is built.
+Nothing of it is believed: names are looked up among our own parts, and no file
+or module that one names is run; options are read by the parts that they belong
+to, and sizes have bounds before anything is built.
 """
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -12,7 +14,7 @@ import jax.numpy as jnp
 from enas_jax import modelfile, options, rows
 from enas_jax.data import preprocess, text
 from enas_jax.data.images import ImageBatch
-from enas_jax.errors import ConfigError, lookup
+from enas_jax.errors import ConfigError
 from enas_jax.nn import NETWORKS
 from enas_jax.spaces import SPACES
 from enas_jax.tasks import TASKS
@@ -32,8 +34,12 @@ class Parts(NamedTuple):
   task: Task
 
 
-def parts(content: modelfile.Content, space: Any) -> Parts:
+def parts(content: modelfile.Content, given: Mapping[str, Any]) -> Parts:
   """Returns what the words of a `model.json` mean.
+
+  Args:
+    content: of the file.
+    given: the caller's own "space", "network" and "task", where not None.
 
   Raises:
     ConfigError: a part that is not known, or an option that cannot work.
@@ -41,14 +47,15 @@ def parts(content: modelfile.Content, space: Any) -> Parts:
   """
   arguments, arch, found = dict(content["network"]), (), None
   if content["space"] is None:
-    make = _named(arguments, NETWORKS, "network")
+    make = _named("network", arguments, NETWORKS, given)
   else:
-    found = _space(dict(content["space"]), space, content["arch"]["encoding"])
-    arch = found.unflatten(content["arch"]["encoding"])
+    encoding = content["arch"]["encoding"]
+    found = _space(dict(content["space"]), given, encoding)
+    arch = found.unflatten(encoding)
     make = found.network
   module = make(**options.read(make, arguments, name="network"))
   values = dict(content["task"])
-  make_task = _named(values, TASKS, "task")
+  make_task = _named("task", values, TASKS, given)
   task = make_task(
       module, **options.read(make_task, values, ours=("network",))
   )
@@ -58,30 +65,35 @@ def parts(content: modelfile.Content, space: Any) -> Parts:
   return Parts(found, module, arch, task)
 
 
-def _named(values: dict[str, Any], choices: dict[str, Any], what: str) -> Any:
+def _named(
+    kind: str,
+    values: dict[str, Any],
+    ours: dict[str, Any],
+    given: Mapping[str, Any],
+) -> Any:
   """Takes the name out of `values`, and returns the part of that name."""
-  name = options.checked(f"{what}.name", values.pop("name", None), str)
-  return lookup(f"{what}.name", name, choices, what)
+  name = options.checked(f"{kind}.name", values.pop("name", None), str)
+  part = given.get(kind)
+  if part is None and name not in ours:
+    raise ConfigError(
+        f"{kind}.name",
+        f"{name!r} is none of {', '.join(ours)}; to trust this model, load it"
+        f" with {kind}=, what has that name.",
+    )
+  return ours[name] if part is None else part
 
 
 def _space(
-    values: dict[str, Any], space: Any, encoding: list[int]
+    values: dict[str, Any], given: Mapping[str, Any], encoding: list[int]
 ) -> SearchSpace:
   """Returns the space of the file, or the caller's."""
-  name = options.checked("space.name", values.pop("name", None), str)
-  if space is not None and not isinstance(space, type):
-    return space
-  if space is None and name not in SPACES:
-    raise ConfigError(
-        "space.name",
-        f"{name!r} is none of {', '.join(SPACES)}; to trust this model, load"
-        " it with space=, the class of that space.",
-    )
-  of = space or SPACES[name]
+  of = _named("space", values, SPACES, given)
+  if not callable(of):  # a space that is made already
+    return of
   for key, value in values.items():
     if type(value) is int and value > _MOST + len(encoding):
       raise ConfigError(f"space.{key}", f"{value} is too large.")
-  return of(**options.read(of, values, name=name))
+  return of(**options.read(of, values))
 
 
 def shapes(content: modelfile.Content, made: Parts, count: int) -> Any:

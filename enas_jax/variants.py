@@ -1,12 +1,15 @@
-"""The variants that every config understands: `configs/X.py:a,b`."""
+"""The variants that every config understands: `--config=X:a,b`."""
 
+from collections.abc import Callable
+import typing
 from typing import Any, NamedTuple
 
-from enas_jax import data, nn, options, settings
+from enas_jax import data, nn, options, registry, settings
 from enas_jax.errors import ConfigError, suggest
 from enas_jax.spaces import SPACES
 
 _WORDS = ("smoke", "profile=repaired", "profile=faithful")
+
 
 class Variants(NamedTuple):
   """What the words after a config's colon say."""
@@ -21,28 +24,45 @@ class Variants(NamedTuple):
     Only where the config has the option; and not in the space of a training,
     where None is what the arch brings.
     """
-    small = data.SMALL[config.task.name]
+    # A task of a user's own keeps its data, which may be of another form.
+    small = data.SMALL.get(config.task.name, config.data.name)
     config.data.name = small
-    source = data.SOURCES[config.task.name]
     training = "strategy" not in config
-    split = options.of(source.final if training else source.search)
+    load = data.loader(small, config.data.get("path"))
+    split = _split(load, training)
     parts = {
-        "data": {**options.of(data.DATASETS[small]), **split},
+        "data": {**options.of(load, ("name",)), **split},
         "augment": options.of(data.Augment),
         "child": split,
         "strategy": options.of(settings.Search),
         "derive": options.of(settings.Derive),
     }
-    network = nn.NETWORKS.get(config.network.get("name"))
-    if network is None:
-      space = SPACES[config.space.name]
-      parts["space"] = options.of(space)
-      network = space().network
+    if "name" in config.network:
+      network = _part(config, "network", nn.NETWORKS)
+    else:
+      space = _part(config, "space", SPACES)
+      if callable(space):  # else it is made already, and has no options
+        parts["space"] = known = options.of(space)
+        said = {k: v for k, v in config.space.items() if v is not None}
+        space = space(**{k: v for k, v in said.items() if k in known})
+      network = space.network
     parts["network"] = options.of(network)
     _set_small(config, options.of(settings.Run))
     for name, known in parts.items():
       if name in config:
         _set_small(config[name], known, training and name == "space")
+
+
+def _part(config: Any, block: str, ours: dict[str, Any]) -> Any:
+  name = config[block].name
+  return registry.find(f"config.{block}.name", name, block, ours)
+
+
+def _split(load: Callable, training: bool) -> dict[str, options.Option]:
+  """Returns the options of how a data set is split, where its loader says."""
+  hints = typing.get_type_hints(getattr(load, "func", load))
+  split = getattr(hints.get("return"), "final" if training else "search", None)
+  return options.of(split) if split else {}
 
 
 def _set_small(

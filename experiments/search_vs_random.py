@@ -43,10 +43,10 @@ import jax
 from ml_collections import ConfigDict
 import numpy as np
 
-from configs import nasbench201
-from enas_jax import build, command, folder, run, steps
+from enas_jax import build, command, folder, registry, run, steps
+from enas_jax.configs import nasbench201
 from enas_jax.derive import benchmark
-from enas_jax.errors import ConfigError, lookup
+from enas_jax.errors import ConfigError
 from enas_jax.keeper import Diverged
 from enas_jax.plan import Plan
 from enas_jax.report.display import Display
@@ -81,12 +81,8 @@ _FLAGS = (
         "strategies", ["reinforce", "random"], "Of a --config: what searches."
     ),
     flags.DEFINE_string("table", None, "In place of a --config: the file."),
-    flags.DEFINE_enum(
-        "strategy",
-        "reinforce",
-        list(STRATEGIES),
-        "Of a --table: what searches.",
-
+    flags.DEFINE_string(
+        "strategy", "reinforce", "Of a --table: what searches."
     ),
     flags.DEFINE_integer(
         "samples", 500, "Of a --table: architectures a search.", lower_bound=1
@@ -121,7 +117,9 @@ def compared(
     for name in strategies:
       own = ConfigDict(config.to_dict())
       own.strategy.name, own.seed = name, seed
-      where = str(pathlib.Path(path, f"{name}_{seed}"))
+      for other in {config.strategy.name, *strategies} - {name, *STRATEGIES}:
+        own.pop(registry.short(other), None)
+      where = str(pathlib.Path(path, f"{registry.short(name)}_{seed}"))
       runs[name, seed] = build.plan(own, sources), where
   # All folders are looked at before the first search, which may take hours.
   for plan, where in runs.values():
@@ -301,10 +299,9 @@ def main() -> None:
 
 def _on_config(values, seeds: list[int]) -> None:
   for name in values.strategies:
-    lookup("--strategies", name, STRATEGIES, "strategy")
-  if not values.strategies or len(set(values.strategies)) < len(
-      values.strategies
-  ):
+    registry.find("--strategies", name, "strategy", STRATEGIES)
+  words = set(map(registry.short, values.strategies))
+  if not words or len(words) < len(values.strategies):
     raise ConfigError("--strategies", "at least one, and each once at most.")
   command.refuse({
       "seed": "give --seeds",
@@ -327,7 +324,8 @@ def _on_table(values, seeds: list[int]) -> None:
   config = nasbench201.get_config()
   space = SPACES["nasbench201"](scale=config.space.scale)
   name = values.strategy
-  strategy = STRATEGIES[name](space, **config.get(name, {}))
+  make = registry.find("--strategy", name, "strategy", STRATEGIES)
+  strategy = make(space, **config.get(registry.short(name), {}))
   table = benchmark.read("--table", values.table, space)
   archs = values.archs or config.strategy.archs
   rows = sampled(

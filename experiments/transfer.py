@@ -17,9 +17,9 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
-from configs import digits_micro_final
 import enas_jax
 from enas_jax import command, data
+from enas_jax.configs import digits_micro_final
 from enas_jax.errors import ConfigError
 
 _HALF = 5  # classes

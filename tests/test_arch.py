@@ -7,8 +7,8 @@ import chex
 import numpy as np
 import pytest
 
-from configs import cifar_micro_final
 from enas_jax import archfile, build
+from enas_jax.configs import cifar_micro_final
 from enas_jax.errors import ConfigError
 from enas_jax.spaces.macro import Macro
 from enas_jax.spaces.micro import Micro

@@ -8,8 +8,8 @@ import pytest
 from test_nasbench201 import TABLE
 from test_run import ran
 
-from configs import cifar_micro, nasbench201
 from enas_jax import build
+from enas_jax.configs import cifar_micro, nasbench201
 from enas_jax.derive import benchmark, ranking
 from enas_jax.errors import ConfigError
 from enas_jax.report import words

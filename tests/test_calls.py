@@ -10,14 +10,14 @@ from PIL import Image
 import pytest
 from test_main import answers
 
-from configs import (
+import enas_jax
+from enas_jax import build, data, folder, keeper, modelfile
+from enas_jax.configs import (
   digits_micro,
   digits_micro_final,
   ptb_lstm_final,
   pydoc_recurrent_final,
 )
-import enas_jax
-from enas_jax import build, data, folder, keeper, modelfile
 from enas_jax.errors import ConfigError
 
 CELL = "0 1 1 2 " * 4  # of two nodes
@@ -207,7 +207,7 @@ def test_more_epochs_are_answered_with_the_command_that_goes_on(
     enas_jax.train(again, path)
   file = tmp_path / "own.py"
   file.write_text(f"""
-from configs import digits_micro_final
+from enas_jax.configs import digits_micro_final
 
 def get_config():
   config = digits_micro_final.get_config("smoke")

@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 from test_run import last, ran, Stop, tiny_texts
 
-from configs import (
+from enas_jax import build, folder, loop
+from enas_jax.build import configfile
+from enas_jax.configs import (
   cifar_macro,
   cifar_macro_final,
   cifar_micro_final,
@@ -21,17 +23,16 @@ from configs import (
   pydoc_recurrent,
   pydoc_recurrent_final,
 )
-from enas_jax import build, folder, loop
 from enas_jax.errors import ConfigError
 from enas_jax.strategies import STRATEGIES
 
 _SEED = "must be a whole number >= 0 and < 4294967296"
 FILES = pathlib.Path(__file__).parents[1] / "configs"
-NAMES = sorted(file.stem for file in FILES.glob("*.py"))
+NAMES = configfile.shipped()
 
 
 def small(name, variant="smoke"):
-  return importlib.import_module(f"configs.{name}").get_config(variant)
+  return importlib.import_module(f"enas_jax.configs.{name}").get_config(variant)
 
 
 @pytest.mark.parametrize("variant", ["smoke", "smoke,profile=faithful"])
@@ -44,9 +45,8 @@ def test_every_config_builds_in_small(name, variant):
   assert (plan.experiment.arch is None) != name.endswith("_final")
   if plan.derive and not plan.retrain:
     # The config that would retrain is there, and of the same space.
-    file, _, own = config.retrain.command.partition(":")
+    final, _, own = config.retrain.command.partition(":")
     assert own == variant
-    final = pathlib.Path(file).stem
     assert name.startswith(final.removesuffix("_final"))
     assert small(final).space.name == config.space.name
 

@@ -6,8 +6,8 @@ import jax.numpy as jnp
 import pytest
 from test_spaces import SMALL, small_space
 
-from configs import digits_micro, nasbench201
 from enas_jax import build
+from enas_jax.configs import digits_micro, nasbench201
 from enas_jax.derive import cost, flops
 from enas_jax.ops import conv
 from enas_jax.tasks import TASKS

@@ -12,14 +12,14 @@ import numpy as np
 from PIL import Image
 import pytest
 
-from configs import (
-    cifar_macro_final,
-    cifar_micro_final,
-    nasbench201_final,
-    ptb_lstm_final,
-)
 import enas_jax
 from enas_jax import build, export, folder, loop, model, modelfile
+from enas_jax.configs import (
+  cifar_macro_final,
+  cifar_micro_final,
+  nasbench201_final,
+  ptb_lstm_final,
+)
 from enas_jax.errors import ConfigError
 
 ROOT = pathlib.Path(__file__).parent.parent

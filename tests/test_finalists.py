@@ -11,7 +11,9 @@ import pytest
 from test_run import lines, ran
 from test_spaces import SMALL
 
-from configs import (
+from enas_jax import build, data, folder, run
+from enas_jax.build import recipe
+from enas_jax.configs import (
   cifar_macro,
   cifar_macro_final,
   digits_micro,
@@ -19,8 +21,6 @@ from configs import (
   nasbench201,
   nasbench201_final,
 )
-from enas_jax import build, data, folder, run
-from enas_jax.build import recipe
 from enas_jax.derive import candidates, cost
 from enas_jax.errors import ConfigError
 from enas_jax.plan import text_of

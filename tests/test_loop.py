@@ -7,8 +7,8 @@ import jax
 import numpy as np
 import pytest
 
-from configs import cifar_macro
 from enas_jax import build, loop
+from enas_jax.configs import cifar_macro
 
 
 @pytest.fixture(scope="module")

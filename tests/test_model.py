@@ -12,9 +12,13 @@ import numpy as np
 from PIL import Image
 import pytest
 
-from configs import digits_micro_final, ptb_lstm_final, pydoc_recurrent_final
 import enas_jax
 from enas_jax import build, data, evaluate, loop, model, modelfile, run
+from enas_jax.configs import (
+  digits_micro_final,
+  ptb_lstm_final,
+  pydoc_recurrent_final,
+)
 from enas_jax.data.text import held
 from enas_jax.errors import ConfigError
 from enas_jax.spaces import SPACES

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from test_spaces import count, supernet_of
 
-from configs import nasbench201, nasbench201_final
 from enas_jax import archfile, build
+from enas_jax.configs import nasbench201, nasbench201_final
 from enas_jax.errors import ConfigError
 from enas_jax.spaces.nasbench201 import cell as cell_file
 from enas_jax.spaces.nasbench201 import EDGES, NasBench201, OPERATIONS

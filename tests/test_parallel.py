@@ -11,7 +11,6 @@ import optax
 import pytest
 from test_run import lines, ran, tiny_texts
 
-from configs import cifar_micro, ptb_recurrent
 from enas_jax import (
   build,
   data,
@@ -21,6 +20,7 @@ from enas_jax import (
   rows,
   steps,
 )
+from enas_jax.configs import cifar_micro, ptb_recurrent
 from enas_jax.errors import ConfigError
 from enas_jax.report import display
 from enas_jax.spaces import SPACES

@@ -6,11 +6,10 @@ import shlex
 import textwrap
 
 from absl import flags
-from ml_collections import config_flags
 import pytest
 from test_configs import FILES, NAMES, small
 
-from enas_jax import build, data
+from enas_jax import build, command, data
 from enas_jax.data import pydoc, synthetic
 
 ROOT = FILES.parent
@@ -56,7 +55,7 @@ def test_a_command_is_accepted(words, monkeypatch):
   theirs = r"--config\.(arch=.*arch\.json|benchmark\.path=T)"
   argv = ["main", *(word for word in words if not re.fullmatch(theirs, word))]
   values = flags.FlagValues()
-  config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=argv)
+  command.config_flag(values, argv)
   flags.DEFINE_string("workdir", None, "", flag_values=values)
   assert values(argv) == ["main"]
   assert values.workdir
@@ -65,7 +64,7 @@ def test_a_command_is_accepted(words, monkeypatch):
 
 def test_the_readmes_own_config_is_one():
   page = (ROOT / "README.md").read_text()
-  block = re.search(r"^    from configs(?:.*\n)*?(?=^\S)", page, re.MULTILINE)
+  block = re.search(r"^    from enas_jax(?:.*\n)*?(?=^\S)", page, re.MULTILINE)
   names = {}
   exec(textwrap.dedent(block[0]), names)
   plan = build.plan(names["get_config"]("smoke"))

@@ -16,9 +16,14 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
-from configs import cifar_macro, cifar_micro, digits_macro, digits_micro
 import enas_jax
 from enas_jax import build, data, folder, keeper, loop, run, steps
+from enas_jax.configs import (
+  cifar_macro,
+  cifar_micro,
+  digits_macro,
+  digits_micro,
+)
 from enas_jax.derive import outcome
 from enas_jax.errors import ConfigError
 from enas_jax.keeper import Diverged

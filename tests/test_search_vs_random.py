@@ -10,8 +10,8 @@ from test_main import answers
 from test_nasbench201 import TABLE
 from test_run import tiny_texts
 
-from configs import nasbench201, pydoc_recurrent
 from enas_jax import build, folder, run
+from enas_jax.configs import nasbench201, pydoc_recurrent
 from enas_jax.derive import benchmark
 from enas_jax.errors import ConfigError
 from enas_jax.keeper import Diverged

@@ -7,8 +7,8 @@ import pytest
 from test_benchmark import arrays, write
 from test_main import answers
 
-from configs import nasbench201_small
 from enas_jax import build, evaluate, steps
+from enas_jax.configs import nasbench201_small
 from enas_jax.derive import benchmark
 from enas_jax.strategies import STRATEGIES
 from enas_jax.strategies.fixed import fixed

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from configs import digits_micro, pydoc_recurrent
 from enas_jax import build, steps
+from enas_jax.configs import digits_micro, pydoc_recurrent
 from enas_jax.derive import flops
 from enas_jax.errors import ConfigError
 from enas_jax.spaces import SPACES

@@ -9,8 +9,8 @@ from test_benchmark import arrays, write
 from test_main import answers
 from test_run import ran
 
-from configs import nasbench201_small
 from enas_jax import steps
+from enas_jax.configs import nasbench201_small
 from enas_jax.errors import ConfigError
 from enas_jax.strategies import STRATEGIES
 from experiments import trained_weights as experiment

@@ -5,7 +5,8 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from enas_jax import options
+from enas_jax import options, registry
+from enas_jax.build import parts, spaces
 from enas_jax.plan import Facts
 from enas_jax.tasks import TASKS
 from enas_jax.types import SearchSpace
@@ -14,6 +15,7 @@ from enas_jax.types import SearchSpace
 def facts(
     config: ConfigDict,
     space: SearchSpace | None,
+    said: dict[str, Any] | None,
     make: Callable,
     network: Any,
     source: Any,
@@ -23,21 +25,23 @@ def facts(
   Args:
     config: names the parts; its values have been checked.
     space: of the network, or None.
+    said: the name and the options of the space, or None.
     make: made the network.
     network: of the config.
     source: the data set.
   """
-  said = None
+  owned = None
   if space:
-    said = {"name": config.space.name, **_values(type(space), space, {})}
-  named = {} if space else {"name": config.network.name}
-  task = config.task.to_dict()
-  make_task = TASKS[task["name"]]
+    of, _ = spaces.part(config)
+    owned = {"name": said["name"], **_values(of, space, said)}
+  named = {} if space else {"name": registry.recorded(config.network.name)}
+  make_task, task = parts.named(config, "task", TASKS)
+  name = registry.recorded(config.task.name)
   given = {**source.facts, **config.get("network", ConfigDict()).to_dict()}
   return Facts(
-      space=said,
+      space=owned,
       network={**named, **_values(make, network, given)},
-      task={"name": task["name"], **_values(make_task, None, task, "network")},
+      task={"name": name, **_values(make_task, None, task, "network")},
       classes=tuple(getattr(source, "names", ())),
   )
 

@@ -13,9 +13,8 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from enas_jax import archfile, data, optim, options, rows, settings
-from enas_jax.errors import ConfigError, lookup, suggest
-from enas_jax.spaces import SPACES
+from enas_jax import data, optim, options, registry, rows, settings
+from enas_jax.errors import ConfigError, suggest
 from enas_jax.strategies import STRATEGIES
 from enas_jax.strategies.random import random
 from enas_jax.tasks import TASKS
@@ -37,12 +36,20 @@ def check_form(key: str, config: Any) -> None:
   """Raises ConfigError unless this is a ConfigDict, and its blocks are."""
   if not isinstance(config, ConfigDict):
     raise ConfigError(key, f"must be a ConfigDict, got {config!r}.")
-  for name in (*BLOCKS, *OF_SEARCH, *STRATEGIES):
+  for name in (*BLOCKS, *OF_SEARCH, *strategy_blocks(config)):
     value = config.get(name, ConfigDict())
     if not isinstance(value, ConfigDict):
       raise ConfigError(
           f"{key}.{name}", f"must be a block of keys, got {value!r}."
       )
+
+
+def strategy_blocks(config: ConfigDict) -> tuple[str, ...]:
+  """Returns the blocks of strategies: each bears the last word of its name."""
+  asked = config.get("strategy", {})
+  name = asked.get("name") if isinstance(asked, ConfigDict) else None
+  own = [registry.short(name)] if isinstance(name, str) else []
+  return (*STRATEGIES, *own)
 
 
 def is_training(config: ConfigDict) -> bool:
@@ -116,49 +123,14 @@ def block(
 
 
 def named(
-    config: ConfigDict, name: str, key: str, parts: dict, what: str
+    config: ConfigDict, block: str, ours: dict, key: str = "name"
 ) -> tuple[Callable, dict[str, Any]]:
   """Returns the part that a block names, and the other values of the block."""
-  values = config.get(name, ConfigDict()).to_dict()
+  values, where = config.get(block, ConfigDict()).to_dict(), f"{block}.{key}"
   if key not in values:
-    raise ConfigError(f"{name}.{key}", f"is required. {suggest('', parts)}")
-  return lookup(f"{name}.{key}", values.pop(key), parts, what), values
-
-
-def space(
-    config: ConfigDict, brought: dict[str, Any]
-) -> tuple[SearchSpace, dict[str, Any]]:
-  """Returns the space of a config, and what `config.space` then says.
-
-  Args:
-    config: says the options of the space; in a training None is what the
-      arch brings, or else the default.
-    brought: the options that the arch brings.
-  """
-  of, said = named(config, "space", "name", SPACES, "search space")
-  name = config.space.name
-  if is_training(config):
-    said = {key: value for key, value in said.items() if value is not None}
-  for key, value in brought.items():
-    if said.get(key, value) != value:
-      raise ConfigError(
-          f"space.{key}",
-          f"is {said[key]!r}, but config.arch={config.arch!r} is of"
-          f" {value!r}. Leave one of them out.",
-      )
-  with inside("space"):
-    values = options.read(of, {**said, **brought}, name=name)
-    return of(**values), {"name": name, **values}
-
-
-def brought(config: ConfigDict) -> dict[str, Any]:
-  """Returns the options of the space that `config.arch` brings with it.
-
-  A file, or the one of a folder, and a preset bring them; integers do not.
-  """
-  of, _ = named(config, "space", "name", SPACES, "search space")
-  text = options.checked("arch", config.arch, str)
-  return archfile.brought("arch", text, of, config.space.name)
+    raise ConfigError(where, f"is required. {suggest('', ours)}")
+  kind = key if block == "child" else block
+  return registry.find(where, values.pop(key), kind, ours), values
 
 
 def strategies(
@@ -166,21 +138,28 @@ def strategies(
 ) -> tuple[settings.Search, Strategy, Strategy]:
   """Returns what `config.strategy` says, the strategy, and random search."""
   asked = block(config, "strategy", settings.Search)
-  make = lookup("strategy.name", asked.name, STRATEGIES, "strategy")
+  make = registry.find("strategy.name", asked.name, "strategy", STRATEGIES)
+  chosen = registry.short(asked.name)
+  if chosen in (*BLOCKS, *OF_SEARCH, *options.of(settings.Run)):
+    raise ConfigError(
+        "strategy.name",
+        f"config.{chosen} is something else; call {asked.name!r} otherwise.",
+    )
   arguments = {}
-  for name, function in STRATEGIES.items():
+  for name, function in {**STRATEGIES, chosen: make}.items():
     with inside(name):
-      if name in config or name == asked.name:
+      if name in config or name == chosen:
         values = config.get(name, {})
         arguments[name] = options.read(
             function, values, name=name, ours=("space",)
         )
-  with inside(asked.name):
-    strategy = make(space, **arguments[asked.name])
+  with registry.calling("strategy.name", asked.name), inside(chosen):
+    strategy = make(space, **arguments[chosen])
+  _check_made("strategy.name", asked.name, strategy, Strategy)
   if asked.archs < strategy.least:
     raise ConfigError(
         "strategy.archs",
-        f"must be at least {strategy.least}, as config.{asked.name} compares"
+        f"must be at least {strategy.least}, as config.{chosen} compares"
         f" those of a step, got {asked.archs}.",
     )
   if asked.warmup >= run.epochs:
@@ -189,6 +168,16 @@ def strategies(
         f"{asked.warmup} leaves none of the {run.epochs} config.epochs.",
     )
   return asked, strategy, random(space)
+
+
+def _check_made(key: str, name: str, made: Any, form: type) -> None:
+  """Raises ConfigError unless a part has made what it should."""
+  if not isinstance(made, form):
+    raise ConfigError(
+        key,
+        f"{name!r} must return a {form.__name__} ({form.__module__}), got"
+        f" {made!r:.80}.",
+    )
 
 
 def data_set(
@@ -238,8 +227,9 @@ def data_set(
 
 def _check_task(config: ConfigDict, source: Any) -> None:
   """Raises ConfigError unless the task of the config is that of the data."""
-  named(config, "task", "name", TASKS, "task")
-  if source.task != config.task.name:
+  named(config, "task", TASKS)
+  # A task of a user's own knows what it reads.
+  if config.task.name in TASKS and source.task != config.task.name:
     raise ConfigError(
         "task.name",
         f"{config.data.name!r} is data for the task {source.task!r}, got"
@@ -261,7 +251,7 @@ def network(
 ) -> Any:
   """Returns the network of the config for a data set."""
   values = config.get("network", ConfigDict()).to_dict()
-  values.pop("name", None)
+  owner = values.pop("name", None) or config.space.name
   takes = options.of(make)
   for fact in source.facts:
     if fact not in takes:
@@ -274,6 +264,7 @@ def network(
     # The type is that of the whole config.
     ours = (*source.facts, "dtype")
     values = options.read(make, values, ours=ours)
+  with registry.calling("network", owner):
     return make(**source.facts, **values, dtype=run.dtype)
 
 
@@ -281,15 +272,16 @@ def optimiser(
     config: ConfigDict, run: settings.Run, train: Split
 ) -> optim.Optimiser:
   """Returns what moves the child's weights."""
-  make, values = named(
-      config, "child", "optimiser", optim.OPTIMISERS, "optimiser"
-  )
+  make, values = named(config, "child", optim.OPTIMISERS, "optimiser")
   values.pop("batch", None)
   ours = ("epochs", "steps")
   with inside("child"):
     name = config.child.optimiser
     values = options.read(make, values, name=name, ours=ours)
-    return make(epochs=run.epochs, steps=train.steps, **values)
+    with registry.calling("optimiser", name):
+      made = make(epochs=run.epochs, steps=train.steps, **values)
+    _check_made("optimiser", name, made, optim.Optimiser)
+    return made
 
 
 def task(
@@ -306,11 +298,13 @@ def task(
     chain: says which weights a child step moves.
     arch: any of the network's.
   """
-  make, values = named(config, "task", "name", TASKS, "task")
+  make, values = named(config, "task", TASKS)
   name = config.task.name
   with inside("task"):
     values = options.read(make, values, name=name, ours=("network",))
-    made = make(network, **values)
+    with registry.calling("name", name):
+      made = make(network, **values)
+    _check_made("name", name, made, Task)
   with inside("child"):
     return rows.wrapped(made, network, arch, chain)
 

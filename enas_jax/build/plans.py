@@ -3,17 +3,15 @@
 import functools
 from typing import Any
 
-import jax
 from ml_collections import ConfigDict
 
 from enas_jax import archfile, nn, options, settings
-from enas_jax.build import parts, recipes
+from enas_jax.build import configfile, parts, recipes, spaces, trial
 from enas_jax.build import start as starts
 from enas_jax.build.facts import facts
 from enas_jax.derive import benchmark as benchmarks
-from enas_jax.errors import ConfigError, lookup
+from enas_jax.errors import ConfigError
 from enas_jax.plan import Experiment, Plan, text_of
-from enas_jax.strategies import STRATEGIES
 from enas_jax.strategies.evolution import neighbours
 from enas_jax.strategies.fixed import fixed
 from enas_jax.types import Arch, SearchSpace
@@ -41,17 +39,16 @@ def plan(
 
 
 def _search(config: ConfigDict, sources: dict) -> Plan:
-  # The block of a strategy bears its name.
-  blocks = (*parts.BLOCKS, *parts.OF_SEARCH, *STRATEGIES)
+  blocks = (*parts.BLOCKS, *parts.OF_SEARCH, *parts.strategy_blocks(config))
   run = parts.run(config, settings.Run, blocks)
-  space, values = parts.space(config, {})
+  space, values = spaces.read(config, {})
+  any_arch = trial.arch(config, space)
   asked, strategy, uniform = parts.strategies(config, run, space)
   if config.get("network", {}).get("final"):
     raise ConfigError("network.final", "is for trainings, got True.")
   source, (train, held) = parts.data_set(config, sources, final=False)
   network = parts.network(config, space.network, source, run)
   chain = parts.optimiser(config, run, train)
-  any_arch = jax.device_get(uniform.ask((), jax.random.key(0)))
   task = parts.task(config, network, chain, any_arch)
   size = None
   if space.sized:
@@ -83,15 +80,19 @@ def _search(config: ConfigDict, sources: dict) -> Plan:
       same_batch=asked.same_batch,
       **parts.of_run(run),
   )
+  trial.steps(config, experiment, any_arch)
+  record = _recorded(config, space=values)
   made = Plan(
       experiment=experiment,
-      record={**config.to_dict(), "space": values},
+      record=record,
       checkpoint_seconds=run.checkpoint_seconds,
       space=space,
       derive=parts.block(config, "derive", settings.Derive, ("config",)),
       uniform=uniform,
       benchmark=benchmark,
-      facts=facts(config, space, space.network, network, source),
+      facts=facts(
+          config, space, record["space"], space.network, network, source
+      ),
       size=size,
       penalty=penalty,
   )
@@ -108,9 +109,8 @@ def _training(config: ConfigDict, sources: dict, arch: Arch = None) -> Plan:
   """
   run = parts.run(config, settings.Training, (*parts.BLOCKS, "arch"))
   if "name" in config.get("network", {}):
-    name = config.network.name
-    make = lookup("network.name", name, nn.NETWORKS, "network")
-    space, arch, record = None, (), _with_start(config.to_dict())
+    make, _ = parts.named(config, "network", nn.NETWORKS)
+    space, arch, record = None, (), _recorded(config)
   else:
     space, arch, record = _arched(config, arch)
     make = space.network
@@ -120,7 +120,7 @@ def _training(config: ConfigDict, sources: dict, arch: Arch = None) -> Plan:
   chain = parts.optimiser(config, run, train)
   strategy = fixed(arch)
   task, start = parts.task(config, network, chain, arch), None
-  made_of = facts(config, space, make, network, source)
+  made_of = facts(config, space, record.get("space"), make, network, source)
   if run.init:
     wider = {key: value + 1 for key, value in source.facts.items()}
     task, start = starts.started(
@@ -167,10 +167,21 @@ def record(config: ConfigDict) -> dict[str, Any]:
   parts.check_form("config", config)
   with parts.inside("config"):
     if "name" in config.get("network", {}):
-      return _with_start(config.to_dict())
+      return _recorded(config)
     if parts.is_training(config):
       return _arched(config, None)[2]
-    return {**config.to_dict(), "space": parts.space(config, {})[1]}
+    return _recorded(config, space=spaces.read(config, {})[1])
+
+
+def _recorded(config: ConfigDict, **found: Any) -> dict[str, Any]:
+  """Returns a config as plain data, with what was found out of its space.
+
+  Where it goes on from a model, the hash of its weights is recorded, too.
+  """
+  path = options.checked("init", config.get("init", ""), str)
+  if path:
+    found["init_sha256"] = starts.weights(path)
+  return configfile.recorded({**config.to_dict(), **found})
 
 
 def _arched(
@@ -182,19 +193,13 @@ def _arched(
     config: of the training.
     arch: that of a recipe; None: what `config.arch` names.
   """
-  given = config.to_dict()
-  brought = parts.brought(config) if arch is None else {}
-  space, given["space"] = parts.space(config, brought)
+  brought = spaces.brought(config) if arch is None else {}
+  space, values = spaces.read(config, brought)
+  found = {"space": values}
   if arch is None:
     arch = archfile.parse("arch", config.arch, space)
-    given["arch"] = text_of(space.flatten(arch))
-  return space, arch, _with_start(given)
-
-
-def _with_start(record: dict[str, Any]) -> dict[str, Any]:
-  """Returns a record with the hash of the weights that it goes on from."""
-  path = options.checked("init", record.get("init", ""), str)
-  return {**record, "init_sha256": starts.weights(path)} if path else record
+    found["arch"] = text_of(space.flatten(arch))
+  return space, arch, _recorded(config, **found)
 
 
 def _with_recipes(
@@ -253,13 +258,12 @@ def _with_recipes(
     return made._replace(retrain=recipe("retrain", "test"))
   if retrain.random:
     raise _lacking("retrain.random", "config.retrain.config")
-  command = recipes.command(retrain.command, made.record)
-  return made._replace(command=command)
+  return made._replace(command=recipes.command(config))
 
 
 def _lacking(key: str, where: str) -> ConfigError:
   return ConfigError(
       key,
       f"nothing is trained without a final config in {where}, which a config"
-      " file sets, as configs/digits_micro.py does.",
+      " file sets, as enas_jax.configs.digits_micro does.",
   )

@@ -1,14 +1,10 @@
 """Recipes: how a search trains what it finds, without what it decides."""
 
-import glob
-import os
-import runpy
-from typing import Any
-
 from ml_collections import ConfigDict
 
-from enas_jax.build import parts
-from enas_jax.errors import ConfigError, one_line, suggest
+from enas_jax import registry
+from enas_jax.build import configfile, parts
+from enas_jax.errors import ConfigError
 
 # What the recipe of `derive` or `retrain` takes over from its search, beside
 # the space: these keys; the data, and what they bear.
@@ -86,20 +82,17 @@ def _split(key: str) -> tuple[str, str]:
   return block, name
 
 
-def command(text: str, record: dict[str, Any]) -> tuple[str, ...]:
-  """Returns the flags of a training like the search of this record.
-
-  Args:
-    text: path of the final config, and its variant.
-    record: of the search.
+def command(config: ConfigDict) -> tuple[str, ...]:
+  """Returns the flags of the training that a search's last line names.
 
   Raises:
     ConfigError: there is no such file, it fails, or trains no such arch.
   """
-  _check_command(text, record["space"]["name"])
-  pairs = [(key, record.get(key)) for key in _ALIKE]
+  text = config.get("retrain", {}).get("command", "")
+  _check_command(text, config.space.name)
+  pairs = [(key, config.get(key)) for key in _ALIKE]
   pairs += [
-      (f"{block}.{key}", record.get(block, {}).get(key))
+      (f"{block}.{key}", config.get(block, {}).get(key))
       for block, key in _SAME
   ]
   return (
@@ -117,18 +110,16 @@ def _check_command(text: str, space: str) -> None:
         "is required where config.retrain.config is empty: the final config"
         " that the last line of the search names.",
     )
-  path, *variant = text.split(":", 1)
-  if not os.path.isfile(path):
-    near = suggest(path, glob.glob("configs/*_final.py"))
-    raise ConfigError(key, f"there is no file {path!r}. {near}")
   try:
-    final = runpy.run_path(path)["get_config"](*variant)
-  except ConfigError as error:  # of the variant
+    final = configfile.load(key, text)
+  except ConfigError as error:
+    if error.key == key:
+      raise
+    # Of the variant.
     raise ConfigError(key, f"{text!r}: {error.message}") from None
-  except Exception as error:  # anything can happen in a user's file
-    raise ConfigError(key, f"{path} fails: {one_line(error)}") from None
   name = final.get("space", {}).get("name")
-  if "arch" not in final or name != space:
+  same = name and registry.recorded(name) == registry.recorded(space)
+  if "arch" not in final or not same:
     raise ConfigError(
         key,
         f"must be a final config of the space {space!r}, got a"

@@ -9,7 +9,7 @@ import difflib
 import functools
 from typing import Any
 
-from enas_jax import options
+from enas_jax import options, registry
 from enas_jax.data import digits, folder, ptb, pydoc, synthetic, tfds
 from enas_jax.data.augment import Augment
 from enas_jax.data.images import Images, Path, Source
@@ -19,7 +19,6 @@ from enas_jax.errors import ConfigError
 __all__ = [
     "DATASETS",
     "SMALL",
-    "SOURCES",
     "Augment",
     "Images",
     "Source",
@@ -37,10 +36,7 @@ DATASETS = {
     "synthetic": synthetic.load,
 }
 
-
-# The class of source that each task reads, and for each task the data set that
-# the `:smoke` variant uses.
-SOURCES = {each.task: each for each in (Source, TextSource)}
+# For each task the data set that the `:smoke` variant uses.
 SMALL = {"classification": "synthetic", "language_model": "pydoc"}
 
 
@@ -48,16 +44,16 @@ def loader(name: str, path: str | None = None) -> Callable:
   """Returns the function that loads the data set of that name.
 
   Args:
-    name: The name of one of `DATASETS`, or of any image classification set in
-      TFDS.
+    name: The name of one of `DATASETS`, of one of your own as `registry.find`
+      takes it, or of any image classification set in TFDS.
     path: The folder of TFDS's sets, which may hold one that TFDS does not know.
 
   Raises:
     ConfigError: There is no such set.
   """
   name = options.checked("name", name, str)
-  if name in DATASETS:
-    return DATASETS[name]
+  if part := registry.named("name", name, "data", DATASETS):
+    return part
   if tfds.exists(name, options.checked("path", path, Path | None)):
     return functools.partial(tfds.load, name=name)
   near = difflib.get_close_matches(name, [*DATASETS, *tfds.names()], n=3)
@@ -65,7 +61,8 @@ def loader(name: str, path: str | None = None) -> Callable:
   raise ConfigError(
       "name",
       f"unknown data set {name!r}. {hint}Choices:"
-      f" {', '.join(sorted(DATASETS))}, any TFDS image classification set.",
+      f" {', '.join(sorted(DATASETS))}, any TFDS image classification set."
+      f" {registry.OWN}",
   )
 
 
@@ -86,4 +83,10 @@ def load(name: str, **args: Any) -> Source | TextSource:
   """
   args = {key: value for key, value in args.items() if value is not None}
   make = loader(name, args.get("path"))
-  return make(**options.read(make, args, name=name))
+  values = options.read(make, args, name=name)
+  with registry.calling("name", name):
+    source = make(**values)
+  what = "a Source or a TextSource (enas_jax.data)"
+  members = ("task", "facts", "search", "final")
+  registry.demand("name", name, source, members, what)
+  return source
