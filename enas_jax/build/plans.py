@@ -80,7 +80,7 @@ def _search(config: ConfigDict, sources: dict) -> Plan:
       same_batch=asked.same_batch,
       **parts.of_run(run),
   )
-  trial.steps(config, experiment, any_arch)
+  trial.check_steps(config, experiment, any_arch)
   record = _recorded(config, space=values)
   made = Plan(
       experiment=experiment,

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from enas_jax import archfile, registry, search
+from enas_jax import archfile, registry, steps
 from enas_jax.errors import ConfigError
 from enas_jax.plan import Experiment
 from enas_jax.report import drawing
@@ -32,7 +32,7 @@ def arch(config: ConfigDict, space: SearchSpace) -> Arch:
   return found
 
 
-def steps(config: ConfigDict, experiment: Experiment, arch: Arch) -> None:
+def check_steps(config: ConfigDict, experiment: Experiment, arch: Arch) -> None:
   """Tries the steps of a search where they use a user's own parts.
 
   Args:
@@ -68,7 +68,7 @@ def _strategy(
   asked = jax.eval_shape(strategy.ask, state, key)
   _same("ask", "an arch of the space", asked, arch)
   archs = jax.eval_shape(
-      lambda *given: search.propose(strategy, *given, count), state, key
+      lambda *given: steps.propose(strategy, *given, count), state, key
   )
   rewards = jax.ShapeDtypeStruct((count,), jnp.float32)
   told = jax.eval_shape(strategy.tell, state, archs, rewards)
