@@ -17,7 +17,7 @@ PAGES = [ROOT / "README.md", ROOT / "WORKSPACE.md"]
 PAGES += sorted(FILES.glob("*.py"))
 PAGES += sorted((ROOT / "experiments" / "colab").glob("*.ipynb"))
 _COMMAND = r"python -m enas_jax\.main((?:[^\n`]*\\\n)*[^\n`]*)"
-_NO_KEYS = {"config.json", "config.derive.update"}
+_NO_KEYS = {"config.json", "config.derive.update", "config.greedy"}
 
 
 def _text(page):
