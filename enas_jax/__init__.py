@@ -7,10 +7,8 @@ consists of numpy arrays. A controller runs a programme that is data too, a
 evolution and random search look the same. A task owns the loss, the reward and
 the measure. The loop knows protocols only.
 
-What is public:
-
-  load     a trained model: `predict`, `evaluate`, `perplexity`, `generate`
-  network  the final network of an architecture, a flax module
+  load     returns a trained network, to predict with or to write texts
+  network  returns the final network of an architecture, as a flax module
   search   runs a config that searches
   train    runs a config that trains one network
 """
@@ -18,19 +16,19 @@ What is public:
 import importlib
 from typing import Any
 
-_PUBLIC = {
-    "load": "enas_jax.model",
-    "network": "enas_jax.networks",
-    "search": "enas_jax.calls",
-    "train": "enas_jax.calls",
+_HOME = {
+    "load": "model",
+    "network": "networks",
+    "search": "calls",
+    "train": "calls",
 }
-
 __all__ = ["load", "network", "search", "train"]
 __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:
   """Imports what is public when it is first asked for: JAX takes a second."""
-  if name in _PUBLIC:
-    return getattr(importlib.import_module(_PUBLIC[name]), name)
+  if name in __all__:
+    home = importlib.import_module(f"enas_jax.{_HOME[name]}")
+    return getattr(home, name)
   raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

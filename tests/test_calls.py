@@ -93,13 +93,6 @@ def test_each_call_runs_its_own_kind_of_config(tmp_path):
   assert not (tmp_path / "run").exists()
 
 
-def test_what_is_public_is_there_and_explained():
-  assert sorted(enas_jax.__all__) == sorted(enas_jax._PUBLIC)
-  for name in enas_jax.__all__:
-    assert getattr(enas_jax, name).__doc__
-    assert re.search(rf"^  {name} +[a-z]", enas_jax.__doc__, re.MULTILINE)
-
-
 def test_a_training_goes_on_from_all_weights_of_its_own_classes(
     pictures, five
 ):

@@ -19,7 +19,7 @@ from experiments import own_loop
 
 
 def test_what_is_public_is_there_and_documented():
-  assert set(enas_jax._PUBLIC) == set(enas_jax.__all__)
+  assert set(enas_jax._HOME) == set(enas_jax.__all__)
   listed = re.findall(r"^  (\w+)  +\S", enas_jax.__doc__, re.MULTILINE)
   assert sorted(listed) == sorted(enas_jax.__all__)
   for name in enas_jax.__all__:
