@@ -1,6 +1,6 @@
 """Searches and trainings as calls; `enas_jax.main` is the same as a command.
 
-  found = enas_jax.search(config, "runs/mine")
+  found = enas_jax.search("digits_micro:smoke", "runs/mine")
   found.readable, found.score
   trained = enas_jax.train(final_config, "runs/mine_final")
   trained.scores["test/accuracy"], trained.model().predict("picture.png")
@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from ml_collections import ConfigDict
 
 from enas_jax import build, model, run
+from enas_jax.build import configfile
 from enas_jax.errors import ConfigError
 from enas_jax.plan import Plan
 from enas_jax.types import Arch
@@ -49,7 +50,10 @@ class Found(NamedTuple):
 
 
 def search(
-    config: ConfigDict, workdir: str | os.PathLike, *, show: bool = False
+    config: ConfigDict | str,
+    workdir: str | os.PathLike,
+    *,
+    show: bool = False,
 ) -> Found:
   """Searches, derives, and retrains where the config says so.
 
@@ -57,7 +61,9 @@ def search(
   holds all of it only returns what was found.
 
   Args:
-    config: of a search, such as `get_config` of a file of configs/ returns.
+    config: of a search, such as `get_config` of a file of configs/ returns; or
+      what --config takes, a file or the name of a shipped experiment, and its
+      variant.
     workdir: the folder of the run.
     show: whether the lines and tables of its log are shown, too.
 
@@ -89,12 +95,15 @@ def search(
 
 
 def train(
-    config: ConfigDict, workdir: str | os.PathLike, *, show: bool = False
+    config: ConfigDict | str,
+    workdir: str | os.PathLike,
+    *,
+    show: bool = False,
 ) -> Trained:
   """Trains one network from scratch, or from the weights of `config.init`.
 
   Args:
-    config: of a training, such as `get_config` of a final config returns.
+    config: of a training, as in `search`.
     workdir: the folder of the run; what it holds goes on, as in `search`.
     show: whether the lines of its log are shown, too.
 
@@ -109,9 +118,11 @@ def train(
 
 
 def _ran(
-    config: ConfigDict, workdir: Any, show: bool, training: bool
+    config: ConfigDict | str, workdir: Any, show: bool, training: bool
 ) -> tuple[Plan, dict[str, Any]]:
   """Runs a config that searches, or one that trains."""
+  if isinstance(config, str):
+    config = configfile.load("config", config)
   plan = build.plan(config)
   if training is bool(plan.derive):
     raise ConfigError(
