@@ -1,8 +1,11 @@
 """Commands of enas_jax.main and keys that the pages name are there."""
 
 import json
+import os
 import re
 import shlex
+import subprocess
+import sys
 import textwrap
 
 from absl import flags
@@ -87,3 +90,41 @@ def test_every_key_that_a_page_names_is_one(page):
   named = re.findall(start + r"config(?:\.[a-z_0-9]+)+", _text(page))
   assert named or page.suffix == ".py"
   assert set(named) - _NO_KEYS <= known
+
+
+def test_the_ten_minutes_with_digits_work_in_small(tmp_path):
+  page = (ROOT / "README.md").read_text()
+  section = page.partition("## Digits in ten minutes")[2].partition("\n## ")[0]
+  blocks = re.findall(r"(?:^    .*\n|(?<=    .)\n)+", section, re.MULTILINE)
+  typed, code = textwrap.dedent(blocks[0]), textwrap.dedent("".join(blocks[1:]))
+  recipe = (ROOT / "Makefile").read_text().partition("\ndemo:")[2]
+  demo = re.search(r"\$\(BIN\)/(python .*\\\n.*)\n", recipe)[1]
+  small = (
+      "digits_micro.py:smoke --config.epochs=1 --config.space.nodes=1"
+      " --config.retrain.random=0 --config.retrain.config.epochs=1"
+  )
+  assert "digits_micro.py " in demo
+  demo = demo.replace("digits_micro.py", small)
+  assert typed.startswith("make demo\n. .venv/bin/activate\n")
+  typed = typed.replace("make demo\n. .venv/bin/activate", demo)
+  (tmp_path / "bin").mkdir()
+  (tmp_path / "bin" / "python").symlink_to(sys.executable)
+  for name in ("configs", "experiments"):
+    (tmp_path / name).symlink_to(ROOT / name)
+  path = os.pathsep.join([str(ROOT), *sys.path])
+  code = f"python - <<'END'\n{code}END\n"
+  done = subprocess.run(
+      ["bash", "-ec", f'PATH="$PWD/bin:$PATH"\n{typed}{code}'],
+      cwd=tmp_path,
+      env={
+          **os.environ,
+          "PYTHONPATH": path,
+          "JAX_DISABLE_MOST_OPTIMIZATIONS": "true",
+      },
+      capture_output=True,
+      text=True,
+  )
+  assert not done.returncode, done.stderr
+  *_, seen, found = done.stdout.splitlines()
+  assert re.match(r"experiments/seven\.png  \d [01]\.\d{3}  ", seen)
+  assert found.startswith("['0', '1', '2', '3'] [[")
