@@ -8,7 +8,8 @@ has the three likeliest classes and their probabilities; a folder stands for its
 pictures. Where it has a subfolder for each class, the network is measured: the
 accuracy, and how often a class (a row) was taken for another (a column); of
 more than twenty classes, which are most often taken for which. With --json a
-line is an object of JSON.
+line is an object of JSON. A model with a space, a network or a task of your own
+needs --space=own.py:Name, --network or --task: no code that it names is run.
 """
 
 import json
@@ -19,12 +20,13 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from enas_jax import command, model
+from enas_jax import command, model, registry
 from enas_jax.errors import ConfigError
 
 _BEST = 3
 _WIDE = 20  # classes of a table, and lines of a list where there are more
 _LINE = 500  # characters
+_OWN = ("space", "network", "task")  # what a model may have of a user's own
 
 
 def main(paths: list[str]) -> None:
@@ -43,7 +45,12 @@ def main(paths: list[str]) -> None:
   for path in paths:
     if not pathlib.Path(path).exists():
       raise ConfigError(path, "there is no such file or folder.")
-  loaded = model.load(flags.FLAGS.model)
+  given = {
+      kind: registry.find(f"--{kind}", flags.FLAGS[kind].value, kind, {})
+      for kind in _OWN
+      if flags.FLAGS[kind].value is not None
+  }
+  loaded = model.load(flags.FLAGS.model, **given)
   if not loaded.classes:
     raise ConfigError("--model", f"{flags.FLAGS.model} reads no pictures.")
   for path in map(pathlib.Path, paths):
@@ -111,6 +118,10 @@ def cli() -> None:
       main,
       flags.DEFINE_string("model", None, "The folder of a final training."),
       flags.DEFINE_bool("json", False, "Lines are objects of JSON."),
+      *(
+          flags.DEFINE_string(kind, None, f"Its {kind} of your own: F.py:Name.")
+          for kind in _OWN
+      ),
       files=True,
   )
 

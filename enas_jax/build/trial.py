@@ -45,12 +45,12 @@ def steps(config: ConfigDict, experiment: Experiment, arch: Arch) -> None:
   """
   key = jax.eval_shape(jax.random.key, 0)
   name = config.strategy.name
-  if ":" in name:
+  if registry.is_own(name):
     with registry.calling("strategy.name", name):
       _strategy(name, experiment, arch, key)
   task, batch = experiment.task, experiment.train.shapes()
   for where in ("space.name", "task.name"):
-    if ":" in config[where]:
+    if registry.is_own(config[where]):
       with registry.calling(where, config[where]):
         params, state = jax.eval_shape(
             lambda key: task.init(key, batch, arch), key
