@@ -1,4 +1,4 @@
-"""Tries a user's own parts before a search begins.
+"""Tries a user's own parts before a search begins; tests try ours.
 
 What would fail in a step, or when the search is done, fails at the start, in
 one line. Nothing is computed and nothing compiled: JAX works out the shapes.
