@@ -8,11 +8,12 @@ import functools
 import re
 import shlex
 import sys
+from typing import Any
 
 from absl import app, flags, logging
 from ml_collections import config_flags, ConfigDict
 
-from enas_jax import keeper, process
+from enas_jax import keeper, process, registry
 from enas_jax.build import configfile
 from enas_jax.errors import ConfigError, one_line, suggest
 
@@ -22,6 +23,8 @@ _KINDS = {
     int: "a whole number",
     ConfigDict: "a block: set its values one by one",
 }
+# The parts of a model that may be one's own.
+_OWN = ("space", "network", "task")
 
 
 class _Experiment(flags.ArgumentParser):
@@ -57,6 +60,27 @@ def config_flag(
 def workdir_flag() -> flags.FlagHolder:
   """Defines --workdir, the folder that a program writes to."""
   return flags.DEFINE_string("workdir", None, "The folder of the run.")
+
+
+def model_flags() -> list[flags.FlagHolder]:
+  """Defines --model, what was trained, and flags for parts of one's own."""
+  return [
+      flags.DEFINE_list("model", None, "Folders of final trainings."),
+      *(
+          flags.DEFINE_string(kind, None, f"Its {kind} of your own: F.py:Name.")
+          for kind in _OWN
+      ),
+  ]
+
+
+def own_parts() -> dict[str, Any]:
+  """Returns the parts of one's own that a model is loaded with."""
+  named = {kind: flags.FLAGS[kind].value for kind in _OWN}
+  return {
+      kind: registry.find(f"--{kind}", name, kind, {})
+      for kind, name in named.items()
+      if name is not None
+  }
 
 
 def cli(

@@ -8,7 +8,7 @@ u8[n, H, W, C] of any number n of pictures and returns probabilities
 f32[n, classes], on a CPU, an NVIDIA GPU or a TPU. Beside it are `labels.txt`,
 a class a line, and a `README.md`, which says how to run it. Of several models,
 --model=A,B, the program averages the probabilities. An E that holds an earlier
-export is replaced.
+export is replaced. Parts of your own are named as for `enas_jax.predict`.
 """
 
 from collections.abc import Sequence
@@ -48,7 +48,7 @@ def main() -> None:
   out = pathlib.Path(flags.FLAGS.out).expanduser().resolve()
   try:
     _claim(out)
-    models = model.together(flags.FLAGS.model)
+    models = model.together(flags.FLAGS.model, **command.own_parts())
     write(out, program(models), models[0].classes)
   except OSError as error:
     raise ConfigError(
@@ -122,7 +122,7 @@ def cli() -> None:
   """Maps every way to end to a line and an exit code."""
   command.cli(
       main,
-      flags.DEFINE_list("model", None, "Folders of final trainings."),
+      *command.model_flags(),
       flags.DEFINE_string("out", None, "The folder of the program."),
   )
 

@@ -80,14 +80,18 @@ def load(
   return Model(file, content, made, held, batch)
 
 
-def together(paths: Sequence[str]) -> list["Model"]:
+def together(paths: Sequence[str], **own: Any) -> list["Model"]:
   """Loads models of pictures whose probabilities can be averaged.
+
+  Args:
+    paths: as `load` takes each.
+    own: the parts that `load` is given.
 
   Raises:
     ConfigError: a model cannot be loaded or reads no pictures, or one has
       other classes than the first.
   """
-  models = [load(path) for path in paths]
+  models = [load(path, **own) for path in paths]
   for path, each in zip(paths, models, strict=True):
     if not each.classes:
       raise ConfigError(

@@ -8,7 +8,9 @@ the probabilities are averaged. A line for each picture has the three likeliest
 classes and their probabilities; a folder stands for its pictures. Where it has
 a subfolder for each class, the network is measured: the accuracy, and how often
 a class (a row) was taken for another (a column); of more than twenty classes,
-which are most often taken for which. With --json a line is an object of JSON.
+which are most often taken for which. With --json a line is an object of JSON. A
+model with a space, a network or a task of your own needs --space=own.py:Name,
+--network or --task: no code that it names is run.
 """
 
 from collections.abc import Callable
@@ -44,7 +46,7 @@ def main(paths: list[str]) -> None:
   for path in paths:
     if not pathlib.Path(path).exists():
       raise ConfigError(path, "there is no such file or folder.")
-  models = model.together(flags.FLAGS.model)
+  models = model.together(flags.FLAGS.model, **command.own_parts())
   classes = models[0].classes
 
   def predict(images):
@@ -117,7 +119,7 @@ def cli() -> None:
   """Maps every way to end to a line and an exit code."""
   command.cli(
       main,
-      flags.DEFINE_list("model", None, "Folders of final trainings."),
+      *command.model_flags(),
       flags.DEFINE_bool("json", False, "Lines are objects of JSON."),
       files=True,
   )

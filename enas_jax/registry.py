@@ -67,10 +67,19 @@ def named(key: str, name: Any, kind: str, ours: dict[str, Any]) -> Any:
     return None
   if name in ours:
     return ours[name]
-  if ":" in name:
+  if is_own(name):
     return _own(key, name)
   entry = _installed(kind).get(name)
   return entry and _own(key, f"{entry.module}:{entry.attr}")
+
+
+def is_own(name: str) -> bool:
+  """Says whether a name is that of something in a file or a module.
+
+  "cifar10:1.0.0", a set of TFDS and its version, is none.
+  """
+  where, colon, word = name.rpartition(":")
+  return bool(colon) and (_is_file(where) or word.isidentifier())
 
 
 def short(name: str) -> str:
@@ -160,10 +169,10 @@ def failing(key: str, shown: str, file: str = "") -> Iterator[None]:
 @contextlib.contextmanager
 def calling(key: str, name: str) -> Iterator[None]:
   """Does what `failing` does while a part is used, if it is a user's own."""
-  where = name.rpartition(":")[0]
-  if not where:
+  if not is_own(name):
     yield
     return
+  where = name.rpartition(":")[0]
   if _is_file(where):
     file = str(_path(where, _FOLDER.get() or pathlib.Path()))
   else:

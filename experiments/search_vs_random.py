@@ -115,10 +115,12 @@ def compared(
   runs, sources = {}, {}
   for seed in seeds:
     for name in strategies:
-      own = ConfigDict(config.to_dict())
+      # The block of a strategy of one's own goes with no other strategy.
+      others = {config.strategy.name, *strategies} - {name, *STRATEGIES}
+      blocks = {*map(registry.short, others)} - {registry.short(name)}
+      values = config.to_dict()
+      own = ConfigDict({k: v for k, v in values.items() if k not in blocks})
       own.strategy.name, own.seed = name, seed
-      for other in {config.strategy.name, *strategies} - {name, *STRATEGIES}:
-        own.pop(registry.short(other), None)
       where = str(pathlib.Path(path, f"{registry.short(name)}_{seed}"))
       runs[name, seed] = build.plan(own, sources), where
   # All folders are looked at before the first search, which may take hours.

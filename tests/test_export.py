@@ -223,7 +223,8 @@ def called(monkeypatch, *words):
   """Runs the command in this process."""
   values = export.flags.FlagValues()
   export.flags.DEFINE_list("model", None, "", flag_values=values)
-  export.flags.DEFINE_string("out", None, "", flag_values=values)
+  for name in ("out", "space", "network", "task"):
+    export.flags.DEFINE_string(name, None, "", flag_values=values)
   values(["export", *words])
   monkeypatch.setattr(export.flags, "FLAGS", values)
   export.main()

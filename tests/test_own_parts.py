@@ -7,12 +7,15 @@ import sys
 import textwrap
 
 import jax
+import numpy as np
 import pytest
 
 import enas_jax
-from enas_jax import build, modelfile, registry
+from enas_jax import build, loop, modelfile, registry
 from enas_jax.build import configfile
 from enas_jax.errors import ConfigError
+from enas_jax.keeper import Diverged
+from experiments import search_vs_random
 
 OWN = '''
 """An experiment with parts of its own."""
@@ -506,3 +509,35 @@ def test_a_name_is_recorded_without_its_folder():
   assert registry.recorded("a.b.c:D") == "a.b.c:D"
   assert registry.recorded("micro") == "micro"
   assert registry.short("a/c.py:D") == "D"
+
+
+def test_own_strategies_are_compared_with_ours(own, tmp_path, monkeypatch):
+  def ended(plan, where):
+    asked.append((plan.record["strategy"]["name"], where))
+
+  asked = []
+  monkeypatch.setattr(search_vs_random, "_ended", ended)
+  with pytest.raises(Diverged):
+    search_vs_random.compared(
+        config_of(own), [f"{own}:greedy", "random"], [3], str(tmp_path / "W")
+    )
+  assert asked == [
+      ("own.py:greedy", str(tmp_path / "W" / "greedy_3")),
+      ("random", str(tmp_path / "W" / "random_3")),
+  ]
+
+
+def test_a_trained_model_is_given_its_own_parts(own, tmp_path):
+  plan = build.plan(config_of(own)).retrain
+  state = loop.start(plan.experiment)
+  modelfile.write(tmp_path / "model", plan, state, {})
+  with pytest.raises(ConfigError, match=r"space\.name: 'own.py:Space' is none"):
+    enas_jax.load(tmp_path)
+  space = registry.find("space", f"{own}:Space", "space", {})
+  with pytest.raises(ConfigError, match=r"task\.name: 'own.py:task' is none"):
+    enas_jax.load(tmp_path, space)
+  task = registry.find("task", f"{own}:task", "task", {})
+  model = enas_jax.load(tmp_path, space, task=task)
+  assert model.space == space(layers=2)
+  blank = np.zeros((8, 8, 1), np.uint8)
+  assert model.predict(blank).shape == (1, 3)

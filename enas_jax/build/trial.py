@@ -1,4 +1,4 @@
-"""Tries a user's own parts before a search begins.
+"""Tries a user's own parts before a search begins; tests try ours.
 
 What would fail in a step, or when the search is done, fails at the start, in
 one line. Nothing is computed and nothing compiled: JAX works out the shapes.
@@ -19,16 +19,17 @@ from enas_jax.types import Arch, SearchSpace
 def arch(config: ConfigDict, space: SearchSpace) -> Arch:
   """Returns some arch of a space, in numpy arrays.
 
-  It is written and drawn as the derived arch will be.
+  That of a user's own space is written and drawn as the derived arch will be.
 
   Raises:
     ConfigError: the space is a user's own and fails at that.
   """
   with registry.calling("space.name", config.space.name):
     found = jax.device_get(random(space).ask((), jax.random.key(0)))
-    found = space.unflatten(space.flatten(found))
-    archfile.described(found, space)
-    drawing.svg(space.graphs(found))
+    if registry.is_own(config.space.name):
+      found = space.unflatten(space.flatten(found))
+      archfile.described(found, space)
+      drawing.svg(space.graphs(found))
   return found
 
 
@@ -45,12 +46,12 @@ def check_steps(config: ConfigDict, experiment: Experiment, arch: Arch) -> None:
   """
   key = jax.eval_shape(jax.random.key, 0)
   name = config.strategy.name
-  if ":" in name:
+  if registry.is_own(name):
     with registry.calling("strategy.name", name):
       _strategy(name, experiment, arch, key)
   task, batch = experiment.task, experiment.train.shapes()
   for where in ("space.name", "task.name"):
-    if ":" in config[where]:
+    if registry.is_own(config[where]):
       with registry.calling(where, config[where]):
         params, state = jax.eval_shape(
             lambda key: task.init(key, batch, arch), key
