@@ -239,15 +239,15 @@ def read(file: pathlib.Path) -> Content:
 
 
 def weights(
-    file: pathlib.Path, digest: str, wanted: Callable[[int], Any]
+    file: pathlib.Path, digest: str, wanted: Callable[[int, int], Any]
 ) -> Any:
   """Returns the arrays of a `weights.safetensors`.
 
   Args:
     file: its path.
     digest: its SHA-256, hexadecimal.
-    wanted: (how many numbers the file can hold at most) -> the tree of the
-      arrays' shapes.
+    wanted: (how many numbers the file can hold at most, how many arrays it
+      holds) -> the tree of the arrays' shapes.
 
   Raises:
     ConfigError: the file is not the one that was written, or its arrays are
@@ -266,7 +266,7 @@ def weights(
           for name, each in held.items()
       }
       count = sum(math.prod(shape) for shape, _ in form.values())
-      tree = wanted(count)
+      tree = wanted(count, len(names))
       expected = {
           name: (tuple(leaf.shape), _TYPES.get(str(leaf.dtype)))
           for name, leaf in named(tree).items()

@@ -5,9 +5,10 @@ or module that one names is run; options are read by the parts that they belong
 to, and sizes have bounds before anything is built.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+from flax import linen as nn
 import jax
 import jax.numpy as jnp
 
@@ -23,6 +24,7 @@ from enas_jax.types import Arch, SearchSpace, Task
 # The most that a number of the space may be beyond the length of its integers,
 # which grows with all of them: a file must not ask for a table of gigabytes.
 _MOST = 64
+_CALLS = 4  # of layers, for each array: most layers have an array or two
 
 
 class Parts(NamedTuple):
@@ -96,8 +98,16 @@ def _space(
   return of(**options.read(of, values))
 
 
-def shapes(content: modelfile.Content, made: Parts, count: int) -> Any:
+def shapes(
+    content: modelfile.Content, made: Parts, count: int, arrays: int
+) -> Any:
   """Returns the shapes of the weights and averages that the network has.
+
+  Args:
+    content: of the file.
+    made: of the content.
+    count: how many numbers the weights are at most.
+    arrays: how many arrays they are.
 
   Raises:
     ConfigError: an argument that is larger than all weights together, or a
@@ -116,9 +126,10 @@ def shapes(content: modelfile.Content, made: Parts, count: int) -> Any:
         "text.vocabulary",
         f"{len(vocabulary)} words, but the network knows {known}.",
     )
-  params, state = jax.eval_shape(
-      lambda key: made.task.init(key, batch, made.arch), jax.random.key(0)
-  )
+  with nn.intercept_methods(_at_most(_CALLS * (arrays + 25))):
+    params, state = jax.eval_shape(
+        lambda key: made.task.init(key, batch, made.arch), jax.random.key(0)
+    )
   if "text" in content:
     return {"params": params}
   classes = len(content["images"]["classes"])
@@ -135,6 +146,20 @@ def shapes(content: modelfile.Content, made: Parts, count: int) -> Any:
         f"{classes} names, but the network tells {logits.shape[-1]} apart.",
     )
   return {"params": params, "state": state}
+
+
+def _at_most(most: int) -> Callable:
+  """Returns an interceptor of flax that ends a network of too many layers."""
+  calls = 0
+
+  def counted(function, args, kwargs, context):
+    nonlocal calls
+    calls += 1
+    if calls > most:
+      raise ConfigError("network", "has more layers than there are weights.")
+    return function(*args, **kwargs)
+
+  return counted
 
 
 def _batch(content: modelfile.Content) -> Any:

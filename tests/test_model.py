@@ -22,6 +22,7 @@ from enas_jax.configs import (
 from enas_jax.data.text import held
 from enas_jax.errors import ConfigError
 from enas_jax.spaces import SPACES
+from enas_jax.spaces.micro.final import FinalCell
 from enas_jax.types import SearchState
 from experiments import mutations
 
@@ -277,6 +278,23 @@ def test_files_that_are_broken_are_refused_in_a_line(pictures, tmp_path):
 
 def test_files_of_a_text_that_are_broken_are_refused(text, tmp_path):
   assert 0 < taken(text[0], tmp_path / "model") < 50
+
+
+def test_a_deep_network_is_not_built_to_be_refused(
+    pictures, tmp_path, monkeypatch
+):
+  path, built = tmp_path / "model", []
+  shutil.copytree(pictures[0] / "run" / "model", path)
+  content = json.loads((path / "model.json").read_text())
+  content["network"]["cells"] = 30_000  # fewer than there are weights
+  (path / "model.json").write_text(json.dumps(content))
+  call = FinalCell.__call__
+  monkeypatch.setattr(
+      FinalCell, "__call__", lambda *a, **k: built.append(0) or call(*a, **k)
+  )
+  with pytest.raises(ConfigError, match=r"model\.json: network.* layers than"):
+    enas_jax.load(path)
+  assert len(built) < 500
 
 
 @pytest.mark.parametrize(
