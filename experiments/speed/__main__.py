@@ -7,16 +7,16 @@
 
 Times a whole child step (forward, backward, optimiser; of images with
 augmentation) of a space on noise of the size of CIFAR-10 or Penn Treebank, or
-of any config that searches: the architecture as a traced array, against the same architecture compiled
-statically and, with --against=torch (`pip install torch`), against the same
-child in eager PyTorch, as users write it and in its best tuning; and the reward
-of a batch. PyTorch has a process of its own and is on the GPU where JAX is. All
-of one architecture take turns. The steps go on from each other's weights, in
-place. The last line is one JSON object; --all runs every space and size, each
-in a process of its own, the paper's on fewer architectures unless told
-otherwise, and writes the table of experiments/README.md; --table writes it of
-lines that --json printed before. --aot compiles for TPUs that need not be
-there, see aot.py.
+of any config that searches: the architecture as a traced array, against the
+same architecture compiled statically and, with --against=torch (`pip install
+torch`), against the same child in eager PyTorch, as users write it and in its
+best tuning; and the reward of a batch. PyTorch has a process of its own and is
+on the GPU where JAX is. All of one architecture take turns. The steps go on
+from each other's weights, in place. The last line is one JSON object; --all
+runs every space and size, each in a process of its own, the paper's on fewer
+architectures unless told otherwise, and writes the table of
+experiments/README.md; --table writes it of lines that --json printed before.
+--aot compiles for TPUs that need not be there, see aot.py.
 """
 
 from enas_jax import process

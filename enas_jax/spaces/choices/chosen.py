@@ -325,7 +325,7 @@ def kept(what: str, names: Sequence[str]) -> str:
   """Says that a shared network must not keep averages."""
   return (
       f"{what} keeps {', '.join(names)}, which would mix all architectures in a"
-      " shared network. Use enas_jax.nn.BatchNorm, ConvNorm or SeparableConv:"
-      " they normalise by the batch in a search, and track averages in the final"
+      " shared network. Use enas_jax.nn.BatchNorm, ConvNorm or SeparableConv,"
+      " which normalise by the batch in a search and track averages in a final"
       " network."
   )
