@@ -3,10 +3,18 @@
 import functools
 from typing import Any
 
+import jax
 from ml_collections import ConfigDict
 
-from enas_jax import archfile, nn, options, settings
-from enas_jax.build import configfile, parts, recipes, spaces, trial
+from enas_jax import archfile, nn, options, registry, settings
+from enas_jax.build import (
+  checks,
+  configfile,
+  parts,
+  recipes,
+  spaces,
+  trial,
+)
 from enas_jax.build import start as starts
 from enas_jax.build.facts import facts
 from enas_jax.derive import benchmark as benchmarks
@@ -14,6 +22,7 @@ from enas_jax.errors import ConfigError
 from enas_jax.plan import Experiment, Plan, text_of
 from enas_jax.strategies.evolution import neighbours
 from enas_jax.strategies.fixed import fixed
+from enas_jax.strategies.random import random
 from enas_jax.types import Arch, SearchSpace
 
 
@@ -42,7 +51,10 @@ def _search(config: ConfigDict, sources: dict) -> Plan:
   blocks = (*parts.BLOCKS, *parts.OF_SEARCH, *parts.strategy_blocks(config))
   run = parts.run(config, settings.Run, blocks)
   space, values = spaces.read(config, {})
-  any_arch = trial.arch(config, space)
+  with registry.calling("space.name", config.space.name):
+    any_arch = jax.device_get(random(space).ask((), jax.random.key(0)))
+    if checks.own(space):
+      checks.conversions(space, any_arch)
   asked, strategy, uniform = parts.strategies(config, run, space)
   if config.get("network", {}).get("final"):
     raise ConfigError("network.final", "is for trainings, got True.")
@@ -50,6 +62,9 @@ def _search(config: ConfigDict, sources: dict) -> Plan:
   network = parts.network(config, space.network, source, run)
   chain = parts.optimiser(config, run, train)
   task = parts.task(config, network, chain, any_arch)
+  if checks.own(space):
+    with registry.calling("space.name", config.space.name):
+      checks.steps(task, train, any_arch, shared=True)
   size = None
   if space.sized:
     final = network.clone(final=True)
@@ -117,9 +132,15 @@ def _training(config: ConfigDict, sources: dict, arch: Arch = None) -> Plan:
   source, splits = parts.data_set(config, sources, final=True)
   train, watched, held = splits
   network = parts.network(config, make, source, run)
+  if space and space.carries:
+    network = network.clone(final=True)
   chain = parts.optimiser(config, run, train)
+  task = parts.task(config, network, chain, arch)
+  if space and checks.own(space):
+    with registry.calling("space.name", config.space.name):
+      checks.steps(task, train, arch, shared=False)
   strategy = fixed(arch)
-  task, start = parts.task(config, network, chain, arch), None
+  start = None
   made_of = facts(config, space, record.get("space"), make, network, source)
   if run.init:
     wider = {key: value + 1 for key, value in source.facts.items()}

@@ -1,4 +1,4 @@
-"""Tries a user's own parts before a search begins; tests try ours.
+"""Tries a user's own strategy and task before a search begins.
 
 What would fail in a step, or when the search is done, fails at the start, in
 one line. Nothing is computed and nothing compiled: JAX works out the shapes.
@@ -8,29 +8,10 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from enas_jax import archfile, registry, steps
+from enas_jax import registry, steps
 from enas_jax.errors import ConfigError
 from enas_jax.plan import Experiment
-from enas_jax.report import drawing
-from enas_jax.strategies.random import random
-from enas_jax.types import Arch, SearchSpace
-
-
-def arch(config: ConfigDict, space: SearchSpace) -> Arch:
-  """Returns some arch of a space, in numpy arrays.
-
-  That of a user's own space is written and drawn as the derived arch will be.
-
-  Raises:
-    ConfigError: the space is a user's own and fails at that.
-  """
-  with registry.calling("space.name", config.space.name):
-    found = jax.device_get(random(space).ask((), jax.random.key(0)))
-    if registry.is_own(config.space.name):
-      found = space.unflatten(space.flatten(found))
-      archfile.described(found, space)
-      drawing.svg(space.graphs(found))
-  return found
+from enas_jax.types import Arch
 
 
 def check_steps(config: ConfigDict, experiment: Experiment, arch: Arch) -> None:
@@ -50,14 +31,14 @@ def check_steps(config: ConfigDict, experiment: Experiment, arch: Arch) -> None:
     with registry.calling("strategy.name", name):
       _strategy(name, experiment, arch, key)
   task, batch = experiment.task, experiment.train.shapes()
-  for where in ("space.name", "task.name"):
-    if registry.is_own(config[where]):
-      with registry.calling(where, config[where]):
-        params, state = jax.eval_shape(
-            lambda key: task.init(key, batch, arch), key
-        )
-        shapes = jax.eval_shape(lambda: jax.tree.map(jnp.asarray, arch))
-        jax.eval_shape(task.reward, params, state, shapes, batch, key)
+  name = config.task.name
+  if registry.is_own(name):
+    with registry.calling("task.name", name):
+      params, state = jax.eval_shape(
+          lambda key: task.init(key, batch, arch), key
+      )
+      shapes = jax.eval_shape(lambda: jax.tree.map(jnp.asarray, arch))
+      jax.eval_shape(task.reward, params, state, shapes, batch, key)
 
 
 def _strategy(
