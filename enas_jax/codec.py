@@ -137,6 +137,11 @@ class Codec:
     alone = ~self._shown & self._choices
     return xp.asarray(shown | alone)
 
+  @property
+  def length(self) -> int:
+    """Returns the number of integers of an arch."""
+    return len(_places(self._schedule))
+
   def encode(self, arch: Arch) -> jax.Array:
     """Returns the choices bool[T, K] that `decode` turns into `arch`.
 

@@ -120,6 +120,8 @@ class Benchmark:
 
   Attributes:
     path: Of the table; "": the truth is not known.
+    data: The data set on which it was made; "": as the file's name ends.
   """
 
   path: str = ""
+  data: str = ""

@@ -153,8 +153,10 @@ class SearchSpace(Protocol):
   def parse(self, text: str) -> list[int] | None:
     """Returns the integers of a text in the space's own notation.
 
+    By default that is a digit for each integer, such as "02012100".
+
     Returns:
-      None where `text` is not in this notation, or the space has none.
+      None where `text` is not in this notation.
 
     Raises:
       ValueError: The text is in this notation, but is no arch of this space.
@@ -351,12 +353,16 @@ class Split(NamedTuple):
 
 
 class Benchmark(NamedTuple):
-  """A table of the true scores of archs, in the order of its file."""
+  """A table of the true scores of n archs, in the order of its file."""
 
+  data: str  # the name of the data set on which they were trained
   ops: np.ndarray  # i32[n, J], the encodings
   test: np.ndarray  # f64[n], test accuracies in percent
-  valid: np.ndarray  # f64[n], validation accuracies in percent
+  valid: np.ndarray | None  # f64[n], validation accuracies in percent, if known
+  params: np.ndarray | None  # f64[n], their parameters, if known
+  flops: np.ndarray | None  # f64[n], their operations, if known
   rows: dict[tuple[int, ...], int]  # encoding -> its row
+  architectures: int  # how many archs the space has; n may be fewer
 
 
 class SearchState(NamedTuple):

@@ -64,7 +64,7 @@ def _search(config: ConfigDict, sources: dict) -> Plan:
   benchmark = None
   if table.path:
     with parts.inside("benchmark"):
-      benchmark = benchmarks.read("path", table.path, space)
+      benchmark = benchmarks.read("path", table.path, space, table.data)
   experiment = Experiment(
       task=task,
       strategy=strategy,

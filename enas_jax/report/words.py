@@ -102,20 +102,67 @@ def correlation(found: dict[str, Any]) -> str:
 
 
 def truth(found: dict[str, Any]) -> list[str]:
-  """Puts a `benchmark.report` in words."""
-  out = [
-      f"CIFAR-10 test accuracy of the derived architecture in the benchmark"
-      f" {found['test_accuracy']:.2f}%: rank {found['rank']:,} of"
-      f" {found['architectures']:,}, regret {found['regret']:.2f}%."
-      f" Mean of the policy's candidates {found['mean_of_policy']:.2f}%, of"
-      f" the random ones {found['mean_of_random']:.2f}%."
-  ]
+  """Puts what arch.json says of the benchmark in words.
+
+  Args:
+    found: A `benchmark.report`, with `searched_on`, what the search says of its
+      own data, and `same_data`, whether the table is of the same set.
+  """
+  known, all_ = found["known"], found["architectures"]
+  out = []
+  if not found["same_data"]:
+    out.append(
+        f"The benchmark's table is of {found['data']}; this search is on"
+        f" {found['searched_on']}."
+    )
+  if known < all_:
+    out.append(
+        f"The benchmark knows {known:,} of the {all_:,} architectures; ranks"
+        " and means are of these."
+    )
+  place = "not in the table."
+  if found["rank"]:
+    place = (
+        f"{_percent(found['test_accuracy'])}: rank {found['rank']:,} of"
+        f" {known:,}, regret {_percent(found['regret'])}."
+    )
+  out.append(
+      f"Test accuracy on {found['data']} of the derived architecture in the"
+      f" benchmark {place} Mean of the policy's candidates"
+      f" {_percent(found['mean_of_policy'])}, of the random ones"
+      f" {_percent(found['mean_of_random'])}."
+  )
+  if "baselines" in found:
+    out.append(_baselines(found))
   if found["ranking"]:
     out.append(
         "Shared weights against the truth, of the random candidates:"
         f" {correlation(found['ranking'])}"
     )
   return out
+
+
+def _baselines(found: dict[str, Any]) -> str:
+  """Says what a benchmark tells without a search."""
+  own, known = found["baselines"], found["known"]
+  largest = own["largest"]
+  names = {"kendall_params": "parameters", "kendall_flops": "FLOPs"}
+  taus = " and ".join(
+      f"{'undefined' if own[key] is None else format(own[key], '.3f')} by"
+      f" {name}"
+      for key, name in names.items()
+      if key in own
+  )
+  return (
+      f"Without a search: the largest network has"
+      f" {_percent(largest['test_accuracy'])}, rank {largest['rank']:,}; size"
+      f" ranks the {known:,} architectures with kendall {taus}."
+  )
+
+
+def _percent(value: float | None) -> str:
+  """Returns an accuracy in percent; one that is not known has a word."""
+  return "unknown" if value is None else f"{value:.2f}%"
 
 
 def cost(found: dict[str, Any]) -> list[str]:

@@ -67,8 +67,12 @@ class Space:
     return functools.partial(self.module, **self.given)
 
   def parse(self, text: str) -> list[int] | None:
-    del text
-    return None
+    """Returns the integers of a text that has one digit for each of several."""
+    if not text.isdecimal() or not len(text) == self.codec.length > 1:
+      return None
+    values = [int(digit) for digit in text]
+    self.unflatten(values)  # raises ValueError where it is no arch
+    return values
 
   def notation(self, values: Sequence[int]) -> str:
     del values
