@@ -16,6 +16,7 @@ def row(
     *,
     head: Head = Head.NONE,
     choices: int = 0,
+    first: int = 0,
     bias: Sequence[float] = (),
     scale: float = 0.0,
     prior: float = _PRIOR,
@@ -29,7 +30,9 @@ def row(
   Args:
     slots: K, the width of the table.
     head: The kind of decision.
-    choices: The number of choices; they are the first ones of the row.
+    choices: The number of choices.
+    first: The column of the first one; the others follow it. Kinds of operations
+      that share no column have words of their own in the controller.
     bias: The terms added to the logits of the first choices; the rest get 0.
     scale: The tanh constant; 0 for none.
     prior: The target probability of a skip.
@@ -47,7 +50,7 @@ def row(
 
   return (
       head,
-      np.arange(slots) < choices,
+      (np.arange(slots) >= first) & (np.arange(slots) < first + choices),
       fill(bias, 0.0),
       scale,
       fill((), prior),
