@@ -43,6 +43,7 @@ class Codec:
         depends on another step.
     """
     self._schedule = schedule
+    self._found = {}  # order -> places
     trials, steps, columns = _trials(schedule)
     # The codec may be made while a program that needs it is being traced; the
     # trials must run at once even then.
@@ -137,10 +138,17 @@ class Codec:
     alone = ~self._shown & self._choices
     return xp.asarray(shown | alone)
 
+  def _placed(self, order: Sequence[int] | None) -> list[Place]:
+    """Returns `_places` of an order; finds them once."""
+    key = None if order is None else tuple(order)
+    if key not in self._found:
+      self._found[key] = _places(self._schedule, order)
+    return self._found[key]
+
   @property
   def length(self) -> int:
     """Returns the number of integers of an arch."""
-    return len(_places(self._schedule))
+    return len(self._placed(None))
 
   def encode(self, arch: Arch) -> jax.Array:
     """Returns the choices bool[T, K] that `decode` turns into `arch`.
@@ -170,7 +178,7 @@ class Codec:
     choices = self._chosen(np.concatenate(leaves), np)
     return [
         int(choices[step].argmax() if bit is None else choices[step, bit])
-        for step, bit in _places(self._schedule, order)
+        for step, bit in self._placed(order)
     ]
 
   def unflatten(
@@ -193,7 +201,7 @@ class Codec:
       ValueError: The number of integers is wrong, or an integer is out of its
         range; says which number or range is right.
     """
-    places = _places(self._schedule, order)
+    places = self._placed(order)
     if len(values) != len(places):
       raise ValueError(
           f"{len(places)} integers make {noun}, got {len(values)}"

@@ -51,8 +51,9 @@ CASES = [
     ),
     (
         [SMALL, W, "--config.derive.finalists=1"],
-        "config.derive.finalists: must be 0, for none, or 2 to 25, which are"
-        " what is chosen and its neighbours, got 1.",
+        "config.derive.finalists: must be 0, for none, or 2 to 265, which are"
+        " what is chosen, its 24 neighbours, and those that differ in two"
+        " choices, got 1.",
     ),
     (
         [SMALL, W, "--config.derive.config.space.name=micro"],

@@ -13,7 +13,7 @@ from enas_jax.derive import benchmark as benchmarks
 from enas_jax.errors import ConfigError, lookup
 from enas_jax.plan import Experiment, Plan, text_of
 from enas_jax.strategies import STRATEGIES
-from enas_jax.strategies.evolution import neighbours
+from enas_jax.strategies.evolution import neighbours, second_neighbours
 from enas_jax.strategies.fixed import fixed
 from enas_jax.types import Arch, SearchSpace
 
@@ -189,7 +189,8 @@ def _with_recipes(
     arch: any of the space.
   """
   retrain = parts.block(config, "retrain", settings.Retrain, ("config",))
-  derive, most = made.derive, 1 + neighbours(made.space)
+  derive, near = made.derive, neighbours(made.space)
+  most = 1 + near + second_neighbours(made.space)
   if retrain.random > derive.random:
     raise ConfigError(
         "retrain.random",
@@ -199,10 +200,10 @@ def _with_recipes(
   if derive.finalists and not 2 <= derive.finalists <= most:
     raise ConfigError(
         "derive.finalists",
-        f"must be 0, for none, or 2 to {most}, which are what is chosen and"
-        f" its neighbours, got {derive.finalists}.",
+        f"must be 0, for none, or 2 to {most:,}, which are what is chosen, its"
+        f" {near:,} neighbours, and those that differ in two choices, got"
+        f" {derive.finalists}.",
     )
-
 
   def recipe(block: str, measure: str) -> Plan:
     final = recipes.completed(config, block, measure)

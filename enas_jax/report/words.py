@@ -54,7 +54,7 @@ def training_finalists(plan: Plan, count: int) -> str:
   return (
       f"Training {count} finalists alone (config.{plan.finalist_block}.config):"
       " what shared weights chose, and neighbours, which differ from it in one"
-      " choice. The best of them on the validation split is derived."
+      " choice, or in two where one gives too few. The best of them on the validation split is derived."
   )
 
 
@@ -217,14 +217,16 @@ def diverged(plan: Plan, step: int) -> str:
 
 
 def changed(plan: Plan, encoding: list[int], chosen: list[int]) -> str:
-  """Returns the first line of an arch that differs from the chosen arch's."""
+  """Returns the lines of an arch that differ from the chosen arch's."""
   own, other = (
       archfile.described(plan.space.unflatten(values), plan.space)
       for values in (encoding, chosen)
   )
-  # The first line is taken because some spaces end with a summary of all.
+  # A notation, the last line of some spaces, differs whenever another line does.
+  last = plan.space.notation(encoding)
   pairs = zip(own, other, strict=True)
-  return next((line for line, its in pairs if line != its), "as chosen")
+  lines = [line for line, its in pairs if line != its and line != last]
+  return ", ".join(lines) or "as chosen"
 
 
 def beside_random(
