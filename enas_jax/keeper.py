@@ -53,7 +53,12 @@ class Keeper:
   def hooks(self) -> loop.Hooks:
     """Returns what the loop calls."""
     return loop.Hooks(
-        self._step, self._epoch, self._due, self._save, self._back
+        self._step,
+        self._epoch,
+        self._due,
+        self._save,
+        self._compiled,
+        self._back,
     )
 
   def state(self) -> SearchState:
@@ -150,6 +155,10 @@ class Keeper:
     }
     self._checkpoints.save(state, facts)
     self._pace.skip()
+
+  def _compiled(self, counts: dict[str, int]) -> None:
+    if self._plan.derive:
+      self._display.say(words.compiled(counts))
 
   def _back(self, step: int) -> SearchState:
     """Returns the newest checkpoint after a number was not finite."""

@@ -58,6 +58,8 @@ class Hooks(NamedTuple):
   # When it was due, and at the end. The state must not be kept: the next step
   # takes its memory.
   save: Callable[[SearchState], None] = lambda state: None
+  # How often each kind of step was compiled, at the end.
+  compiled: Callable[[dict[str, int]], None] = lambda counts: None
   # A step with a number that is not finite -> the state to go on from.
   failed: Callable[[int], SearchState] = _raise
 
@@ -108,6 +110,10 @@ def fit(
       state = _epoch(experiment, programs, state, hooks, measure)
     except NotFinite as error:
       state = hooks.failed(error.step)
+  hooks.compiled({
+      "child": programs.child._cache_size(),
+      "controller": programs.controller._cache_size(),
+  })
   return state
 
 

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from enas_jax import archfile, data, optim, options, rows, settings
+from enas_jax.build import checks
 from enas_jax.errors import ConfigError, lookup, suggest
 from enas_jax.spaces import SPACES
 from enas_jax.strategies import STRATEGIES
@@ -137,6 +138,7 @@ def space(
   """
   of, said = named(config, "space", "name", SPACES, "search space")
   name = config.space.name
+  checks.members(name, of)
   if is_training(config):
     said = {key: value for key, value in said.items() if value is not None}
   for key, value in brought.items():

@@ -7,7 +7,7 @@ import jax
 from ml_collections import ConfigDict
 
 from enas_jax import archfile, nn, settings
-from enas_jax.build import parts, recipes
+from enas_jax.build import checks, parts, recipes
 from enas_jax.build.facts import facts
 from enas_jax.derive import benchmark as benchmarks
 from enas_jax.errors import ConfigError, lookup
@@ -52,6 +52,9 @@ def _search(config: ConfigDict, sources: dict) -> Plan:
   chain = parts.optimiser(config, run, train)
   any_arch = jax.device_get(uniform.ask((), jax.random.key(0)))
   task = parts.task(config, network, chain, any_arch)
+  if checks.own(space):
+    checks.conversions(space, any_arch)
+    checks.steps(task, train, any_arch, shared=True)
   size = None
   if space.sized:
     final = network.clone(final=True)
@@ -116,11 +119,16 @@ def _training(config: ConfigDict, sources: dict, arch: Arch = None) -> Plan:
   source, splits = parts.data_set(config, sources, final=True)
   train, watched, held = splits
   network = parts.network(config, make, source, run)
+  if space and space.carries:
+    network = network.clone(final=True)
   chain = parts.optimiser(config, run, train)
+  task = parts.task(config, network, chain, arch)
+  if space and checks.own(space):
+    checks.steps(task, train, arch, shared=False)
   strategy = fixed(arch)
   return Plan(
       experiment=Experiment(
-          task=parts.task(config, network, chain, arch),
+          task=task,
           strategy=strategy,
           children=strategy,
           tx=chain.tx,

@@ -19,7 +19,8 @@ class Mode(NamedTuple):
   train: bool = False  # whether moving averages move
 
 
-_MODE = contextvars.ContextVar("mode", default=Mode())
+_SEARCH = Mode()
+_MODE = contextvars.ContextVar("mode", default=_SEARCH)
 
 
 def current() -> Mode:

@@ -49,6 +49,14 @@ def numbers(values: dict[str, float]) -> str:
   )
 
 
+def compiled(counts: dict[str, int]) -> str:
+  """Says how many programs were compiled for all archs."""
+  return (
+      f"Programs compiled for all architectures: {counts['child']} of the child"
+      f" step, {counts['controller']} of the controller step."
+  )
+
+
 def training_finalists(plan: Plan, count: int) -> str:
   """Explains the training of finalists."""
   return (

@@ -29,6 +29,9 @@ class Space:
   order: Sequence[int] | None = None
   # The noun for what the integers make, used in errors.
   noun: str = "an architecture"
+  # Whether the final network is the shared one with only what an arch chose, so
+  # that weights go from one to the other by their names.
+  carries: ClassVar[bool] = False
 
   def decode(self, choices: jax.Array) -> Arch:
     raise NotImplementedError

@@ -31,8 +31,8 @@ def row(
     slots: K, the width of the table.
     head: The kind of decision.
     choices: The number of choices.
-    first: The column of the first one; the others follow it. Kinds of operations
-      that share no column have words of their own in the controller.
+    first: The column of the first one; the others follow it. Operations of
+      different columns have embeddings of their own in the controller.
     bias: The terms added to the logits of the first choices; the rest get 0.
     scale: The tanh constant; 0 for none.
     prior: The target probability of a skip.

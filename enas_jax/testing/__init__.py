@@ -38,7 +38,11 @@ from enas_jax.testing.samples import (
 )
 from enas_jax.testing.space import check_space, space_questions
 from enas_jax.testing.strategy import check_strategy, strategy_questions
-from enas_jax.testing.supernet import every_single_choice_shows, Supernet
+from enas_jax.testing.supernet import (
+    carried,
+    every_single_choice_shows,
+    Supernet,
+)
 from enas_jax.testing.task import check_task, task_questions
 
 __all__ = [
@@ -46,6 +50,7 @@ __all__ = [
     "Question",
     "Supernet",
     "TextBatch",
+    "carried",
     "changes",
     "check_dataset",
     "check_optimiser",

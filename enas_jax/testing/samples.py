@@ -91,7 +91,8 @@ def filled(shapes: Params, seed: int = 0) -> Params:
 
   def fill(path, leaf):
     drawn = rng.normal(size=leaf.shape).astype(np.float32)
-    if path[-1].key.startswith(("scale", "var")):
+    name = getattr(path[-1], "key", "")  # of an item of a tuple, none
+    if name.startswith(("scale", "var")):
       return jnp.asarray((1 + 0.1 * np.abs(drawn)).astype(np.float32))
     return jnp.asarray(np.float32(0.3) * drawn)
 

@@ -2,22 +2,27 @@
 
 from collections.abc import Callable, Mapping, Sequence
 import functools
-import itertools
 from typing import Any
 
-import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from enas_jax import archfile, search
 from enas_jax.tasks import TASKS
-from enas_jax.testing.asking import ask_all, demand, named, Question, same_form
+from enas_jax.testing import networks
+from enas_jax.testing.asking import (
+    ask_all,
+    demand,
+    named,
+    Question,
+    same_form,
+    same_values,
+)
 from enas_jax.testing.samples import (
     changes,
     on_host,
     random_choices,
-    unmoved,
 )
 from enas_jax.testing.supernet import (
     every_single_choice_shows,
@@ -31,7 +36,6 @@ from enas_jax.types import (
     NO_ANCHOR,
     Schedule,
     SearchSpace,
-    Task,
 )
 
 
@@ -111,7 +115,7 @@ def space_questions(
         )
 
   def thirty_archs_are_one_trace_and_thirty_losses():
-    _check_losses(make())
+    networks.check_losses(make())
 
   def every_choice_shows():
     demand(
@@ -121,17 +125,21 @@ def space_questions(
     every_single_choice_shows(make(), given(shows))
 
   def weights_without_a_gradient_do_not_matter():
-    _check_unused(make(), given(shows if shows is not None else cheap))
+    networks.check_unused(make(), given(shows if shows is not None else cheap))
 
   def a_fixed_network_is_the_shared_one():
-    _check_fixed(make(), given(cheap))
+    networks.check_fixed(make(), given(cheap))
+
+  def a_final_network_is_the_shared_one_with_its_weights():
+    final = whole(TASKS[task], space, {**network, "final": True})
+    networks.check_final(make(), final, given(cheap))
 
   def it_runs_without_jit_and_evaluates_twice_alike():
-    _check_plain(make(), given(plain if plain is not None else cheap))
+    networks.check_plain(make(), given(plain if plain is not None else cheap))
 
   def in_bfloat16_it_is_near_itself():
     half = whole(TASKS[task], space, {**network, "dtype": "bfloat16"})
-    _check_bfloat16(make(), half, given(cheap))
+    networks.check_bfloat16(make(), half, given(cheap))
 
   found = named(
       a_schedule_reads_only_what_was_written,
@@ -145,6 +153,8 @@ def space_questions(
       it_runs_without_jit_and_evaluates_twice_alike,
       in_bfloat16_it_is_near_itself,
   )
+  if getattr(space, "carries", False):
+    found += named(a_final_network_is_the_shared_one_with_its_weights)
   return found + (named(every_choice_shows) if shows is not None else [])
 
 
@@ -228,7 +238,8 @@ def _check_encoding(space: SearchSpace) -> None:
     for leaf in jax.tree.leaves(arch):
       demand(
           leaf.dtype == np.int32,
-          f"An architecture is of int32 arrays, decode gave {leaf.dtype}.",
+          f"An architecture is of int32 arrays, decode gave {leaf.dtype}: write"
+        " .astype(jnp.int32).",
       )
     integers = space.flatten(arch)
     demand(
@@ -240,149 +251,17 @@ def _check_encoding(space: SearchSpace) -> None:
         all(isinstance(leaf, np.ndarray) for leaf in jax.tree.leaves(same)),
         "unflatten must give numpy arrays: a fixed architecture.",
     )
-    chex.assert_trees_all_equal(same, arch)
-    chex.assert_trees_all_equal(
-        on_host(space.decode(np.asarray(space.encode(arch)))), arch
+    same_values(
+        same, arch, "unflatten must make again the arch that flatten wrote."
+    )
+    same_values(
+        on_host(space.decode(np.asarray(space.encode(arch)))),
+        arch,
+        "decode must make again the arch that encode was given.",
     )
     lines.add("\n".join(archfile.described(arch, space)))
   demand(
       len(lines) == len(np.unique(choices, axis=0)),
-      "graphs must tell every two architectures apart.",
+      "graphs must tell every two architectures apart: two that differ have"
+      " the same edges.",
   )
-
-
-def _check_losses(supernet: Supernet) -> None:
-  """Demands one program, different losses and a gradient of every weight."""
-  losses, alive = {}, None
-  for arch in supernet.random(30, seed=1):
-    loss, grads = supernet.grade(arch)
-    # A small space gives some of them twice.
-    losses[tuple(supernet.space.flatten(arch))] = float(loss)
-    some = jax.tree.map(lambda g: bool(np.any(g)), grads)
-    alive = some if alive is None else jax.tree.map(max, alive, some)
-  demand(
-      supernet.traces == 1,
-      f"All architectures must share one program; {supernet.traces} were"
-      " traced. Their fields must keep shape and type, and the network must not"
-      " look at their values.",
-  )
-  demand(np.all(np.isfinite([*losses.values()])), "A loss is not finite.")
-  order = sorted(losses, key=losses.get)
-  for one, other in itertools.pairwise(order):
-    demand(
-        losses[other] - losses[one] > 1e-6,
-        f"The archs {list(one)} and {list(other)} differ, and so must their"
-        " losses.",
-    )
-  demand(
-      not unmoved(alive),
-      f"No architecture moves these weights: {', '.join(unmoved(alive))}.",
-  )
-
-
-def _check_unused(supernet: Supernet, arch: Arch) -> None:
-  """Demands that the loss ignores weights with a gradient of exactly zero.
-
-  If the gradient of a chosen branch were lost, the loss would still depend on
-  its weights.
-  """
-  loss, grads = supernet.grade(arch)
-
-  def idle(grad):
-    # Whole matrices or rows are compared, since one weight may belong to a dead
-    # unit.
-    axes = tuple(range(grad.ndim))[1:][-2:]
-    return np.all(np.asarray(grad) == 0, axes, keepdims=True)
-
-  unused = jax.tree.map(idle, grads)
-  demand(
-      any(map(np.any, jax.tree.leaves(unused))),
-      "No weight is unused; is the choice made at all?",
-  )
-  other = jax.tree.map(
-      lambda w, u: jnp.asarray(np.where(u, 1.5 * np.asarray(w), w)),
-      supernet.params,
-      unused,
-  )
-  again, _ = supernet.grade(arch, params=other)
-  np.testing.assert_allclose(
-      again, loss, rtol=1e-6, err_msg="Weights without a gradient matter."
-  )
-
-
-def _check_fixed(supernet: Supernet, arch: Arch) -> None:
-  """Demands that numpy archs and jax archs have the same loss and gradient."""
-  key = jax.random.key(0)
-  fixed = jax.jit(lambda params: supernet.grade_of(params, arch, key))
-  loss, grads = fixed(supernet.params)
-  expected, expected_grads = supernet.grade(arch)
-  np.testing.assert_allclose(
-      loss,
-      expected,
-      rtol=1e-5,
-      err_msg="An architecture of numpy arrays has another loss than the same"
-      " one of jax arrays.",
-  )
-  chex.assert_trees_all_close(grads, expected_grads, atol=2e-5, rtol=2e-4)
-
-
-def _check_plain(supernet: Supernet, arch: Arch) -> None:
-  """Demands the same loss without jit, and a reward without randomness."""
-  task, batch, state = supernet.task, supernet.batch, supernet.state
-  arch = jax.tree.map(jnp.asarray, arch)
-  key = jax.random.key(0)
-  with jax.disable_jit():
-    loss, _ = supernet.loss_of(supernet.params, arch, key)
-    params = supernet.params
-    rewards = {
-        float(task.reward(params, state, arch, batch, key))
-        for key in jax.random.split(key, 3)
-    }
-    again, record = task.measure(params, state, arch, batch)
-  np.testing.assert_allclose(
-      loss,
-      supernet.loss(arch),
-      rtol=1e-4,
-      err_msg="The loss is another one without jit.",
-  )
-  demand(
-      len(rewards) == 1,
-      f"A child's reward must not depend on the key of its dropout: {rewards}.",
-  )
-  chex.assert_trees_all_equal_shapes(again, task.begin(state, batch))
-  np.testing.assert_allclose(
-      task.worth(record[task.score].value()),
-      rewards.pop(),
-      rtol=1e-5,
-      err_msg="The reward must be the worth of the score that is measured.",
-  )
-
-
-def _check_bfloat16(supernet: Supernet, task: Task, arch: Arch) -> None:
-  """Demands that bfloat16 changes the loss, but only a little."""
-
-  @jax.jit
-  def grade(params):
-    return jax.value_and_grad(supernet.loss_of, has_aux=True)(
-        params, arch, jax.random.key(0), task
-    )
-
-  (loss, (state, record)), grads = grade(supernet.params)
-  exact, expected = supernet.grade(arch)
-  demand(loss != exact, "dtype='bfloat16' changes nothing.")
-  np.testing.assert_allclose(loss, exact, rtol=0.05)
-  # Weights, sums and the softmax stay as they are.
-  same_form(grads, expected, "Gradients, which are float32,")
-  same_form(state, supernet.state, "The model state, which is float32,")
-  for leaf in (loss, *jax.tree.leaves(record)):
-    demand(
-        leaf.dtype == jnp.float32,
-        f"Losses and sums must be float32, one is {leaf.dtype}.",
-    )
-  flat = [
-      np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(tree)])
-      for tree in (grads, expected)
-  ]
-  off = np.linalg.norm(flat[0] - flat[1]) / np.linalg.norm(flat[1])
-  # A batch norm of few pixels enlarges the rounding.
-  demand(off < 0.4, f"The gradient is off by {off:.2f} of its length.")

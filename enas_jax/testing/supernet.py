@@ -31,6 +31,43 @@ def whole(
   return rows.wrapped(make(made), made, arch, every)
 
 
+def carried(params: Params, shapes: Params) -> Params:
+  """Returns the weights of a final network out of those of the shared one.
+
+  They go by their names. Of a weight that is smaller in the final network the
+  first entries of each axis are taken, as `choices.narrow` keeps them.
+
+  Args:
+    params: The weights of the shared network.
+    shapes: The weights of the final network, or their shapes.
+
+  Raises:
+    AssertionError: The shared network has no weight of a name, or a smaller.
+  """
+
+  def of(path, leaf):
+    name = jax.tree_util.keystr(path)
+    demand(
+        name in known,
+        f"The final network has the weight {name}, which the shared one lacks:"
+        " a layer has another name there.",
+    )
+    shared = known[name]
+    demand(
+        np.ndim(shared) == len(leaf.shape)
+        and all(a >= b for a, b in zip(shared.shape, leaf.shape, strict=True)),
+        f"The weight {name} is {shared.shape} in the shared network and"
+        f" {leaf.shape} in the final one.",
+    )
+    return shared[tuple(map(slice, leaf.shape))]
+
+  known = {
+      jax.tree_util.keystr(path): leaf
+      for path, leaf in jax.tree.leaves_with_path(params)
+  }
+  return jax.tree_util.tree_map_with_path(of, shapes)
+
+
 class Supernet:
   """A small shared network; its loss and gradient are compiled once.
 

@@ -1,21 +1,22 @@
 """What does one compiled program for every architecture cost?
 
   python -m experiments.speed --space=micro --size=small [--against=torch]
+  python -m experiments.speed --config=configs/own_images.py --archs=12
   python -m experiments.speed --all [--against=torch]
   python -m experiments.speed --aot=v5e:2x2 --space=micro --size=paper
 
 Times a whole child step (forward, backward, optimiser; of images with
-augmentation) of a space on noise of the size of CIFAR-10 or Penn Treebank: the
-architecture as a traced array, against the same architecture compiled
-statically and, with --against=torch (`pip install torch`), against the same
-child in eager PyTorch, as users write it and in its best tuning; and the reward
-of a batch. PyTorch has a process of its own and is on the GPU where JAX is. All
-of one architecture take turns. The steps go on from each other's weights, in
-place. The last line is one JSON object; --all runs every space and size, each
-in a process of its own, the paper's on fewer architectures unless told
-otherwise, and writes the table of experiments/README.md; --table writes it of
-lines that --json printed before. --aot compiles for TPUs that need not be
-there, see aot.py.
+augmentation) of a space on noise of the size of CIFAR-10 or Penn Treebank, or
+of any config that searches: the architecture as a traced array, against the
+same architecture compiled statically and, with --against=torch (`pip install
+torch`), against the same child in eager PyTorch, as users write it and in its
+best tuning; and the reward of a batch. PyTorch has a process of its own and is
+on the GPU where JAX is. All of one architecture take turns. The steps go on
+from each other's weights, in place. The last line is one JSON object; --all
+runs every space and size, each in a process of its own, the paper's on fewer
+architectures unless told otherwise, and writes the table of
+experiments/README.md; --table writes it of lines that --json printed before.
+--aot compiles for TPUs that need not be there, see aot.py.
 """
 
 from enas_jax import process
@@ -62,12 +63,13 @@ _REPEAT = flags.DEFINE_integer(
 _AGAINST = flags.DEFINE_enum("against", None, ["torch"], "What to set beside.")
 _ALL = flags.DEFINE_bool("all", False, "Every space and size, and the table.")
 _FROM = flags.DEFINE_string("table", None, "JSON lines to write the table of.")
+_CONFIG = command.config_flag()
 _AOT = flags.DEFINE_string("aot", None, "A TPU topology, such as v5e:2x2.")
 _JSON = flags.DEFINE_bool("json", False, "Nothing but the JSON object.")
 
 _FLAGS = (
     *(_DTYPE, _SPACE, _SIZE, _ARCHS, _STATIC, _REPEAT, _AGAINST),
-    *(_ALL, _FROM, _AOT, _JSON),
+    *(_ALL, _FROM, _CONFIG, _AOT, _JSON),
 )
 _PAUSE = 0.05  # seconds before everything that is timed
 _TABLE = pathlib.Path(__file__).parents[1] / "README.md"
@@ -121,9 +123,12 @@ def main() -> None:
 
 
 def _measured() -> dict:
-  parts = children.build(
-      _SPACE.value, _SIZE.value, _DTYPE.value, _ARCHS.value
-  )
+  if _CONFIG.value:
+    parts = children.of_config(_CONFIG.value, _ARCHS.value)
+    of = {"space": _CONFIG.value.space.name, "size": "as configured"}
+  else:
+    of = {"space": _SPACE.value, "size": _SIZE.value, "dtype": _DTYPE.value}
+    parts = children.build(*of.values(), _ARCHS.value)
   state = children.start(parts)
   row = jax.tree.map(lambda leaf: leaf[0], parts.train.rows(None))
   args = (state, parts.train.arrays, row)
@@ -173,9 +178,7 @@ def _measured() -> dict:
     _time(rewards, medians)
 
   return {
-      "space": _SPACE.value,
-      "size": _SIZE.value,
-      "dtype": _DTYPE.value,
+      **of,
       "archs": _ARCHS.value,
       "traces": traces,
       **{f"{k}_ms": 1e3 * float(np.median(v)) for k, v in medians.items()},

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from enas_jax import data, optim, rows, search
+from enas_jax.build import plan as build_plan
 from enas_jax.derive import cost
 from enas_jax.spaces import SPACES
 from enas_jax.strategies import STRATEGIES
@@ -56,6 +57,27 @@ def build(name: str, size: str, dtype: str, count: int) -> Parts:
   make = _text if name == "recurrent" else _images
   task, (train, held), facts, chain = make(count_rows)
   network = space.network(**facts, **sizes, dtype=dtype)
+  archs, given = _given(space, count)
+  task = rows.wrapped(TASKS[task](network), network, archs[0], chain)
+  return Parts(space, task, train, held, chain.tx, archs, given)
+
+
+def of_config(config: Any, count: int) -> Parts:
+  """The parts of a config that searches, and `count` architectures."""
+  plan = build_plan(config)
+  found = plan.experiment
+  return Parts(
+      plan.space,
+      found.task,
+      found.train,
+      found.held,
+      found.tx,
+      *_given(plan.space, count),
+  )
+
+
+def _given(space: Any, count: int) -> tuple[list, Strategy]:
+  """Random architectures, and a strategy that asks for its state."""
   uniform = STRATEGIES["random"](space)
   archs = search.listed(
       search.propose(uniform, (), jax.random.key(0), count), count
@@ -65,8 +87,7 @@ def build(name: str, size: str, dtype: str, count: int) -> Parts:
       ask=lambda state, key: state,
       tell=lambda state, archs, rewards: (state, {}),
   )
-  task = rows.wrapped(TASKS[task](network), network, archs[0], chain)
-  return Parts(space, task, train, held, chain.tx, archs, given)
+  return archs, given
 
 
 def start(parts: Parts) -> SearchState:

@@ -50,6 +50,8 @@ final network it is a number of Python, and only what it names is built.
 from enas_jax.spaces.choices.chosen import (
     apply,
     Choice,
+    kept,
+    Misuse,
     narrow,
     number,
     pick,
@@ -61,8 +63,10 @@ from enas_jax.spaces.choices.space import Choices, space
 __all__ = [
     "Choice",
     "Choices",
+    "Misuse",
     "apply",
     "earlier",
+    "kept",
     "narrow",
     "number",
     "one_of",

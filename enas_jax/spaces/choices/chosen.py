@@ -13,6 +13,10 @@ from enas_jax.ops import choose, mode
 from enas_jax.spaces.choices.declare import Earlier, Kind, OneOf, Subset
 
 
+class Misuse(ValueError):
+  """A network does what it cannot; says what to write instead."""
+
+
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Choice:
@@ -73,7 +77,7 @@ def apply(
     **kwargs: Arguments of the branch, likewise.
 
   Raises:
-    ValueError: The branches are not those of the declaration, they differ in
+    Misuse: The branches are not those of the declaration, they differ in
       the shape of what they make, or one keeps averages.
   """
   own = _ordered(choice, branches)
@@ -96,7 +100,7 @@ def number(choice: Choice) -> Any:
   _check_kind(choice, OneOf, "number")
   options = choice.kind.options
   if isinstance(options[0], str):
-    raise ValueError(
+    raise Misuse(
         f"{choice.name} is one of the words {', '.join(options)}; use"
         " choices.apply."
     )
@@ -124,7 +128,7 @@ def narrow(
   """
   name = next((n for n in ("channels", "features") if hasattr(layer, n)), None)
   if name is None:
-    raise ValueError(
+    raise Misuse(
         f"choices.narrow: {type(layer).__name__} has no field 'channels' or"
         " 'features'."
     )
@@ -160,7 +164,7 @@ def total(choice: Choice, results: Sequence[jax.Array]) -> Any:
   """
   _check_kind(choice, Subset, "total")
   if len(results) != len(choice):
-    raise ValueError(
+    raise Misuse(
         f"choices.total: {choice.name} chooses among {len(choice)} results, got"
         f" {len(results)}."
     )
@@ -187,7 +191,7 @@ def _ordered(choice, branches) -> list[nn.Module]:
   _check_kind(choice, OneOf, "apply")
   options = choice.kind.options
   if set(branches) != set(options):
-    raise ValueError(
+    raise Misuse(
         f"choices.apply: {choice.name} is one of"
         f" {', '.join(map(str, options))}; the branches are"
         f" {', '.join(map(str, branches))}."
@@ -255,10 +259,10 @@ def _number(choice) -> int:
   """Returns the number of the option of a final network.
 
   Raises:
-    ValueError: The arch is of jax arrays.
+    Misuse: The arch is of jax arrays.
   """
   if not choice.fixed:
-    raise ValueError(
+    raise Misuse(
         "a final network (final=True) has only what its arch chose, and takes"
         " an arch of numpy arrays."
     )
@@ -268,7 +272,7 @@ def _number(choice) -> int:
 def _count(option, full, choice) -> int:
   count = option if isinstance(option, int) else round(option * full)
   if isinstance(option, str) or not 0 < count <= full:
-    raise ValueError(
+    raise Misuse(
         f"choices.narrow: {choice.name} may be {option!r}, and the layer has"
         f" {full} channels."
     )
@@ -276,52 +280,52 @@ def _count(option, full, choice) -> int:
 
 
 def _check_kind(choice, kind, function) -> None:
-  """Raises ValueError unless this is one choice of the right kind."""
+  """Raises Misuse unless this is one choice of the right kind."""
   ranks = {OneOf: 0, Earlier: 0, Subset: 1}
   if not isinstance(choice, Choice):
-    raise ValueError(
+    raise Misuse(
         f"choices.{function} takes a field of arch or an item of one, got"
         f" {type(choice).__name__}."
     )
   if not isinstance(choice.kind, kind):
     made = {OneOf: "one_of", Earlier: "earlier", Subset: "subset"}
-    raise ValueError(
+    raise Misuse(
         f"choices.{function} takes a choice of {made[kind]}; {choice.name} is"
         f" of {made[type(choice.kind)]}."
     )
   if np.ndim(choice.value) != ranks[kind]:
-    raise ValueError(
+    raise Misuse(
         f"choices.{function} takes one choice; {choice.name} holds"
         f" {len(choice)}: give it an item, as {choice.name}[0]."
     )
 
 
 def _check_alike(choice, found) -> None:
-  """Raises ValueError unless all branches make the same shapes."""
+  """Raises Misuse unless all branches make the same shapes."""
   kinds = {
       word: str(jax.tree.map(lambda leaf: f"{leaf.dtype}{[*leaf.shape]}", made))
       for word, made in found.items()
   }
   if len(set(kinds.values())) > 1:
     words = ", ".join(f"{word} {kind}" for word, kind in kinds.items())
-    raise ValueError(
+    raise Misuse(
         f"choices.apply: the branches of {choice.name} must make one shape and"
         f" type: {words}."
     )
 
 
 def _check_weights(choice, own) -> None:
-  """Raises ValueError where a branch keeps anything but parameters."""
+  """Raises Misuse where a branch keeps anything but parameters."""
   for word, module in zip(choice.kind.options, own, strict=True):
     if others := sorted(set(module.variables) - {"params"}):
-      raise ValueError(kept(f"the branch {word!r} of {choice.name}", others))
+      raise Misuse(kept(f"the branch {word!r} of {choice.name}", others))
 
 
 def kept(what: str, names: Sequence[str]) -> str:
   """Says that a shared network must not keep averages."""
   return (
-      f"{what} keeps {', '.join(names)}, which in a shared network would mix all"
-      " architectures. enas_jax.nn.BatchNorm, ConvNorm and SeparableConv"
-      " normalise by the batch in a search and track averages in the final"
+      f"{what} keeps {', '.join(names)}, which would mix all architectures in a"
+      " shared network. Use enas_jax.nn.BatchNorm, ConvNorm or SeparableConv,"
+      " which normalise by the batch in a search and track averages in a final"
       " network."
   )

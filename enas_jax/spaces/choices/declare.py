@@ -13,6 +13,7 @@ class OneOf:
 
   options: tuple[str | int | float, ...]
   shape: tuple[int, ...]
+  of: str  # the field that has the same places; "": none
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,16 +36,21 @@ class Subset:
 Kind = OneOf | Earlier | Subset
 
 
-def one_of(*options: str | int | float, times: Times = ()) -> OneOf:
+def one_of(
+    *options: str | int | float, times: Times = (), of: str = ""
+) -> OneOf:
   """Declares a choice of one option, a word or a number.
 
   Args:
     *options: The options, of which a word is the name of a branch of `apply`.
     times: How often the choice is made; (3, 2) makes it twice for each of three
       nodes. By default it is made once, and its field has no items.
+    of: Another field, in place of `times`: the choice is made at each of its
+      places, together with it.
 
   Raises:
-    ValueError: There are no options, or two are alike.
+    ValueError: There are no options, two are alike, or both `times` and `of`
+      are given.
   """
   if not options or len(set(options)) < len(options):
     raise ValueError(f"one_of needs options that differ, got {options}.")
@@ -56,7 +62,9 @@ def one_of(*options: str | int | float, times: Times = ()) -> OneOf:
   shape = (times,) if isinstance(times, int) else tuple(times)
   if any(type(size) is not int or size < 1 for size in shape):
     raise ValueError(f"one_of(times=) takes whole numbers >= 1, got {times}.")
-  return OneOf(options, shape)
+  if shape and of:
+    raise ValueError("one_of takes times= or of=, and not both.")
+  return OneOf(options, shape, of)
 
 
 def earlier(of: str, given: int = 1) -> Earlier:
@@ -126,16 +134,18 @@ def groups(declared: Mapping[str, Any]) -> tuple[Group, ...]:
       raise ValueError(
           f"{name}= must be choices.one_of, earlier or subset, got {kind!r}."
       )
-    root = name if isinstance(kind, OneOf) else kind.of
+    root = kind.of or name
     own = declared.get(root)
-    if not isinstance(own, OneOf) or (root != name and not own.shape):
+    if root != name and not (isinstance(own, OneOf) and own.shape):
       raise ValueError(
           f"{name}= is of {root!r}, which is no one_of(..., times=) here."
       )
     together.setdefault(root, []).append(name)
   found = []
   for root, fields in together.items():
-    reading = [name for name in fields if name != root]
+    reading = [
+        name for name in fields if not isinstance(declared[name], OneOf)
+    ]
     given = {declared[name].given for name in reading}
     if len(given) > 1:
       raise ValueError(

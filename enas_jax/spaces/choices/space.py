@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import itertools
 import math
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from flax import linen as nn
 import jax
@@ -227,7 +227,7 @@ class Choices(Space):
     found, lone = {}, []
     for group in self.grouped:
       kind = self.declared[group.root]
-      words = isinstance(kind.options[0], str)
+      words = isinstance(kind.options[0], str) or len(group.fields) > 1
       if group.linked or (words and group.shape):
         found[group.root] = self._linked(arch, group)
         continue
@@ -244,23 +244,25 @@ class Choices(Space):
     Results have numbers, from 0; where none is given before the first node, it
     reads "input".
     """
-    at = lambda name: np.asarray(getattr(arch, name).value)
     each = math.prod(group.shape[1:])
-    options = [str(each) for each in self.declared[group.root].options]
-    ops = at(group.root).reshape(group.nodes, each)
-    sources, subsets = [], []
+    words, sources, subsets = [], [], []
     for name in group.fields:
-      if isinstance(self.declared[name], Earlier):
-        sources.append(at(name).reshape(group.nodes, each))
-      elif isinstance(self.declared[name], Subset):
-        subsets.append(at(name))
+      kind, value = self.declared[name], np.asarray(getattr(arch, name).value)
+      if isinstance(kind, Subset):
+        subsets.append(value)
+        continue
+      value = value.reshape(group.nodes, each)
+      if isinstance(kind, Earlier):
+        sources.append(value)
+      else:
+        words.append(np.array(kind.options, str)[value])
     edges = []
     for node in range(group.nodes):
       number = group.given + node
       before = number - 1 if number else "input"
       for place in range(each):
         read = [int(source[node, place]) for source in sources] or [before]
-        word = options[ops[node, place]]
+        word = " ".join(options[node, place] for options in words)
         edges += [Edge(number, source, word) for source in read]
       for bits in subsets:
         edges += [Edge(number, int(n)) for n in np.flatnonzero(bits[node])]
