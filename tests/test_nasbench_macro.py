@@ -1,6 +1,5 @@
 """NAS-Bench-Macro by the builder: its networks are those of the table."""
 
-import json
 import pathlib
 
 import jax

@@ -62,7 +62,8 @@ def training_finalists(plan: Plan, count: int) -> str:
   return (
       f"Training {count} finalists alone (config.{plan.finalist_block}.config):"
       " what shared weights chose, and neighbours, which differ from it in one"
-      " choice, or in two where one gives too few. The best of them on the validation split is derived."
+      " choice, or in two where one gives too few. The best of them on the"
+      " validation split is derived."
   )
 
 
@@ -230,7 +231,7 @@ def changed(plan: Plan, encoding: list[int], chosen: list[int]) -> str:
       archfile.described(plan.space.unflatten(values), plan.space)
       for values in (encoding, chosen)
   )
-  # A notation, the last line of some spaces, differs whenever another line does.
+  # A notation, the last line of some spaces, differs where another line does.
   last = plan.space.notation(encoding)
   pairs = zip(own, other, strict=True)
   lines = [line for line, its in pairs if line != its and line != last]
