@@ -44,16 +44,16 @@ class Codec:
     """
     self._schedule = schedule
     self._found = {}  # order -> places
-    trials, steps, columns = _trials(schedule)
+    tries, steps, columns = trials(schedule)
     # The codec may be made while a program that needs it is being traced; the
     # trials must run at once even then.
     with jax.ensure_compile_time_eval():
-      archs = jax.jit(jax.vmap(decode))(trials)
+      archs = jax.jit(jax.vmap(decode))(tries)
       leaves, self._tree = jax.tree.flatten(jax.tree.map(np.asarray, archs))
-    flat = np.concatenate([leaf.reshape(len(trials), -1) for leaf in leaves], 1)
+    flat = np.concatenate([leaf.reshape(len(tries), -1) for leaf in leaves], 1)
     self._shapes = [leaf.shape[1:] for leaf in leaves]
     self._first = flat[0]  # the entries of the arch of first choices
-    self._choices = trials[0]
+    self._choices = tries[0]
     # Entries are counted over all arrays laid end to end. For each choice,
     # `_entry` has an entry that tells the choice and `_value` the value there;
     # `_shown` says which choices have such an entry.
@@ -66,7 +66,7 @@ class Codec:
     tried = flat[1 : len(steps) + 1]
     for place in _places(schedule):
       self._look(place, tried, steps, columns, taken)
-    self._try_out(trials[len(steps) + 1 :], flat[len(steps) + 1 :])
+    self._try_out(tries[len(steps) + 1 :], flat[len(steps) + 1 :])
 
   def _look(self, place: Place, tried, steps, columns, taken) -> None:
     """Finds the entries that the choices of one place set.
@@ -286,7 +286,7 @@ def _places(
   return places
 
 
-def _trials(schedule: Schedule):
+def trials(schedule: Schedule):
   """Returns (choices bool[1 + R + drawn, T, K], steps i[R], columns i[R]).
 
   The first trial makes the first choice of every step and sets no bit. The next

@@ -148,7 +148,8 @@ class SearchSpace(Protocol):
 
   # On the class: the published archs by name; {} by default.
   presets: Mapping[str, Preset]
-  sized: bool  # whether archs differ in size, so that `size` exists; False
+  sized: bool  # whether `size` exists; False
+  alike: bool  # whether all archs have the same size; False
 
   def parse(self, text: str) -> list[int] | None:
     """Returns the integers of a text in the space's own notation.
@@ -363,6 +364,11 @@ class Benchmark(NamedTuple):
   flops: np.ndarray | None  # f64[n], their operations, if known
   rows: dict[tuple[int, ...], int]  # encoding -> its row
   architectures: int  # how many archs the space has; n may be fewer
+
+  @property
+  def sized(self) -> bool:
+    """Says whether the table has sizes of its own."""
+    return self.params is not None or self.flops is not None
 
 
 class SearchState(NamedTuple):

@@ -291,7 +291,7 @@ def test_the_cost_of_a_search_has_that_of_its_finalists():
   for arch in two:
     shapes = cost.shapes(final.task, final.train, arch)
     batch = final.held.shapes()
-    once = cost._reward(final.task, arch, *shapes[:2], batch)
+    once = cost.one_reward(final.task, arch, *shapes[:2], batch)
     step = cost.child_step(final.task, arch, *shapes)
     expected += 3 * final.child_steps * step
     # After two and after three epochs, and at the end.

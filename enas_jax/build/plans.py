@@ -7,15 +7,16 @@ import jax
 from ml_collections import ConfigDict
 
 from enas_jax import archfile, nn, settings
-from enas_jax.build import checks, parts, recipes
+from enas_jax.build import checks, objectives, parts, recipes
 from enas_jax.build.facts import facts
 from enas_jax.derive import benchmark as benchmarks
+from enas_jax.derive.objective import penalised
 from enas_jax.errors import ConfigError, lookup
 from enas_jax.plan import Experiment, Plan, text_of
 from enas_jax.strategies import STRATEGIES
 from enas_jax.strategies.evolution import neighbours, second_neighbours
 from enas_jax.strategies.fixed import fixed
-from enas_jax.types import Arch, SearchSpace
+from enas_jax.types import Arch, Benchmark, SearchSpace
 
 
 def plan(
@@ -55,19 +56,24 @@ def _search(config: ConfigDict, sources: dict) -> Plan:
   if checks.own(space):
     checks.conversions(space, any_arch)
     checks.steps(task, train, any_arch, shared=True)
-  size = None
-  if space.sized:
+  benchmark = _benchmark(config, space)
+  final = network
+  if hasattr(network, "final"):
     final = network.clone(final=True)
-    size = functools.partial(space.size, network=final, image=source.shape)
-  objective = parts.block(config, "objective", settings.Objective)
-  penalty = parts.penalty(objective, size)
+  make_final = functools.partial(parts.task, config, final, chain, any_arch)
+  objective = objectives.read(config)
+  size = objectives.size(
+      space,
+      final,
+      getattr(source, "shape", None),
+      make_final,
+      train,
+      objective,
+      wanted=benchmark is not None and not benchmark.sized,
+  )
+  penalty = objectives.penalty(objective, size)
   if penalty:
-    task = parts.penalised(task, penalty)
-  table = parts.block(config, "benchmark", settings.Benchmark)
-  benchmark = None
-  if table.path:
-    with parts.inside("benchmark"):
-      benchmark = benchmarks.read("path", table.path, space, table.data)
+    task = penalised(task, penalty)
   experiment = Experiment(
       task=task,
       strategy=strategy,
@@ -96,8 +102,18 @@ def _search(config: ConfigDict, sources: dict) -> Plan:
       facts=facts(config, space, space.network, network, source),
       size=size,
       penalty=penalty,
+      timed=objectives.timed(objective, make_final),
   )
   return _with_recipes(config, sources, made, any_arch)
+
+
+def _benchmark(config: ConfigDict, space: SearchSpace) -> Benchmark | None:
+  """Returns the table of true scores; None: they are not known."""
+  table = parts.block(config, "benchmark", settings.Benchmark)
+  if not table.path:
+    return None
+  with parts.inside("benchmark"):
+    return benchmarks.read("path", table.path, space, table.data)
 
 
 def _training(config: ConfigDict, sources: dict, arch: Arch = None) -> Plan:

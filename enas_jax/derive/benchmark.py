@@ -239,7 +239,7 @@ def sized(table: Benchmark, space: SearchSpace, size: Callable) -> Benchmark:
     space: Its space.
     size: Arch -> Size; traceable.
   """
-  if table.params is not None or table.flops is not None:
+  if table.sized:
     return table
   archs = [space.unflatten(values) for values in table.ops.tolist()]
   archs = jax.tree.map(lambda *leaves: np.stack(leaves), *archs)

@@ -96,17 +96,16 @@ def scored(
 
 
 def sized(plan: Plan, arch: Arch) -> dict[str, float]:
-  """Returns the size of a numpy arch and the objective's penalty for it.
-
-  It is {} where all archs have the same size.
-  """
-  if not plan.size:
-    return {}
-  params, flops = plan.size(arch)
-  penalty = {}
+  """Returns what is known of the cost of a numpy arch, and its penalty."""
+  found = {}
+  if plan.size:
+    params, flops = plan.size(arch)
+    found = {"params": int(params), "flops": float(flops)}
+  if plan.milliseconds:
+    found["milliseconds"] = float(plan.milliseconds(arch))
   if plan.penalty:
-    penalty["penalty"] = float(plan.penalty(arch))
-  return {"params": int(params), "flops": float(flops), **penalty}
+    found["penalty"] = float(plan.penalty(arch))
+  return found
 
 
 def ranked(plan: Plan, lines: Sequence[Line]) -> dict[str, list[Line]]:

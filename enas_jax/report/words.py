@@ -24,6 +24,10 @@ NO_PENALTY = (
     "config.objective took nothing off: no candidate costs more than its"
     " target."
 )
+TIMING = (
+    "Timing the final networks of each choice at its place"
+    " (config.objective.cost); it is done once, and kept in latency.json."
+)
 _NUMBERS = {
     "child/loss": "loss {:.3f}",
     "child/accuracy": "train {:.1%}",
@@ -172,6 +176,26 @@ def _baselines(found: dict[str, Any]) -> str:
 def _percent(value: float | None) -> str:
   """Returns an accuracy in percent; one that is not known has a word."""
   return "unknown" if value is None else f"{value:.2f}%"
+
+
+def latency(found: dict[str, Any], own: float) -> str:
+  """Puts a `latency.report` in words.
+
+  Args:
+    found: The report.
+    own: The predicted milliseconds of the derived arch.
+  """
+  tau = found["kendall"]
+  other = ""
+  if found["measured_on"] != found["device"]:
+    other = f" (measured on {found['measured_on']})"
+  return (
+      f"A batch takes the derived network {own:.2f} ms on {found['device']} by"
+      f" the sum of its choices. Of {found['networks']} random networks this"
+      f" sum{other} and the time measured agree with kendall"
+      f" {'undefined' if tau is None else format(tau, '.3f')}, mean error"
+      f" {found['mean_error']:.1%}."
+  )
 
 
 def cost(found: dict[str, Any]) -> list[str]:

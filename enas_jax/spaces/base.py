@@ -21,6 +21,9 @@ class Space:
   """
 
   presets: ClassVar[Mapping[str, Preset]] = {}
+  # Whether all archs have the same size. Where they differ, and the space has
+  # no `size`, one network for each choice is traced when the size is needed.
+  alike: ClassVar[bool] = False
   module: ClassVar[type[nn.Module]]
   schedule: Schedule
 
@@ -89,5 +92,5 @@ class Space:
 
   @property
   def sized(self) -> bool:
-    """Says whether archs differ in size: the space has its own `size`."""
+    """Says whether the space has its own `size`."""
     return type(self).size is not Space.size
