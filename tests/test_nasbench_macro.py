@@ -1,11 +1,13 @@
 """NAS-Bench-Macro by the builder: its networks are those of the table."""
 
+import json
 import pathlib
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from test_run import ran
 
 from configs import nasbench_macro
 from enas_jax.derive import benchmark, flops
@@ -55,3 +57,35 @@ def test_all_networks_are_of_the_tables_size(table):
   rows = np.random.default_rng(0).integers(len(sums), size=5)
   for n in rows:
     assert built(table.ops[n].tolist()) == tuple(sums[n])
+
+
+def test_a_small_search_ends_with_the_truth(tmp_path):
+  rng = np.random.default_rng(0)
+  encodings = np.unique(rng.integers(3, size=(4000, 8)), axis=0)
+  content = {
+      "".join(map(str, values)): {
+          "test_acc": [50 + sum(values), 50],
+          "params": sum(values),
+      }
+      for values in encodings.tolist()
+  }
+  file = tmp_path / "made_up.json"
+  file.write_text(json.dumps(content))
+  config = nasbench_macro.get_config("smoke")
+  config.epochs = 1
+  config.benchmark.path = str(file)
+  config.derive.update(archs=2, random=4, finalists=0)
+  config.retrain.random = 0
+  config.retrain.config.epochs = 1
+  result = ran(config, tmp_path / "run")
+  found = result["benchmark"]
+  assert (found["known"], found["architectures"]) == (len(encodings), 3**8)
+  assert found["data"] == "up" and not found["same_data"]
+  assert found["baselines"]["kendall_params"] == pytest.approx(1)
+  largest = found["baselines"]["largest"]
+  assert sum(largest["encoding"]) == encodings.sum(1).max()
+  assert largest["rank"] == 1
+  assert result["test"]["derived"] > 0
+  log = (tmp_path / "run" / "log.txt").read_text()
+  assert "table is of up; this search is on synthetic." in log
+  assert "Programs compiled for all architectures: 1 of the child step" in log
