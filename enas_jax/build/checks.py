@@ -10,8 +10,11 @@ import traceback
 from typing import Any
 
 from flax import errors as flax_errors
+from flax import linen as nn
+from flax.core import tracers
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 import enas_jax
 from enas_jax import archfile
@@ -23,20 +26,22 @@ from enas_jax.spaces.choices import kept, Misuse
 from enas_jax.types import Arch, SearchSpace, Split, Task
 
 _HOUSE = pathlib.Path(enas_jax.__file__).parent
+_TRACED = (
+    "a choice is a traced number in a search. Write choices.apply for layers,"
+    " choices.number for a number, choices.narrow for a width."
+)
+_OUTSIDE = (
+    "a branch, or a function given to jax, calls a flax module that was made"
+    " outside of it. Give choices.apply the module itself, or make it in the"
+    " branch."
+)
 _HINTS = {
     (
         jax.errors.ConcretizationTypeError,  # and of bools and integers
         jax.errors.TracerArrayConversionError,
         jax.errors.TracerIntegerConversionError,
-    ): (
-        "a choice is a traced number in a search. Write choices.apply for"
-        " layers, choices.number for a number, choices.narrow for a width."
-    ),
-    (jax.errors.UnexpectedTracerError, flax_errors.JaxTransformError): (
-        "a function of jax, or a branch, calls a flax module that was made"
-        " outside of it. Give choices.apply the module itself, or make it in"
-        " the branch."
-    ),
+    ): _TRACED,
+    (jax.errors.UnexpectedTracerError, flax_errors.JaxTransformError): _OUTSIDE,
     (
         flax_errors.ScopeCollectionNotFound,
         flax_errors.ScopeParamNotFoundError,
@@ -93,9 +98,8 @@ def conversions(space: SearchSpace, arch: Arch) -> None:
     raise ConfigError(
         "space.name", f"{_place(error)}{one_line(error)}"
     ) from error
-  if jax.tree.map(jnp.array_equal, again, arch) != jax.tree.map(
-      lambda leaf: jnp.asarray(True), arch
-  ):
+  pairs = zip(jax.tree.leaves(again), jax.tree.leaves(arch), strict=True)
+  if not all(np.array_equal(one, other) for one, other in pairs):
     raise ConfigError(
         "space.name", "unflatten does not make again what flatten wrote."
     )
@@ -115,7 +119,6 @@ def steps(task: Task, train: Split, arch: Arch, shared: bool) -> None:
       what to write instead. Any other error of the user's code goes through.
   """
   given = jax.tree.map(jnp.asarray, arch) if shared else arch
-  key = jax.eval_shape(lambda: jax.random.key(0))
 
   def graded(params, model_state, arch, batch, key):
     def loss(moved):
@@ -127,20 +130,16 @@ def steps(task: Task, train: Split, arch: Arch, shared: bool) -> None:
         task.reward(params, model_state, arch, batch, key),
     )
 
+  def called(call, args, kwargs, context):
+    # flax no longer checks this itself (flax.core.tracers.check_trace_level).
+    scope = context.module.scope
+    if scope is not None and scope.trace_level != tracers.current_trace():
+      raise Misuse(_OUTSIDE)
+    return call(*args, **kwargs)
+
   try:
-    params, state, batch = cost.shapes(task, train, given)
-    averages = sorted({"batch_stats", "averages"} & set(state))
-    if shared and averages:
-      raise Misuse(kept("the network", averages))
-    if shared:
-      jax.eval_shape(graded, params, state, given, batch, key)
-    else:
-      jax.eval_shape(
-          lambda params, state, batch, key: graded(
-              params, state, arch, batch, key
-          ),
-          *(params, state, batch, key),
-      )
+    with nn.intercept_methods(called):
+      _trace(task, train, given, graded, shared)
   except Exception as error:
     words = _known(error)
     if words is None:
@@ -148,12 +147,31 @@ def steps(task: Task, train: Split, arch: Arch, shared: bool) -> None:
     raise ConfigError("space.name", f"{_place(error)}{words}") from error
 
 
+def _trace(task, train, arch, graded, shared) -> None:
+  """Traces `graded`, with the arch as it is in a search or in a training."""
+  key = jax.eval_shape(lambda: jax.random.key(0))
+  params, state, batch = cost.shapes(task, train, arch)
+  averages = sorted({"batch_stats", "averages"} & set(state))
+  if shared and averages:
+    raise Misuse(kept("the network", averages))
+  if shared:
+    jax.eval_shape(graded, params, state, arch, batch, key)
+    return
+  whole = lambda params, state, batch, key: graded(
+      params, state, arch, batch, key
+  )
+  jax.eval_shape(whole, params, state, batch, key)
+
+
 def _known(error: Exception) -> str | None:
   """Returns what to write instead, where that is known."""
   if isinstance(error, Misuse):
     return str(error)
+  of_choice = isinstance(error, TypeError) and any(
+      word in str(error) for word in ("Tracer", "Choice")
+  )
   for kinds, words in _HINTS.items():
-    if isinstance(error, kinds):
+    if isinstance(error, kinds) or (of_choice and words is _TRACED):
       return f"{type(error).__name__}: {words}"
   return None
 

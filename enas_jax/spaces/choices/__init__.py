@@ -40,6 +40,7 @@ final network it is a number of Python, and only what it names is built.
   narrow  runs a layer with the number of channels that was chosen
   pick    the earlier result that was chosen
   total   the sum of the earlier results that were chosen
+  unread  the results that no node reads
 
   declare.py  what a space is declared of
   space.py    the schedule, the integers and the drawing of a declaration
@@ -56,6 +57,7 @@ from enas_jax.spaces.choices.chosen import (
     number,
     pick,
     total,
+    unread,
 )
 from enas_jax.spaces.choices.declare import earlier, one_of, subset
 from enas_jax.spaces.choices.space import Choices, space
@@ -74,4 +76,5 @@ __all__ = [
     "space",
     "subset",
     "total",
+    "unread",
 ]

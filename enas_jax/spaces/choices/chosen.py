@@ -18,7 +18,7 @@ class Misuse(ValueError):
 
 
 @jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Choice:
   """A field of an arch, or an item of one.
 
@@ -47,6 +47,19 @@ class Choice:
       value = value[: self.kind.given + range(len(self))[n]]
     return Choice(value, self.kind, f"{self.name}[{n}]")
 
+  def __bool__(self) -> bool:
+    raise Misuse(f"{self.name} is no condition; write choices.apply.")
+
+  def __eq__(self, other: Any) -> bool:
+    if isinstance(other, Choice):
+      return self is other
+    raise Misuse(
+        f"{self.name} cannot be compared with {other!r}, since it is a traced"
+        " number in a search; write choices.apply."
+    )
+
+  __hash__ = object.__hash__
+
   def __len__(self) -> int:
     return len(self.value)
 
@@ -60,7 +73,10 @@ class Choice:
 
 
 def apply(
-    choice: Choice, branches: Mapping[str, Callable], *args: Any, **kwargs: Any
+    choice: Choice,
+    branches: Mapping[str, Callable] | Sequence[Callable],
+    *args: Any,
+    **kwargs: Any,
 ) -> Any:
   """Returns what the chosen branch makes of the arguments.
 
@@ -69,30 +85,30 @@ def apply(
   built; its weights have the same names.
 
   Args:
-    choice: One choice of `one_of` words.
-    branches: A flax module or a function for each word, in any order. A flax
-      module may have weights. A function may make flax modules, and must not
-      call one that was made outside of it.
-    *args: Arguments of the branch; a gradient goes through them.
+    choice: One choice of `one_of` words, or of `earlier`.
+    branches: A flax module or a function for each word, in any order; for
+      `earlier` a list with one for each result. A flax module may have weights.
+      A function may make flax modules, and must not call one that was made
+      outside of it.
+    *args: Arguments of the branch; a gradient goes through them. They may be
+      choices, to choose again in the branch.
     **kwargs: Arguments of the branch, likewise.
 
   Raises:
     Misuse: The branches are not those of the declaration, they differ in
       the shape of what they make, or one keeps averages.
   """
-  own = _ordered(choice, branches)
+  own = _named(choice, branches)
+  modules = list(own.values())
   if mode.current().final:
-    return own[_number(choice)](*args, **kwargs)
-  if _initializing(own):
+    return modules[_number(choice)](*args, **kwargs)
+  if modules[0].is_initializing():
     # Every branch makes its weights.
-    found = {
-        word: branch(*args, **kwargs)
-        for word, branch in zip(choice.kind.options, own, strict=True)
-    }
-    _check_alike(choice, found)
+    found = [module(*args, **kwargs) for module in modules]
+    _check_alike(choice, dict(zip(own, found, strict=True)))
     _check_weights(choice, own)
-    return next(iter(found.values()))
-  return _switched(choice, own, args, kwargs)
+    return found[0]
+  return _switched(choice, modules, args, kwargs)
 
 
 def number(choice: Choice) -> Any:
@@ -176,6 +192,17 @@ def total(choice: Choice, results: Sequence[jax.Array]) -> Any:
   )
 
 
+def unread(choice: Choice) -> jax.Array | np.ndarray:
+  """Returns bool[given + nodes]: which results no node reads, loose ends.
+
+  Args:
+    choice: A whole field of `earlier`.
+  """
+  count = choice.kind.given + len(choice)
+  reads = choice.value.reshape(-1, 1) == np.arange(count)
+  return ~reads.any(0)
+
+
 class Branch(nn.Module):
   """A function as a flax module, which owns the modules that it makes."""
 
@@ -186,24 +213,30 @@ class Branch(nn.Module):
     return self.function(*args, **kwargs)
 
 
-def _ordered(choice, branches) -> list[nn.Module]:
-  """Returns the branches in the order of the options, as modules."""
-  _check_kind(choice, OneOf, "apply")
-  options = choice.kind.options
+def _named(choice, branches) -> dict[str, nn.Module]:
+  """Returns the branches as modules, in the order of the options.
+
+  It is the order in which modules are made of functions, so that these have the
+  same names in every network.
+  """
+  reads = isinstance(choice, Choice) and isinstance(choice.kind, Earlier)
+  _check_kind(choice, Earlier if reads else OneOf, "apply")
+  if reads:
+    branches = {f"result {n}": branch for n, branch in enumerate(branches)}
+    options = list(branches)
+  else:
+    options = choice.kind.options
   if set(branches) != set(options):
     raise Misuse(
         f"choices.apply: {choice.name} is one of"
         f" {', '.join(map(str, options))}; the branches are"
         f" {', '.join(map(str, branches))}."
     )
-  # They are made in the order of the declaration, so that their names are the
-  # same in every network.
-  return [
-      branches[word]
-      if isinstance(branches[word], nn.Module)
-      else Branch(branches[word])
-      for word in options
-  ]
+  modules = {}
+  for word in options:
+    branch = branches[word]
+    modules[word] = branch if isinstance(branch, nn.Module) else Branch(branch)
+  return modules
 
 
 def _switched(choice, own, args, kwargs):
@@ -249,10 +282,6 @@ def _switched(choice, own, args, kwargs):
 def _weights(module):
   """Returns the parameters of a bound module."""
   return module.variables.get("params", {})
-
-
-def _initializing(own) -> bool:
-  return own[0].is_initializing()
 
 
 def _number(choice) -> int:
@@ -316,7 +345,7 @@ def _check_alike(choice, found) -> None:
 
 def _check_weights(choice, own) -> None:
   """Raises Misuse where a branch keeps anything but parameters."""
-  for word, module in zip(choice.kind.options, own, strict=True):
+  for word, module in own.items():
     if others := sorted(set(module.variables) - {"params"}):
       raise Misuse(kept(f"the branch {word!r} of {choice.name}", others))
 
