@@ -262,12 +262,12 @@ CASES = [
     (
         [SEARCH, W, "--config.objective.cost=parms"],
         "config.objective.cost: must be one of the choices, got 'parms'. Did"
-        " you mean 'params'? Choices: flops, params.",
+        " you mean 'params'? Choices: flops, latency, params.",
     ),
     (
         [SEARCH, W, "--config.objective.weight=0.5"],
         "config.objective.cost: a target and a weight need one. Choices:"
-        " params, flops.",
+        " params, flops, latency.",
     ),
     (
         [SEARCH, W, "--config.objective.cost=flops"],
