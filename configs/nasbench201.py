@@ -68,7 +68,10 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
   config.strategy.update(steps=10, archs=5, warmup=40, children="random")
   config.reinforce.update(lr=0.03, baseline_decay=0.9)
   config.derive.by = "policy"
-  config.benchmark = {"path": ""}  # "": the truth is not known
+  config.benchmark = {
+      "path": "",  # "": the truth is not known
+      "data": "",  # "": the data set that the file's name ends with
+  }
   config.retrain.command = config.retrain.command.replace(
       "cifar_micro", "nasbench201"
   )

@@ -73,7 +73,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     del each.child.freeze_aux
   final.network.final = True
   config.task.score = "likelihood"
-  config.benchmark = {"path": ""}
+  config.benchmark = {"path": "", "data": ""}
   config.derive.update(by="policy", finalists=2 if smoke else 25)
   if not smoke:
     config.epochs, final.epochs = 40, 1
