@@ -3,8 +3,7 @@ r"""A language model of one's own on Python's own reference.
   python -m enas_jax.main --config=configs/own_text.py --workdir=runs/own_text
 
 Four layers choose what they do to the words so far, an activation, and which
-earlier layers to add. It is searched, derived, and trained from scratch beside
-two random ones. Copy this file to search a language model of your own.
+earlier layers to add; what is derived is trained beside two random ones.
 """
 
 from flax import linen as nn
@@ -50,17 +49,14 @@ class Model(Reader):
 
   def read(self, x, arch, carry, *, train):
     seen, carries = [], []
-    for op, act, inputs, before in zip(
-        arch.op, arch.act, arch.inputs, carry, strict=True
-    ):
+    for op, act, inputs, before in zip(*arch, carry, strict=True):
       y, after = choices.apply(op, {
           "gate": Gate(),
           "shift": Shift(),
           "dense": lambda x, before: (nn.Dense(x.shape[-1])(x), x),
       }, nn.LayerNorm()(x), before)
-      y = choices.apply(
-          act, {"tanh": jnp.tanh, "relu": nn.relu, "silu": nn.silu}, y
-      )
+      acts = {"tanh": jnp.tanh, "relu": nn.relu, "silu": nn.silu}
+      y = choices.apply(act, acts, y)
       seen.append(x)
       x = y + choices.total(inputs, seen)
       carries.append(after)
@@ -84,6 +80,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     each.task = {"name": "language_model"}
     each.network = {"hidden": 8 if parse(variant).smoke else 64}
     each.network.update(input_keep=0.75, output_keep=0.75)
-  config.child.lr = final.child.lr = 1.0
+  config.child.lr = final.child.lr = 1.0 if parse(variant).smoke else 10.0
+  config.reinforce.skip_weight = 0.8  # draws the inputs to their target
   config.retrain.config = recipe(final)
   return config

@@ -22,7 +22,7 @@ from jax import lax
 import jax.numpy as jnp
 import numpy as np
 
-Arch = Any  # a NamedTuple of int32 arrays; its space knows the fields
+Arch = Any  # a NamedTuple, a tree of int32 arrays; its space knows the fields
 Params = Any  # a tree of arrays that an optimiser moves
 Rows = dict[str, jax.Array]  # rows of parameters by name, i32[R] each
 ModelState = Any  # a tree of arrays that a network moves: averages, a carry

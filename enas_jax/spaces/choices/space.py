@@ -34,10 +34,11 @@ def space(module: type[nn.Module], **declared: Kind) -> type["Choices"]:
     ValueError: A declaration that cannot be; says what to write.
   """
   grouped = declare.groups(declared)
+  made = network.network(module)
   fields = {
       "__module__": module.__module__,
       "__doc__": f"The space of the choices of {module.__name__}.",
-      "module": network.network(module),
+      "module": made,
       "declared": declared,
       "grouped": grouped,
       "made": collections.namedtuple("Arch", declared),
