@@ -104,7 +104,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
   # reward = accuracy - weight * max(0, cost / target - 1), the cost that of the
   # child's final network with the sizes above.
   config.objective = {
-      "cost": "",  # or params, or flops (of an image's way forward)
+      "cost": "",  # or params, flops (of an image's way forward), latency (ms)
       "target": 0.0,
       "weight": 0.0,
   }

@@ -21,11 +21,11 @@ benchmark's paper, and so it does in this package on smaller networks
       --config.strategy.steps=2 --config.network.affine=True \
       --config.derive.by=score
 
-T is the benchmark's table (enas_jax/derive/benchmark.py tells its form). With
-it the search ends with the true test accuracy of what it derived, its rank
-among all 15,625 and its regret (the best has 94.37 %, a random one 87.1 % on
-average), and with how well shared weights rank the random candidates. Without
-it all else is the same.
+T is the benchmark's table as JSON (enas_jax/derive/benchmark.py). With it the
+search ends with the true test accuracy of what it derived, its rank among all
+15,625 and its regret (the best has 94.37 %, a random one 87.1 % on average),
+and with how well shared weights rank the random candidates. Without it all else
+is the same.
 
 Variants as in cifar_micro.py.
 """
@@ -68,7 +68,10 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
   config.strategy.update(steps=10, archs=5, warmup=40, children="random")
   config.reinforce.update(lr=0.03, baseline_decay=0.9)
   config.derive.by = "policy"
-  config.benchmark = {"path": ""}  # "": the truth is not known
+  config.benchmark = {
+      "path": "",  # "": the truth is not known
+      "data": "",  # "": the data set that the file's name ends with
+  }
   config.retrain.command = config.retrain.command.replace(
       "cifar_micro", "nasbench201"
   )

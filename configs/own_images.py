@@ -11,11 +11,11 @@ random ones. Copy this file to search a network of your own.
 from flax import linen as nn
 import ml_collections
 
-from configs import cifar_micro, cifar_micro_final
 from enas_jax.build import recipe
+from enas_jax.configs import cifar_micro, cifar_micro_final
 from enas_jax.nn import Classifier, ConvNorm, max_pool, SeparableConv
 from enas_jax.options import Count
-from enas_jax.spaces import choices, SPACES
+from enas_jax.spaces import choices
 from enas_jax.variants import parse
 
 
@@ -53,7 +53,6 @@ Layers = choices.space(
     inputs=choices.subset(of="op", target=0.3, given=1),
     width=choices.one_of(0.5, 1.0),
 )
-SPACES["own_images"] = Layers
 
 
 def get_config(variant: str = "") -> ml_collections.ConfigDict:
@@ -61,7 +60,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
   final = cifar_micro_final.get_config(variant)
   for each in (config, final):
     each.task = {"name": "classification"}
-    each.space = {"name": "own_images"}
+    each.space = {"name": f"{__file__}:Layers"}
     each.network = {"filters": 32}
     del each.child.freeze_aux
   del config.objective  # architectures have no size here

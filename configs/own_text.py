@@ -11,10 +11,10 @@ import jax
 import jax.numpy as jnp
 import ml_collections
 
-from configs import pydoc_recurrent, pydoc_recurrent_final
 from enas_jax.build import recipe
+from enas_jax.configs import pydoc_recurrent, pydoc_recurrent_final
 from enas_jax.nn import Reader
-from enas_jax.spaces import choices, SPACES
+from enas_jax.spaces import choices
 from enas_jax.variants import parse
 
 LAYERS = 4
@@ -69,14 +69,13 @@ Layers = choices.space(
     act=choices.one_of("tanh", "relu", "silu", of="op"),
     inputs=choices.subset(of="op", target=0.5, given=1),
 )
-SPACES["own_text"] = Layers
 
 
 def get_config(variant: str = "") -> ml_collections.ConfigDict:
   config = pydoc_recurrent.get_config(variant)
   final = pydoc_recurrent_final.get_config(variant)
   for each in (config, final):
-    each.space = {"name": "own_text"}
+    each.space = {"name": f"{__file__}:Layers"}
     each.task = {"name": "language_model"}
     each.network = {"hidden": 8 if parse(variant).smoke else 64}
     each.network.update(input_keep=0.75, output_keep=0.75)

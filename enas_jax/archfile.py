@@ -33,10 +33,10 @@ def parse(key: str, text: str, space: SearchSpace) -> Arch:
       values = space.presets[text].encoding
     elif found := read(key, text):
       values = found["encoding"]
-    elif re.fullmatch(r"[\s\d,\[\]-]+", text):
-      values = [int(v) for v in re.findall(r"-?\d+", text)]
     else:
       values = space.parse(text)
+      if values is None and re.fullmatch(r"[\s\d,\[\]-]+", text):
+        values = [int(v) for v in re.findall(r"-?\d+", text)]
     if values is None:
       raise ConfigError(
           key,

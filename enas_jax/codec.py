@@ -43,16 +43,17 @@ class Codec:
         depends on another step.
     """
     self._schedule = schedule
-    trials, steps, columns = _trials(schedule)
+    self._found = {}  # order -> places
+    tries, steps, columns = trials(schedule)
     # The codec may be made while a program that needs it is being traced; the
     # trials must run at once even then.
     with jax.ensure_compile_time_eval():
-      archs = jax.jit(jax.vmap(decode))(trials)
+      archs = jax.jit(jax.vmap(decode))(tries)
       leaves, self._tree = jax.tree.flatten(jax.tree.map(np.asarray, archs))
-    flat = np.concatenate([leaf.reshape(len(trials), -1) for leaf in leaves], 1)
+    flat = np.concatenate([leaf.reshape(len(tries), -1) for leaf in leaves], 1)
     self._shapes = [leaf.shape[1:] for leaf in leaves]
     self._first = flat[0]  # the entries of the arch of first choices
-    self._choices = trials[0]
+    self._choices = tries[0]
     # Entries are counted over all arrays laid end to end. For each choice,
     # `_entry` has an entry that tells the choice and `_value` the value there;
     # `_shown` says which choices have such an entry.
@@ -65,7 +66,7 @@ class Codec:
     tried = flat[1 : len(steps) + 1]
     for place in _places(schedule):
       self._look(place, tried, steps, columns, taken)
-    self._try_out(trials[len(steps) + 1 :], flat[len(steps) + 1 :])
+    self._try_out(tries[len(steps) + 1 :], flat[len(steps) + 1 :])
 
   def _look(self, place: Place, tried, steps, columns, taken) -> None:
     """Finds the entries that the choices of one place set.
@@ -137,6 +138,18 @@ class Codec:
     alone = ~self._shown & self._choices
     return xp.asarray(shown | alone)
 
+  def _placed(self, order: Sequence[int] | None) -> list[Place]:
+    """Returns `_places` of an order; finds them once."""
+    key = None if order is None else tuple(order)
+    if key not in self._found:
+      self._found[key] = _places(self._schedule, order)
+    return self._found[key]
+
+  @property
+  def length(self) -> int:
+    """Returns the number of integers of an arch."""
+    return len(self._placed(None))
+
   def encode(self, arch: Arch) -> jax.Array:
     """Returns the choices bool[T, K] that `decode` turns into `arch`.
 
@@ -165,7 +178,7 @@ class Codec:
     choices = self._chosen(np.concatenate(leaves), np)
     return [
         int(choices[step].argmax() if bit is None else choices[step, bit])
-        for step, bit in _places(self._schedule, order)
+        for step, bit in self._placed(order)
     ]
 
   def unflatten(
@@ -188,7 +201,7 @@ class Codec:
       ValueError: The number of integers is wrong, or an integer is out of its
         range; says which number or range is right.
     """
-    places = _places(self._schedule, order)
+    places = self._placed(order)
     if len(values) != len(places):
       raise ValueError(
           f"{len(places)} integers make {noun}, got {len(values)}"
@@ -273,7 +286,7 @@ def _places(
   return places
 
 
-def _trials(schedule: Schedule):
+def trials(schedule: Schedule):
   """Returns (choices bool[1 + R + drawn, T, K], steps i[R], columns i[R]).
 
   The first trial makes the first choice of every step and sets no bit. The next

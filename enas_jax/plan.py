@@ -108,6 +108,14 @@ class Facts(NamedTuple):
   classes: tuple[str, ...]  # their names in order; (): there are none
 
 
+class Timed(NamedTuple):
+  """An objective of latency, which is measured as the search begins."""
+
+  task: Task  # of the final network
+  target: float  # milliseconds of a validation batch, up to which all is free
+  weight: float  # is taken off where an arch takes twice as long
+
+
 class Plan(NamedTuple):
   """A run: what is trained, and what follows a search."""
 
@@ -122,9 +130,11 @@ class Plan(NamedTuple):
   uniform: Strategy | None = None  # random search, which every report has
   benchmark: Benchmark | None = None  # what archs score in truth, if known
   # Numpy or traced arch -> Size, of its final network at the sizes of the
-  # search; None: all architectures of the space are of one size.
+  # search; None: all are of one size, or nothing asks for it.
   size: Callable | None = None
-  penalty: Callable | None = None  # arch -> f32[], what its size takes off
+  penalty: Callable | None = None  # arch -> f32[], what its cost takes off
+  timed: Timed | None = None  # what is timed before the search begins
+  milliseconds: Callable | None = None  # arch -> its time, once that is done
   finalist: "Plan | None" = None  # how finalists are trained
   finalist_block: str = ""  # the block of the config that says so
   retrain: "Plan | None" = None  # how what is derived is trained

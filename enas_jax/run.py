@@ -6,6 +6,7 @@
   log.txt        what the output showed
   metrics.jsonl  one line an epoch, and the same as TensorBoard `events/`
   checkpoints/   by Orbax
+  latency.json   a search with the objective of latency: what choices take
   derive.jsonl   a search: every candidate and its score
   arch.json      a search: the derived architecture
   arch.svg       the architecture, drawn
@@ -27,7 +28,7 @@ import numpy as np
 
 import enas_jax
 from enas_jax import evaluate, folder, loop, modelfile
-from enas_jax.derive import candidates, outcome, ranking
+from enas_jax.derive import candidates, latency, outcome, ranking
 from enas_jax.derive.candidates import Line, RANDOM
 from enas_jax.folder import Signals
 from enas_jax.keeper import Diverged, Keeper
@@ -35,6 +36,8 @@ from enas_jax.plan import Plan
 from enas_jax.report import drawing, tables, words
 from enas_jax.report.display import Display, Pace
 from enas_jax.types import SearchState
+
+_TIMES = "latency.json"
 
 
 def run(plan: Plan, workdir: str, *, show: bool = True) -> dict[str, Any]:
@@ -131,6 +134,8 @@ def _opened(
 
 def _search(stage: Stage) -> dict[str, Any]:
   """Searches and derives; then retrains, or names the command for it."""
+  if stage.plan.timed:
+    stage = _timed(stage)
   plan, path, say = stage.plan, stage.path, stage.say
   say(words.SEARCHING)
   state = _fit(stage)
@@ -159,6 +164,9 @@ def _search(stage: Stage) -> dict[str, Any]:
     say(words.size(content, ranked[RANDOM]))
   if plan.benchmark:
     say("\n".join(words.truth(content["benchmark"])))
+  if plan.timed:
+    content["latency"] = latency.report(plan, _device(path))
+    say(words.latency(content["latency"], content["milliseconds"]))
   epochs = folder.lines(path / "metrics.jsonl")
   content["cost"] = outcome.spent(plan, lines, finalists, epochs)
   folder.write_json(file, content)
@@ -168,6 +176,21 @@ def _search(stage: Stage) -> dict[str, Any]:
     return {**content, "test": _retrained(stage, content, drawn)}
   say(words.command(plan, str(path)))
   return content
+
+
+def _timed(stage: Stage) -> Stage:
+  """Times the choices, unless the run has done so, and puts them to use."""
+  file = stage.path / _TIMES
+  if not file.exists():
+    stage.say(words.TIMING)
+    folder.write_json(file, latency.table(stage.plan))
+  saved = json.loads(file.read_text())
+  return stage._replace(plan=latency.bound(stage.plan, saved))
+
+
+def _device(path: pathlib.Path) -> str:
+  """Returns the device on which a run timed the choices."""
+  return json.loads((path / _TIMES).read_text())["device"]
 
 
 def _training(stage: Stage) -> dict[str, Any]:

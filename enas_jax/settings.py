@@ -103,15 +103,16 @@ class Retrain:
 
 @dataclasses.dataclass(frozen=True)
 class Objective:
-  """What the size of an arch takes off its reward.
+  """What the cost of an arch takes off its reward.
 
   Attributes:
-    cost: What is counted; "": nothing.
+    cost: What is counted of its final network, or latency: the milliseconds of
+      a validation batch on the device at hand; "": nothing.
     target: Up to which nothing is taken off.
     weight: Taken off when the cost is twice the target.
   """
 
-  cost: Literal["", "params", "flops"] = ""
+  cost: Literal["", "params", "flops", "latency"] = ""
   target: NonNegative = 0.0
   weight: NonNegative = 0.0
 
@@ -122,6 +123,8 @@ class Benchmark:
 
   Attributes:
     path: Of the table; "": the truth is not known.
+    data: The data set on which it was made; "": as the file's name ends.
   """
 
   path: str = ""
+  data: str = ""

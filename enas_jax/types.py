@@ -22,7 +22,7 @@ from jax import lax
 import jax.numpy as jnp
 import numpy as np
 
-Arch = Any  # a NamedTuple of int32 arrays; its space knows the fields
+Arch = Any  # a NamedTuple, a tree of int32 arrays; its space knows the fields
 Params = Any  # a tree of arrays that an optimiser moves
 Rows = dict[str, jax.Array]  # rows of parameters by name, i32[R] each
 ModelState = Any  # a tree of arrays that a network moves: averages, a carry
@@ -148,13 +148,16 @@ class SearchSpace(Protocol):
 
   # On the class: the published archs by name; {} by default.
   presets: Mapping[str, Preset]
-  sized: bool  # whether archs differ in size, so that `size` exists; False
+  sized: bool  # whether `size` exists; False
+  alike: bool  # whether all archs have the same size; False
 
   def parse(self, text: str) -> list[int] | None:
     """Returns the integers of a text in the space's own notation.
 
+    By default that is a digit for each integer, such as "02012100".
+
     Returns:
-      None where `text` is not in this notation, or the space has none.
+      None where `text` is not in this notation.
 
     Raises:
       ValueError: The text is in this notation, but is no arch of this space.
@@ -351,12 +354,21 @@ class Split(NamedTuple):
 
 
 class Benchmark(NamedTuple):
-  """A table of the true scores of archs, in the order of its file."""
+  """A table of the true scores of n archs, in the order of its file."""
 
+  data: str  # the name of the data set on which they were trained
   ops: np.ndarray  # i32[n, J], the encodings
   test: np.ndarray  # f64[n], test accuracies in percent
-  valid: np.ndarray  # f64[n], validation accuracies in percent
+  valid: np.ndarray | None  # f64[n], validation accuracies in percent, if known
+  params: np.ndarray | None  # f64[n], their parameters, if known
+  flops: np.ndarray | None  # f64[n], their operations, if known
   rows: dict[tuple[int, ...], int]  # encoding -> its row
+  architectures: int  # how many archs the space has; n may be fewer
+
+  @property
+  def sized(self) -> bool:
+    """Says whether the table has sizes of its own."""
+    return self.params is not None or self.flops is not None
 
 
 class SearchState(NamedTuple):

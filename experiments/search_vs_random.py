@@ -11,12 +11,13 @@ alone. What is finished is not run again. Then W/comparison.json and a table
 tell, as means over the seeds: the best and the mean of each strategy's own
 candidates by shared weights (those of random search are random), with a
 benchmark's table what the derived architecture truly has, its rank and regret,
-the mean of the candidates and Kendall's tau of the shared weights; where the
-config retrains, the test metric of the derived and the random architectures;
-where it has finalists, what the best of them has on the validation split when
-trained alone; wall seconds and FLOPs. `minus_random` is the difference to
-random search of the same seed, in the best of these measures that there is; of
-a perplexity, less than nothing is better.
+the mean of the candidates and Kendall's tau of the shared weights, and what
+needs no search, the accuracy of the largest network and Kendall's tau of the
+sizes; where the config retrains, the test metric of the derived and the random
+architectures; where it has finalists, what the best of them has on the
+validation split when trained alone; wall seconds and FLOPs. `minus_random` is
+the difference to random search of the same seed, in the best of these measures
+that there is; of a perplexity, less than nothing is better.
 
   python -m experiments.search_vs_random --table=T --strategy=reinforce \
       --samples=500 --seeds=0,1,2 --json
@@ -65,6 +66,9 @@ _MEASURES = {
     "rank": "true rank",
     "regret": "regret, %",
     "kendall": "kendall",
+    "largest": "true test accuracy of the largest, %",
+    "kendall_params": "kendall of the parameters",
+    "kendall_flops": "kendall of the FLOPs",
     "best": "best by shared weights",
     "mean": "mean by shared weights",
     "seconds": "seconds",
@@ -170,6 +174,11 @@ def _measures(result: dict | None) -> dict[str, object]:
     out.update({key: truth[key] for key in keys})
     ranked = truth["ranking"] or {}  # too few
     out.update({key: ranked.get(key) for key in ("kendall", "kendall_95")})
+    baselines = truth.get("baselines", {})
+    if baselines:
+      out["largest"] = baselines["largest"]["test_accuracy"]
+    sizes = ("kendall_params", "kendall_flops")
+    out.update({key: baselines.get(key) for key in sizes})
   if retrained:
     out["retrained"] = retrained["derived"]
     out["retrained_random"] = _mean(retrained["random"])["mean"]
@@ -329,6 +338,10 @@ def _on_table(values, seeds: list[int]) -> None:
   make = registry.find("--strategy", name, "strategy", STRATEGIES)
   strategy = make(space, **config.get(registry.short(name), {}))
   table = benchmark.read("--table", values.table, space)
+  if table.valid is None or len(table.test) < table.architectures:
+    raise ConfigError(
+        "--table", "must have the validation accuracy of every architecture."
+    )
   archs = values.archs or config.strategy.archs
   rows = sampled(
       table, strategy, samples=values.samples, archs=archs, seeds=seeds

@@ -1,44 +1,47 @@
 """What a benchmark's table says of a search, and what is no such table."""
 
 import json
+import pathlib
 import re
 
 import numpy as np
 import pytest
-from test_nasbench201 import TABLE
 from test_run import ran
 
-from enas_jax import build
+from enas_jax import archfile, build
 from enas_jax.configs import cifar_micro, nasbench201
 from enas_jax.derive import benchmark, ranking
 from enas_jax.errors import ConfigError
 from enas_jax.report import words
+from enas_jax.spaces import SPACES
 from enas_jax.spaces.nasbench201 import NasBench201
+from enas_jax.types import Size
 
 SPACE = NasBench201()
+DATA = pathlib.Path(__file__).parents[2] / "shared" / "data"
+TABLE = DATA / "nasbench201_cifar10.json"
 
 
-def arrays(rows=15_625):
+def entries(rows=15_625):
   """A table of the space whose accuracies are made up."""
-  ops = np.stack(np.unravel_index(np.arange(rows), (5,) * 6), 1).astype(np.int8)
+  ops = np.stack(np.unravel_index(np.arange(rows), (5,) * 6), 1).tolist()
   rng = np.random.default_rng(0)
-  test = rng.permutation(rows) / rows * 50 + 45
+  test = (rng.permutation(rows) / rows * 50 + 45).tolist()
   return {
-      "ops": ops,
-      "arch": np.array([SPACE.notation(values) for values in ops.tolist()]),
-      "cifar10_test": test,
-      "cifar10_valid": (test - 5).astype(np.float32),
+      SPACE.notation(values): {"test_acc_200": own, "val_acc_200": own - 5}
+      for values, own in zip(ops, test, strict=True)
   }
 
 
 def write(path, content):
-  np.savez(path, **content)
+  path.write_text(json.dumps(content))
   return str(path)
 
 
 @pytest.fixture(scope="module")
 def path(tmp_path_factory):
-  return write(tmp_path_factory.mktemp("table") / "t.npz", arrays())
+  folder = tmp_path_factory.mktemp("table")
+  return write(folder / "nasbench201_cifar10.json", entries())
 
 
 @pytest.fixture(scope="module")
@@ -65,62 +68,158 @@ def test_a_report_ranks_among_all(table):
   assert ranking["spearman_95"] == pytest.approx([1, 1])
   assert ranking["top"] == {"1": 1, "3": 1, "5": 1, "10": 1, "20": 1}
   json.dumps(found, allow_nan=False)
-  first, second = words.truth(found)
+  said = {"searched_on": "cifar10", "same_data": True}
+  first, second = words.truth({**found, **said})
+  assert "Test accuracy on cifar10" in first
   assert "rank 3 of 15,625" in first
+  said["searched_on"], said["same_data"] = "folder D", False
+  line = words.truth({**found, **said})[0]
+  assert line == (
+      "The benchmark's table is of cifar10; this search is on folder D."
+  )
   assert "kendall 1.000 [1.000, 1.000]" in second
 
 
-def broken(**changed):
-  return {k: v for k, v in {**arrays(), **changed}.items() if v is not None}
+def test_every_report_has_baselines_that_need_no_search(table):
+  params = np.arange(2000.0)
+  table = table._replace(ops=table.ops[:2000], test=table.test[:2000])
+  sized = table._replace(params=params, flops=np.minimum(params, 1900))
+  encodings = table.ops.tolist()
+  random = [(values, 0.5) for values in encodings[:8]]
+  found = benchmark.report(sized, encodings[0], encodings[:2], random, seed=0)
+  own = found["baselines"]
+  # The largest is that of most FLOPs, and of these that of most parameters.
+  assert own["largest"]["encoding"] == encodings[-1]
+  assert own["largest"]["test_accuracy"] == table.test[-1]
+  assert own["largest"]["rank"] == (table.test > table.test[-1]).sum() + 1
+  assert own["kendall_params"] == ranking.kendall(params, table.test)
+  assert own["kendall_flops"] == ranking.kendall(sized.flops, table.test)
+  said = {"searched_on": "cifar10", "same_data": True}
+  line = words.truth({**found, **said})[2]
+  assert f"the largest network has {table.test[-1]:.2f}%, rank" in line
+  assert f"{own['kendall_params']:.3f} by parameters and" in line
 
 
-def other_order():
-  content = arrays()
-  return {**content, "ops": content["ops"][:, ::-1]}
+def test_a_table_without_sizes_is_given_those_of_the_space(table):
+  def size(arch):
+    return Size(arch.ops.sum(), 2.0 * arch.ops[0])
+
+  few = table._replace(ops=table.ops[:30])
+  found = benchmark.sized(few, SPACE, size)
+  assert found.params.tolist() == few.ops.sum(1).tolist()
+  assert found.flops.tolist() == (2 * few.ops[:, 0]).tolist()
+  assert benchmark.sized(found, SPACE, None) is found
+
+
+def test_a_table_may_know_only_some(tmp_path):
+  some = entries(1000)
+  table = benchmark.read("key", write(tmp_path / "t.json", some), SPACE)
+  encodings, unknown = table.ops.tolist(), [4] * 6
+  random = [(values, 0.5) for values in [*encodings[:3], unknown]]
+  found = benchmark.report(table, unknown, [unknown], random, seed=0)
+  assert found["test_accuracy"] is found["rank"] is found["regret"] is None
+  assert (found["known"], found["architectures"]) == (1000, 15_625)
+  assert found["mean_of_policy"] is None
+  assert found["mean_of_random"] == pytest.approx(table.test[:3].mean())
+  assert found["ranking"] is None  # three are too few
+  json.dumps(found, allow_nan=False)
+  said = {"searched_on": "t", "same_data": True}
+  first, second = words.truth({**found, **said})
+  assert first.startswith("The benchmark knows 1,000 of the 15,625 arch")
+  assert "the derived architecture in the benchmark not in the table." in second
+  assert "policy's candidates unknown, of the random ones" in second
+
+
+def test_forms_that_people_publish(tmp_path):
+  space = SPACES["macro"](layers=2, operations="conv_3x3,conv_5x5,avg_pool_3x3")
+  content = {
+      "011": {"test_acc": [90.0, 92.0], "std": 1.0, "params": 7, "flops": 9},
+      "201": {"test_acc": [50, 51], "std": 0.5, "params": 6, "flops": 8},
+  }
+  path = write(tmp_path / "own_ImageNet16-120.json", content)
+  table = benchmark.read("key", path, space)
+  assert table.ops.tolist() == [[0, 1, 1], [2, 0, 1]]
+  assert table.test.tolist() == [91.0, 50.5] and table.valid is None
+  assert (table.params.tolist(), table.flops.tolist()) == ([7, 6], [9, 8])
+  assert (table.data, table.architectures) == ("ImageNet16-120", 18)
+  assert benchmark.same_data(table.data, "imagenet16_120")
+  assert benchmark.read("key", path, space, "CIFAR-10").data == "CIFAR-10"
+  # The notation of digits is one of `config.arch` too.
+  assert space.flatten(archfile.parse("arch", "201", space)) == [2, 0, 1]
+  # Of several epochs the last count.
+  one = SPACE.notation([1] * 6)
+  content = {one: {"test_acc_12": 1.5, "test_acc_200": 3.5, "val_acc_200": 2}}
+  table = benchmark.read("key", write(tmp_path / "a.json", content), SPACE)
+  assert (table.test.tolist(), table.valid.tolist()) == ([3.5], [2.0])
+
+
+def changed(**values):
+  """A table of three entries, of which the second has other values."""
+  content = entries(3)
+  entry = content[SPACE.notation([0, 0, 0, 0, 0, 1])]
+  entry.update(values)
+  for name in [name for name, value in values.items() if value is None]:
+    del entry[name]
+  return content
+
+
+def scaled(factor):
+  return {
+      name: {"test_acc_200": factor * entry["test_acc_200"]}
+      for name, entry in entries(3).items()
+  }
 
 
 @pytest.mark.parametrize("content, message", [
-    (broken(cifar10_valid=None), "is not an .npz file of ops, arch, cifar10_"),
-    (broken(arch=arrays()["arch"].astype(object)), "ValueError: Object arrays"),
-    (broken(ops=arrays()["ops"] / 1.0), "'ops' is not a table of integers"),
-    (broken(cifar10_test=np.ones(3)), "have not one entry for each row"),
-    (broken(cifar10_test=np.ones((15_625, 1))), "have not one entry for each"),
-    (broken(arch=arrays()["arch"].astype("S")), "'arch' is not of text"),
-    (arrays(1000), "it has 1,000 of the 15,625 architectures"),
-    (broken(cifar10_test=np.full(15_625, 101.0)), "is no percentage"),
-    (broken(cifar10_valid=np.full(15_625, np.nan)), "is no percentage"),
-    (broken(cifar10_test=arrays()["cifar10_test"] / 100), "are fractions, not"),
-    (other_order(), "is of another space than config.space.name"),
+    ([], "it is not an object with a key for each architecture"),
+    ({}, "it is not an object with a key for each architecture"),
+    ({SPACE.notation([0] * 6): 90.0}, "the value of a key is not an object"),
+    (changed(test_acc_200=None), "1 of its 3 entries lack 'test_acc_200'"),
+    (changed(test_acc_200="90"), "'test_acc_200' of an entry is no number"),
+    (changed(test_acc_200=[]), "'test_acc_200' of an entry is no number"),
+    (changed(val_acc_200=float("nan")), "of an entry is not finite"),
+    (changed(val_acc_200=101.0), "an accuracy is no percentage"),
+    (changed(params=3), "2 of its 3 entries lack 'params'"),
+    (scaled(0.01), "its accuracies are fractions, not percent"),
+    ({SPACE.notation([0] * 6): {"acc": 9.0}}, "no entry has 'test_acc' or"),
     (
-        {k: np.concatenate([v, v[:1]]) for k, v in arrays().items()},
-        "an architecture is in it twice",
+        {"02012100": {"test_acc": 9.0}},
+        "its key '02012100' is no architecture of this space (it is not in the",
+    ),
+    (
+        {"|conv~0|": {"test_acc": 9.0}},
+        "its key '|conv~0|' is no architecture of this space (no operation",
+    ),
+    (
+        {SPACE.notation([0] * 6) + end: {"test_acc": 9.0} for end in ("", " ")},
+        "' is in it twice",
     ),
 ])
 def test_what_is_no_table_is_refused(content, message, tmp_path):
-  path = write(tmp_path / "t.npz", content)
+  path = write(tmp_path / "t.json", content)
   with pytest.raises(ConfigError, match=re.escape(message)) as caught:
     benchmark.read("config.benchmark.path", path, SPACE)
   assert str(caught.value).startswith("config.benchmark.path: ")
   assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("text", ["", "no zip", "PK\x03\x04"])
-def test_a_file_that_is_no_npz(text, tmp_path):
-  (tmp_path / "t.npz").write_text(text)
-  with pytest.raises(ConfigError, match=r"is not an \.npz file of ops"):
-    benchmark.read("key", str(tmp_path / "t.npz"), SPACE)
+@pytest.mark.parametrize("text", [b"", b"no table", b"PK\x03\x04\xff"])
+def test_a_file_that_is_not_json(text, tmp_path):
+  (tmp_path / "t.json").write_bytes(text)
+  with pytest.raises(ConfigError, match=r"no benchmark: it is not JSON \("):
+    benchmark.read("key", str(tmp_path / "t.json"), SPACE)
 
 
 def test_a_bad_path_dies_before_the_run(tmp_path, path):
   config = nasbench201.get_config("smoke")
-  config.benchmark.path = str(tmp_path / "none.npz")
+  config.benchmark.path = str(tmp_path / "none.json")
   with pytest.raises(ConfigError, match=r"config\.benchmark\.path: there is"):
     ran(config, tmp_path / "run")
   assert not (tmp_path / "run").exists()
   # Nor does a space that the table does not know have it.
   config = cifar_micro.get_config("smoke")
   config.benchmark = {"path": path}
-  with pytest.raises(ConfigError, match="another space"):
+  with pytest.raises(ConfigError, match="is no architecture of this space"):
     build.plan(config)
 
 
@@ -157,8 +256,17 @@ def test_a_search_ends_with_the_truth(tmp_path, path, table):
   assert found["ranking"]["candidates"] == 8
   log = (tmp_path / "run" / "log.txt").read_text()
   assert "took nothing off" not in log
-  for line in words.truth(found):
+  said = words.truth(found)
+  assert said[0] == (
+      "The benchmark's table is of cifar10; this search is on synthetic."
+  )
+  for line in said:
     assert line in log
+  sizes = [line["params"] for line in lines]
+  largest = found["baselines"]["largest"]
+  assert largest["encoding"] == [3] * 6  # all of them 3 x 3 convolutions
+  assert largest["test_accuracy"] == table.test[table.rows[(3,) * 6]]
+  assert max(sizes) > min(sizes)
   kept = json.loads((tmp_path / "run" / "arch.json").read_text())
   assert kept["benchmark"] == found
 
@@ -167,6 +275,7 @@ def test_the_published_table_is_one():
   if not TABLE.exists():
     pytest.skip("the benchmark's table is not there")
   table = benchmark.read("key", str(TABLE), SPACE)
+  assert (table.data, len(table.test)) == ("cifar10", table.architectures)
   assert table.test.max() == pytest.approx(94.37, abs=0.005)
   assert table.test.mean() == pytest.approx(87.06, abs=0.005)
   skips = benchmark.accuracies(table, [[1] * 6])

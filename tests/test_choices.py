@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from test_run import Stop
 
-from configs import own_images, own_text
 import enas_jax
 from enas_jax import build, controller, folder, run, spaces, testing
 from enas_jax.archfile import described
+from enas_jax.configs import own_images, own_text
 from enas_jax.errors import ConfigError
 from enas_jax.nn import avg_pool, BatchNorm, Classifier, ConvNorm
 from enas_jax.ops import choose

@@ -28,7 +28,11 @@ from enas_jax.report import words
 from enas_jax.report.display import Display
 from enas_jax.spaces import SPACES
 from enas_jax.strategies import STRATEGIES
-from enas_jax.strategies.evolution import mutants, neighbours
+from enas_jax.strategies.evolution import (
+    mutants,
+    neighbours,
+    second_neighbours,
+)
 
 
 def config_of(finalists):
@@ -155,6 +159,24 @@ def test_all_neighbours_are_trained_where_there_is_room(tried):
   assert values == sorted(values, reverse=True)
 
 
+def test_where_neighbours_are_too_few_others_differ_in_two_choices(tried):
+  found = tried(lambda encoding: 0.1, finalists=40)
+  encodings = {tuple(line["encoding"]) for line in found}
+  assert len(found) == len(encodings) == 40
+  changed = [sum(value != 1 for value in encoding) for encoding in encodings]
+  assert sorted(changed) == [0] + [1] * 24 + [2] * 15
+
+
+@pytest.mark.parametrize("name", ["macro", "nasbench201"])
+def test_second_neighbours_are_counted(name):
+  space = SPACES[name](**SMALL[name].arguments)
+  drawn = STRATEGIES["random"](space).ask((), jax.random.key(0))
+  one = mutants(space, jax.device_get(drawn))
+  flat = lambda archs: {tuple(space.flatten(arch)) for arch in archs}
+  two = set().union(*(flat(mutants(space, arch)) for arch in one))
+  assert len(two - flat([drawn, *one])) == second_neighbours(space)
+
+
 @pytest.mark.parametrize("name", SMALL)
 def test_a_neighbour_differs_in_one_choice_in_every_space(name):
   space = SPACES[name](**SMALL[name].arguments)
@@ -269,7 +291,7 @@ def test_the_cost_of_a_search_has_that_of_its_finalists():
   for arch in two:
     shapes = cost.shapes(final.task, final.train, arch)
     batch = final.held.shapes()
-    once = cost._reward(final.task, arch, *shapes[:2], batch)
+    once = cost.one_reward(final.task, arch, *shapes[:2], batch)
     step = cost.child_step(final.task, arch, *shapes)
     expected += 3 * final.child_steps * step
     # After two and after three epochs, and at the end.

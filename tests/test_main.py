@@ -51,8 +51,9 @@ CASES = [
     ),
     (
         [SMALL, W, "--config.derive.finalists=1"],
-        "config.derive.finalists: must be 0, for none, or 2 to 25, which are"
-        " what is chosen and its neighbours, got 1.",
+        "config.derive.finalists: must be 0, for none, or 2 to 265, which are"
+        " what is chosen, its 24 neighbours, and those that differ in two"
+        " choices, got 1.",
     ),
     (
         [SMALL, W, "--config.derive.config.space.name=micro"],
@@ -268,12 +269,12 @@ CASES = [
     (
         [SEARCH, W, "--config.objective.cost=parms"],
         "config.objective.cost: must be one of the choices, got 'parms'. Did"
-        " you mean 'params'? Choices: flops, params.",
+        " you mean 'params'? Choices: flops, latency, params.",
     ),
     (
         [SEARCH, W, "--config.objective.weight=0.5"],
         "config.objective.cost: a target and a weight need one. Choices:"
-        " params, flops.",
+        " params, flops, latency.",
     ),
     (
         [SEARCH, W, "--config.objective.cost=flops"],

@@ -9,10 +9,11 @@ import sys
 import textwrap
 
 from absl import flags
+import jax
 import pytest
 from test_configs import FILES, NAMES, small
 
-from enas_jax import build, command, data
+from enas_jax import build, command, data, testing
 from enas_jax.data import pydoc, synthetic
 
 ROOT = FILES.parent
@@ -73,6 +74,26 @@ def test_the_readmes_own_config_is_one():
   plan = build.plan(names["get_config"]("smoke"))
   assert plan.derive.finalists == 10
   assert plan.finalist.experiment.part == "valid"
+
+
+def test_the_readmes_own_network_is_one():
+  page = (ROOT / "README.md").read_text()
+  block = re.search(r"^    from flax(?:.*\n)*?(?=^\S)", page, re.MULTILINE)
+  names = {"__name__": "readme"}
+  exec(textwrap.dedent(block[0]), names)
+  space = names["Layers"]()
+  network = space.network(classes=3, final=True)
+  shapes = jax.eval_shape(
+      lambda key: network.init(
+          key,
+          testing.images().images,
+          space.unflatten([0, 1, 1, 0, 0]),
+          train=True,
+      ),
+      jax.random.key(0),
+  )
+  kernels = shapes["params"]["Classifier_0"]["linear"]["kernel"]
+  assert kernels.shape == (32, 3)
 
 
 def _known(block, name="config"):

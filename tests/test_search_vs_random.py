@@ -6,8 +6,8 @@ import sys
 
 import numpy as np
 import pytest
+from test_benchmark import TABLE
 from test_main import answers
-from test_nasbench201 import TABLE
 from test_run import tiny_texts
 
 from enas_jax import build, folder, run
@@ -67,7 +67,9 @@ def test_both_searches_beat_random(found):
 
 def test_an_outcome_is_of_the_best_by_validation():
   test = np.arange(200.0) / 2
-  table = benchmark.Benchmark(np.zeros((200, 6)), test, 100 - test, {})
+  table = benchmark.Benchmark(
+      "", np.zeros((200, 6)), test, 100 - test, None, None, {}, 200
+  )
   rows = np.stack([np.arange(50, 180), np.arange(179, 49, -1)])
   outcome = experiment.outcome(table, rows, [3, 5])
   assert outcome["best_test_accuracy"] == 25.0
@@ -109,6 +111,11 @@ def result(plan, workdir):
           "regret": 1.0,
           "mean_of_policy": 88.0,
           "ranking": None if seed == 5 else ranking,
+          "baselines": {
+              "largest": {"test_accuracy": 93.5, "rank": 9},
+              "kendall_params": 0.25,
+              "kendall_flops": 0.5,
+          },
       },
       "cost": {"seconds": 60.0, "flops": 2e9 + 1},
   }
@@ -150,6 +157,9 @@ def test_a_comparison_is_of_means_and_of_differences_by_seed(
   assert ours["retrained"] == {"mean": None, "std": None}
   assert [row["kendall"] for row in ours["per_seed"]] == [0.2, None]
   assert ours["per_seed"][0]["kendall_95"] == [0.0, 1.0]
+  assert ours["largest"] == {"mean": 93.5, "std": 0.0} == chance["largest"]
+  assert ours["kendall_params"]["mean"] == 0.25
+  assert ours["kendall_flops"]["mean"] == 0.5
   json.dumps(found, allow_nan=False)
   table = shown(found, tmp_path / "log.txt")
   assert "Mean and std over the seeds 2, 5" in table

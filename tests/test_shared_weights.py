@@ -4,7 +4,7 @@ import chex
 import jax
 import numpy as np
 import pytest
-from test_benchmark import arrays, write
+from test_benchmark import entries, write
 from test_main import answers
 
 from enas_jax import build, evaluate, steps
@@ -24,8 +24,8 @@ def plan(tmp_path_factory):
   # Few steps: each enlarges what two programs round otherwise.
   config.child.batch = 64
   config.strategy.warmup = 0
-  path = tmp_path_factory.mktemp("shared_weights") / "t.npz"
-  config.benchmark.path = write(path, arrays())
+  path = tmp_path_factory.mktemp("shared_weights") / "t.json"
+  config.benchmark.path = write(path, entries())
   plan = build.plan(config)
   arch = plan.space.unflatten([3, 2, 1, 4, 2, 3])
   return plan._replace(uniform=fixed(arch))

@@ -5,7 +5,7 @@ import json
 
 import jax
 import pytest
-from test_benchmark import arrays, write
+from test_benchmark import entries, write
 from test_main import answers
 from test_run import ran
 
@@ -23,7 +23,7 @@ def path(tmp_path_factory):
   config.update(epochs=1, strategy={"name": "random"})
   config.derive.finalists = 0  # what is asked here is of the shared weights
   config.data.eval_batch = 32  # of 64
-  config.benchmark.path = write(folder / "t.npz", arrays())
+  config.benchmark.path = write(folder / "t.json", entries())
   ran(config, folder / "run")
   return folder / "run"
 

@@ -10,7 +10,6 @@ import json
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from enas_jax import data, optim, options, registry, rows, settings
@@ -307,39 +306,3 @@ def task(
     _check_made("name", name, made, Task)
   with inside("child"):
     return rows.wrapped(made, network, arch, chain)
-
-
-def penalty(
-    objective: settings.Objective, size: Callable | None
-) -> Callable | None:
-  """Returns what the objective takes off the reward of an arch, or None."""
-  if not objective.cost:
-    if objective.target or objective.weight:
-      raise ConfigError(
-          "objective.cost",
-          "a target and a weight need one. Choices: params, flops.",
-      )
-    return None
-  if size is None:
-    raise ConfigError(
-        "objective.cost", "all architectures of this space cost the same."
-    )
-  with inside("objective"):
-    for key in ("target", "weight"):
-      options.checked(key, getattr(objective, key), options.Positive)
-
-  def penalty(arch):
-    over = getattr(size(arch), objective.cost) / objective.target - 1
-    return objective.weight * jnp.maximum(over, 0.0)
-
-  return penalty
-
-
-def penalised(task: Task, penalty: Callable) -> Task:
-  """Returns the task whose reward is less the penalty of the arch."""
-
-  def reward(params, model_state, arch, batch, key):
-    own = task.reward(params, model_state, arch, batch, key)
-    return own - penalty(arch)
-
-  return task._replace(reward=reward)

@@ -10,6 +10,7 @@ from enas_jax import archfile, nn, options, registry, settings
 from enas_jax.build import (
   checks,
   configfile,
+  objectives,
   parts,
   recipes,
   spaces,
@@ -18,12 +19,13 @@ from enas_jax.build import (
 from enas_jax.build import start as starts
 from enas_jax.build.facts import facts
 from enas_jax.derive import benchmark as benchmarks
+from enas_jax.derive.objective import penalised
 from enas_jax.errors import ConfigError
 from enas_jax.plan import Experiment, Plan, text_of
-from enas_jax.strategies.evolution import neighbours
+from enas_jax.strategies.evolution import neighbours, second_neighbours
 from enas_jax.strategies.fixed import fixed
 from enas_jax.strategies.random import random
-from enas_jax.types import Arch, SearchSpace
+from enas_jax.types import Arch, Benchmark, SearchSpace
 
 
 def plan(
@@ -65,19 +67,24 @@ def _search(config: ConfigDict, sources: dict) -> Plan:
   if checks.own(space):
     with registry.calling("space.name", config.space.name):
       checks.steps(task, train, any_arch, shared=True)
-  size = None
-  if space.sized:
+  benchmark = _benchmark(config, space)
+  final = network
+  if hasattr(network, "final"):
     final = network.clone(final=True)
-    size = functools.partial(space.size, network=final, image=source.shape)
-  objective = parts.block(config, "objective", settings.Objective)
-  penalty = parts.penalty(objective, size)
+  make_final = functools.partial(parts.task, config, final, chain, any_arch)
+  objective = objectives.read(config)
+  size = objectives.size(
+      space,
+      final,
+      getattr(source, "shape", None),
+      make_final,
+      train,
+      objective,
+      wanted=benchmark is not None and not benchmark.sized,
+  )
+  penalty = objectives.penalty(objective, size)
   if penalty:
-    task = parts.penalised(task, penalty)
-  table = parts.block(config, "benchmark", settings.Benchmark)
-  benchmark = None
-  if table.path:
-    with parts.inside("benchmark"):
-      benchmark = benchmarks.read("path", table.path, space)
+    task = penalised(task, penalty)
   experiment = Experiment(
       task=task,
       strategy=strategy,
@@ -110,8 +117,18 @@ def _search(config: ConfigDict, sources: dict) -> Plan:
       ),
       size=size,
       penalty=penalty,
+      timed=objectives.timed(objective, make_final),
   )
   return _with_recipes(config, sources, made, any_arch)
+
+
+def _benchmark(config: ConfigDict, space: SearchSpace) -> Benchmark | None:
+  """Returns the table of true scores; None: they are not known."""
+  table = parts.block(config, "benchmark", settings.Benchmark)
+  if not table.path:
+    return None
+  with parts.inside("benchmark"):
+    return benchmarks.read("path", table.path, space, table.data)
 
 
 def _training(config: ConfigDict, sources: dict, arch: Arch = None) -> Plan:
@@ -237,7 +254,8 @@ def _with_recipes(
     arch: any of the space.
   """
   retrain = parts.block(config, "retrain", settings.Retrain, ("config",))
-  derive, most = made.derive, 1 + neighbours(made.space)
+  derive, near = made.derive, neighbours(made.space)
+  most = 1 + near + second_neighbours(made.space)
   if retrain.random > derive.random:
     raise ConfigError(
         "retrain.random",
@@ -247,10 +265,10 @@ def _with_recipes(
   if derive.finalists and not 2 <= derive.finalists <= most:
     raise ConfigError(
         "derive.finalists",
-        f"must be 0, for none, or 2 to {most}, which are what is chosen and"
-        f" its neighbours, got {derive.finalists}.",
+        f"must be 0, for none, or 2 to {most:,}, which are what is chosen, its"
+        f" {near:,} neighbours, and those that differ in two choices, got"
+        f" {derive.finalists}.",
     )
-
 
   def recipe(block: str, measure: str) -> Plan:
     final = recipes.completed(config, block, measure)

@@ -1,107 +1,147 @@
-"""Reads a benchmark: the score of every arch of a space when trained alone.
+"""Reads a benchmark: what archs of a space score in truth, trained alone.
 
-It is an `.npz` file with these arrays, which have one row for each arch:
+A table is a JSON object, in the forms in which benchmarks are published:
 
-  ops            i[n, J], the integers of its encoding
-  arch           U[n], the same arch in the space's own notation; this second
-                 form makes sure that no table of other operations is misread
-  cifar10_test   f[n], test accuracy in percent, after the full training
-  cifar10_valid  f[n], validation accuracy in percent, after the full training
+  {"02012100": {"test_acc": [89.5, 88.9, 89.2], "params": 890666, ...}, ...}
+  {"|nor_conv_3x3~0|+...": {"val_acc_200": 87.7, "test_acc_200": 90.3}, ...}
 
-Other arrays, such as parameter counts, are not read. NAS-Bench-201 (Dong & Yang
-2020) in this form has n = 15,625 rows of J = 6 edges, trained for 200 epochs.
+A key is an arch in the notation of its space (`SearchSpace.parse`). Of an entry
+these numbers are read, and all others are left alone:
+
+  test_acc or test_acc_E   test accuracy in percent, after E epochs; of several,
+                           that after most epochs
+  val_acc or val_acc_E     validation accuracy likewise; it may be absent
+  params, flops            the size of the network; both may be absent
+
+A list is averaged. A table may know only some archs of its space.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+import json
 import math
 import pathlib
+import re
+import statistics
 from typing import Any
-import zipfile
-import zlib
 
+import jax
 import numpy as np
 
 from enas_jax.derive import ranking
-from enas_jax.errors import ConfigError
-from enas_jax.types import Benchmark, SearchSpace
+from enas_jax.errors import ConfigError, one_line
+from enas_jax.types import Benchmark, Head, Schedule, SearchSpace
 
-# The errors that numpy raises at a file that is no table.
-_BROKEN = (
-    *(ValueError, KeyError, TypeError, EOFError, OSError),
-    *(zipfile.BadZipFile, zlib.error),
-)
-_KEYS = ("ops", "arch", "cifar10_test", "cifar10_valid")
+_SIZES = ("params", "flops")
 
 
-def read(key: str, path: str, space: SearchSpace) -> Benchmark:
+def read(
+    key: str, path: str, space: SearchSpace, data: str = ""
+) -> Benchmark:
   """Returns the table in the file `path`.
 
   Args:
     key: The option that gives the path, for the error.
-    path: The path of an `.npz` file.
-    space: The space whose archs the table must have.
+    path: The path of a JSON file.
+    space: The space whose archs the table has.
+    data: The name of the data set on which these were trained; "": the last
+      word of the file's name, as in `nasbench201_cifar10.json`.
 
   Raises:
     ConfigError: There is no such file, it is no such table, or it is a table of
       another space.
   """
-  if not pathlib.Path(path).is_file():
-    folder = ": it is a folder" if pathlib.Path(path).is_dir() else ""
+  file = pathlib.Path(path)
+  if not file.is_file():
+    folder = ": it is a folder" if file.is_dir() else ""
     raise ConfigError(key, f"there is no file {path!r}{folder}.")
-  ops, names, test, valid = _arrays(key, path)
 
-  def refuse(why: str):
+  def refuse(why: str) -> ConfigError:
     return ConfigError(key, f"{path} is no benchmark: {why}.")
 
-  if ops.ndim != 2 or not np.issubdtype(ops.dtype, np.integer):
-    raise refuse("'ops' is not a table of integers")
-  if not names.shape == test.shape == valid.shape == (len(ops),):
-    raise refuse("its arrays have not one entry for each row of 'ops'")
-  if names.dtype.kind != "U":
-    raise refuse("'arch' is not of text")
-  for column in (test, valid):
-    if not np.all((column >= 0) & (column <= 100)):
+  try:
+    table = json.loads(file.read_bytes())
+  except (ValueError, OSError, RecursionError) as why:
+    raise refuse(f"it is not JSON ({one_line(why)})") from None
+  if not isinstance(table, dict) or not table:
+    raise refuse("it is not an object with a key for each architecture")
+  if not all(isinstance(entry, dict) for entry in table.values()):
+    raise refuse("the value of a key is not an object")
+  ops = _encodings(table, space, refuse)
+  test = _column(table, _latest(table, "test_acc"), refuse)
+  if test is None:
+    raise refuse("no entry has 'test_acc' or 'test_acc_E', E epochs")
+  valid = _column(table, _latest(table, "val_acc"), refuse)
+  for accuracy in (test, valid):
+    if accuracy is None:
+      continue
+    if not np.all((accuracy >= 0) & (accuracy <= 100)):
       raise refuse("an accuracy is no percentage")
-    if column.size and column.max() <= 1:
+    if accuracy.max() <= 1:
       raise refuse("its accuracies are fractions, not percent")
-  encodings = ops.tolist()
-  rows = {tuple(values): n for n, values in enumerate(encodings)}
-  if len(rows) != len(ops):
-    raise refuse("an architecture is in it twice")
-  for values, name in zip(encodings, names.tolist(), strict=True):
-    if _words(name, space) != values:
-      raise ConfigError(
-          key,
-          f"{path} is of another space than config.space.name: there"
-          f" {name!r} is not {values}.",
-      )
-  count = math.prod(space.schedule.mask.sum(1).tolist())
-  if len(ops) != count:
-    raise refuse(f"it has {len(ops):,} of the {count:,} architectures")
-  return Benchmark(ops.astype(np.int32), test, valid, rows)
+  return Benchmark(
+      data=data or file.stem.rpartition("_")[2],
+      ops=np.array(ops, np.int32),
+      test=test,
+      valid=valid,
+      params=_column(table, "params", refuse),
+      flops=_column(table, "flops", refuse),
+      rows={values: n for n, values in enumerate(ops)},
+      architectures=_count(space.schedule),
+  )
 
 
-def _arrays(key: str, path: str) -> tuple[np.ndarray, ...]:
-  """Returns the four arrays of the file."""
-  try:
-    # The file is opened here because numpy leaves one open that it cannot read.
-    with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
-      ops, names, test, valid = (file[name] for name in _KEYS)
-    return ops, names, test.astype(float), valid.astype(float)
-  except _BROKEN as why:
-    raise ConfigError(
-        key,
-        f"{path} is not an .npz file of {', '.join(_KEYS)}"
-        f" ({type(why).__name__}: {why}).",
-    ) from None
+def _encodings(table: dict, space: SearchSpace, refuse: Callable) -> list:
+  """Returns the integers of each key, i[n, J] as tuples."""
+  found = {}
+  for name in table:
+    try:
+      values = space.parse(name)
+      if values is None:
+        raise ValueError("it is not in the notation of config.space.name")
+    except ValueError as why:
+      raise refuse(
+          f"its key {name!r} is no architecture of this space ({why})"
+      ) from None
+    if found.setdefault(tuple(values), name) != name:
+      raise refuse(f"{name!r} is in it twice")
+  return list(found)
 
 
-def _words(text: str, space: SearchSpace) -> list[int] | None:
-  """Returns the integers of a text in the space's notation, or None."""
-  try:
-    return space.parse(text)
-  except ValueError:
+def _latest(table: dict, name: str) -> str:
+  """Returns `name` or `name_E` of the most epochs E, as the entries have it."""
+  first = next(iter(table.values()))
+  epochs = [re.fullmatch(rf"{name}_(\d+)", key) for key in first]
+  most = max((int(match[1]) for match in epochs if match), default=None)
+  return name if most is None else f"{name}_{most}"
+
+
+def _column(table: dict, name: str, refuse: Callable) -> np.ndarray | None:
+  """Returns a number of each entry, f64[n]; None where no entry has it."""
+  values = [entry.get(name) for entry in table.values()]
+  missing = values.count(None)
+  if missing == len(values):
     return None
+  if missing:
+    raise refuse(f"{missing:,} of its {len(values):,} entries lack {name!r}")
+  try:
+    column = np.array([
+        statistics.fmean(value if isinstance(value, list) else [value])
+        for value in values
+    ])
+  except (ValueError, TypeError):
+    raise refuse(f"{name!r} of an entry is no number") from None
+  if not np.isfinite(column).all():
+    raise refuse(f"{name!r} of an entry is not finite")
+  return column
+
+
+def _count(schedule: Schedule) -> int:
+  """Returns how many archs a space has."""
+  choices = schedule.mask.sum(1).tolist()
+  return math.prod(
+      {Head.SKIP: 2**count, Head.NONE: 1}.get(head, count)
+      for head, count in zip(schedule.head.tolist(), choices, strict=True)
+  )
 
 
 def report(
@@ -113,8 +153,10 @@ def report(
 ) -> dict[str, Any]:
   """Judges a search by the benchmark; all accuracies are in percent.
 
+  What the table does not know is None, and means are of what it knows.
+
   Args:
-    table: The benchmark, which has every arch below.
+    table: The benchmark.
     derived: The encoding of the derived arch.
     policy: The encodings of the candidates of the trained policy.
     random: The encodings of uniformly random candidates, each with its score by
@@ -122,26 +164,100 @@ def report(
     seed: The seed of the bootstrap.
 
   Returns:
-    The report. Its "ranking" is None where there are fewer than `ranking.LEAST`
-    random candidates.
+    The report. Its "ranking" is None where fewer than `ranking.LEAST` random
+    candidates are known, and it has no "baselines" where no size is known.
   """
   encodings, scores = zip(*random, strict=True)
   true = accuracies(table, encodings)
-  of_derived = float(accuracies(table, [derived])[0])
+  known = np.isfinite(true)
+  own = _judged(table, derived)
+  accuracy = own["test_accuracy"]
+  best = float(table.test.max())
+  baselines = _baselines(table)
   return {
-      "test_accuracy": of_derived,
-      "rank": int((table.test > of_derived).sum()) + 1,
-      "architectures": len(table.test),
-      "best": float(table.test.max()),
-      "regret": float(table.test.max() - of_derived),
-      "mean_of_policy": float(accuracies(table, policy).mean()),
-      "mean_of_random": float(true.mean()),
-      "ranking": ranking.report(scores, true, seed),
+      "data": table.data,
+      **own,
+      "known": len(table.test),
+      "architectures": table.architectures,
+      "best": best,
+      "regret": None if accuracy is None else best - accuracy,
+      "mean_of_policy": _mean(accuracies(table, policy)),
+      "mean_of_random": _mean(true),
+      "ranking": ranking.report(np.array(scores)[known], true[known], seed),
+      **({"baselines": baselines} if baselines else {}),
   }
+
+
+def _baselines(table: Benchmark) -> dict[str, Any]:
+  """Returns what is known without a search, from the sizes of the networks.
+
+  These are the accuracy and rank of the largest network, by FLOPs and then by
+  parameters, and Kendall's tau of each measure of size with the truth over all
+  archs of the table.
+  """
+  sizes = {
+      name: getattr(table, name)
+      for name in _SIZES
+      if getattr(table, name) is not None
+  }
+  if not sizes:
+    return {}
+  # The last key of `lexsort` counts first.
+  largest = table.ops[np.lexsort(list(sizes.values()))[-1]].tolist()
+  taus = {
+      f"kendall_{name}": _number(ranking.kendall(size, table.test))
+      for name, size in sizes.items()
+  }
+  return {"largest": {"encoding": largest, **_judged(table, largest)}, **taus}
+
+
+def _judged(table: Benchmark, encoding: list[int]) -> dict[str, Any]:
+  """Returns the accuracy of an arch and its rank among all of the table."""
+  accuracy = _number(accuracies(table, [encoding])[0])
+  if accuracy is None:
+    return {"test_accuracy": None, "rank": None}
+  rank = int((table.test > accuracy).sum()) + 1
+  return {"test_accuracy": accuracy, "rank": rank}
 
 
 def accuracies(
     table: Benchmark, encodings: Sequence[Sequence[int]]
 ) -> np.ndarray:
-  """Returns the test accuracies of n encodings, f64[n] in percent."""
-  return table.test[[table.rows[tuple(values)] for values in encodings]]
+  """Returns the test accuracies of n encodings, f64[n] in percent.
+
+  An accuracy is NaN where the table does not know the arch.
+  """
+  rows = [table.rows.get(tuple(values)) for values in encodings]
+  return np.array([np.nan if n is None else table.test[n] for n in rows])
+
+
+def sized(table: Benchmark, space: SearchSpace, size: Callable) -> Benchmark:
+  """Returns the table with the sizes by `size` where it has none of its own.
+
+  Args:
+    table: The benchmark.
+    space: Its space.
+    size: Arch -> Size; traceable.
+  """
+  if table.sized:
+    return table
+  archs = [space.unflatten(values) for values in table.ops.tolist()]
+  archs = jax.tree.map(lambda *leaves: np.stack(leaves), *archs)
+  found = jax.device_get(jax.jit(jax.vmap(size))(archs))
+  return table._replace(params=found.params, flops=found.flops)
+
+
+def same_data(one: str, other: str) -> bool:
+  """Says whether two names, such as "cifar10" and "CIFAR-10", are of one set.
+  """
+  one, other = (re.sub(r"[\W_]", "", name.lower()) for name in (one, other))
+  return one == other
+
+
+def _mean(values: np.ndarray) -> float | None:
+  values = values[np.isfinite(values)]
+  return float(values.mean()) if len(values) else None
+
+
+def _number(value: float) -> float | None:
+  return float(value) if np.isfinite(value) else None

@@ -47,13 +47,29 @@ def drawn(plan: Plan, state: SearchState) -> list[Candidate]:
 def near(plan: Plan, best: Line) -> list[Candidate]:
   """Returns the neighbours of `best` that are trained beside it.
 
-  There are `derive.finalists` - 1 of them, drawn by the seed of the run.
+  There are `derive.finalists` - 1 of them, drawn by the seed of the run. They
+  differ from `best` in one choice, or where such archs are too few, the others
+  of them in two.
   """
-  archs = mutants(plan.space, plan.space.unflatten(best["encoding"]))
-  generator = np.random.default_rng(plan.experiment.seed)
-  order = generator.permutation(len(archs))
+  space, generator = plan.space, np.random.default_rng(plan.experiment.seed)
+
+  def some(archs, count):
+    order = generator.permutation(len(archs))
+    return [archs[n] for n in sorted(order[:count])]
+
   count = plan.derive.finalists - 1
-  return [Candidate(NEIGHBOUR, archs[n]) for n in sorted(order[:count])]
+  one = mutants(space, space.unflatten(best["encoding"]))
+  found = some(one, count)
+  if count > len(one):
+    two = {
+        tuple(space.flatten(arch)): arch
+        for near in one
+        for arch in mutants(space, near)
+    }
+    for encoding in [best["encoding"], *map(space.flatten, one)]:
+      two.pop(tuple(encoding), None)
+    found += some(list(two.values()), count - len(one))
+  return [Candidate(NEIGHBOUR, arch) for arch in found]
 
 
 def scored(
@@ -80,17 +96,16 @@ def scored(
 
 
 def sized(plan: Plan, arch: Arch) -> dict[str, float]:
-  """Returns the size of a numpy arch and the objective's penalty for it.
-
-  It is {} where all archs have the same size.
-  """
-  if not plan.size:
-    return {}
-  params, flops = plan.size(arch)
-  penalty = {}
+  """Returns what is known of the cost of a numpy arch, and its penalty."""
+  found = {}
+  if plan.size:
+    params, flops = plan.size(arch)
+    found = {"params": int(params), "flops": float(flops)}
+  if plan.milliseconds:
+    found["milliseconds"] = float(plan.milliseconds(arch))
   if plan.penalty:
-    penalty["penalty"] = float(plan.penalty(arch))
-  return {"params": int(params), "flops": float(flops), **penalty}
+    found["penalty"] = float(plan.penalty(arch))
+  return found
 
 
 def ranked(plan: Plan, lines: Sequence[Line]) -> dict[str, list[Line]]:

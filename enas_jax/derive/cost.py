@@ -58,7 +58,7 @@ def report(
     return child_step(task, arch, params, model_state, batch)
 
   def rewarded(arch):
-    return _reward(task, arch, params, model_state, held.shapes())
+    return one_reward(task, arch, params, model_state, held.shapes())
 
   uniform = experiment.children is plan.uniform
   child = mean(step, random if uniform else archs)
@@ -138,7 +138,7 @@ def _training(final: Experiment, arch: Arch) -> float:
 
   def whole(split):
     batch = split.shapes()
-    return split.steps * _reward(task, arch, params, model_state, batch)
+    return split.steps * one_reward(task, arch, params, model_state, batch)
 
   looks = -(-final.epochs // final.eval_every)
   measured = looks * whole(final.watched or final.held) + whole(final.held)
@@ -176,7 +176,13 @@ def child_step(
   return 3 * flops.count(loss, params, model_state, batch, jax.random.key(0))
 
 
-def _reward(task, arch, params, model_state, batch) -> float:
+def one_reward(
+    task: Task,
+    arch: Arch,
+    params: Params,
+    model_state: ModelState,
+    batch: Batch,
+) -> float:
   """Returns the FLOPs of a reward, which are those of measuring a batch."""
 
   def reward(params, model_state, batch, key):

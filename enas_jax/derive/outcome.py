@@ -100,6 +100,11 @@ def _truth(
       (line["encoding"], task.worth(line[task.score]))
       for line in ranked[RANDOM]
   ]
-  seed = plan.experiment.seed
-  report = benchmark.report(plan.benchmark, derived, policy, random, seed)
-  return {"benchmark": report}
+  table = plan.benchmark
+  if plan.size:
+    table = benchmark.sized(table, plan.space, plan.size)
+  seed, data = plan.experiment.seed, plan.record["data"]
+  report = benchmark.report(table, derived, policy, random, seed)
+  searched = " ".join(filter(None, (data["name"], data.get("path"))))
+  same = benchmark.same_data(table.data, data["name"])
+  return {"benchmark": {**report, "searched_on": searched, "same_data": same}}

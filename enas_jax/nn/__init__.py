@@ -6,6 +6,7 @@ from enas_jax.nn.layers import (
     BatchNorm,
     Classifier,
     ConvNorm,
+    DepthwiseNorm,
     max_pool,
     SeparableConv,
 )
@@ -17,6 +18,7 @@ __all__ = [
     "BatchNorm",
     "Classifier",
     "ConvNorm",
+    "DepthwiseNorm",
     "Reader",
     "SeparableConv",
     "avg_pool",

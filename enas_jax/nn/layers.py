@@ -47,6 +47,27 @@ class ConvNorm(nn.Module):
     return layer(jax.nn.relu(x) if self.relu else x, train=train)
 
 
+class DepthwiseNorm(nn.Module):
+  """A ReLU, a SAME depthwise convolution without a bias, and a batch norm.
+
+  Attributes:
+    size: The side of the window.
+    stride: The pixels from one window to the next.
+    relu: Whether the ReLU comes first.
+  """
+
+  size: int = 3
+  stride: int = 1
+  relu: bool = True
+
+  @nn.compact
+  def __call__(self, x: jax.Array) -> jax.Array:
+    """Maps x[B, H, W, C] to [B, ceil(H / stride), ceil(W / stride), C]."""
+    final, train = mode.current()
+    layer = layers.DepthwiseConv(self.size, final, self.stride, name="conv")
+    return layer(jax.nn.relu(x) if self.relu else x, train=train)
+
+
 class SeparableConv(nn.Module):
   """A ReLU, a depthwise and a pointwise convolution, and a batch norm.
 

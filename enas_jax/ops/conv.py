@@ -29,6 +29,14 @@ def pointwise(x: jax.Array, w: jax.Array) -> jax.Array:
   return y.reshape(*x.shape[:-1], w.shape[-1])
 
 
+def strided(x: jax.Array, stride: int) -> jax.Array:
+  """Returns the rows and columns of x[B, H, W, C] that a 1x1 window reads."""
+  # `factorized_reduction` says what the barrier is for.
+  return x if stride == 1 else lax.optimization_barrier(
+      x[:, ::stride, ::stride]
+  )
+
+
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def depthwise(x: jax.Array, w: jax.Array, stride: int = 1) -> jax.Array:
   """Returns the depthwise convolution with SAME padding.

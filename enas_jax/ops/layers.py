@@ -94,11 +94,26 @@ class Conv(nn.Module):
     fan_in = self.size**2 * x.shape[-1]
     shape = (self.size, self.size, x.shape[-1], self.channels)
     kernel = self.param("kernel", he_normal(fan_in), shape)
-    if self.size == self.stride == 1:
-      x = conv.pointwise(x, kernel[0, 0])
+    if self.size == 1:
+      x = conv.pointwise(conv.strided(x, self.stride), kernel[0, 0])
     else:
       x = conv.dense(x, kernel, self.stride)
     return BatchNorm(self.track, self.affine)(x, train=train)
+
+
+class DepthwiseConv(nn.Module):
+  """A SAME depthwise convolution and its batch norm."""
+
+  size: int
+  track: bool
+  stride: int = 1
+
+  @nn.compact
+  def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+    shape = (self.size, self.size, x.shape[-1])
+    kernel = self.param("kernel", he_normal(self.size**2), shape)
+    x = conv.depthwise(x, kernel, self.stride)
+    return BatchNorm(self.track)(x, train=train)
 
 
 class FactorizedReduction(nn.Module):

@@ -74,7 +74,9 @@ def finalists(
   if plan.benchmark:
     encodings = [line["encoding"] for line in found]
     true = benchmark.accuracies(plan.benchmark, encodings)
-    columns["true test accuracy"] = [f"{value:.2f}%" for value in true]
+    columns["true test accuracy"] = [
+        "unknown" if np.isnan(value) else f"{value:.2f}%" for value in true
+    ]
   display.table(
       "Finalists on the validation split",
       tuple(columns),

@@ -24,6 +24,10 @@ NO_PENALTY = (
     "config.objective took nothing off: no candidate costs more than its"
     " target."
 )
+TIMING = (
+    "Timing the final networks of each choice at its place"
+    " (config.objective.cost); it is done once, and kept in latency.json."
+)
 _NUMBERS = {
     "child/loss": "loss {:.3f}",
     "child/accuracy": "train {:.1%}",
@@ -73,7 +77,8 @@ def training_finalists(plan: Plan, count: int) -> str:
   return (
       f"Training {count} finalists alone (config.{plan.finalist_block}.config):"
       " what shared weights chose, and neighbours, which differ from it in one"
-      " choice. The best of them on the validation split is derived."
+      " choice, or in two where one gives too few. The best of them on the"
+      " validation split is derived."
   )
 
 
@@ -121,20 +126,87 @@ def correlation(found: dict[str, Any]) -> str:
 
 
 def truth(found: dict[str, Any]) -> list[str]:
-  """Puts a `benchmark.report` in words."""
-  out = [
-      f"CIFAR-10 test accuracy of the derived architecture in the benchmark"
-      f" {found['test_accuracy']:.2f}%: rank {found['rank']:,} of"
-      f" {found['architectures']:,}, regret {found['regret']:.2f}%."
-      f" Mean of the policy's candidates {found['mean_of_policy']:.2f}%, of"
-      f" the random ones {found['mean_of_random']:.2f}%."
-  ]
+  """Puts what arch.json says of the benchmark in words.
+
+  Args:
+    found: A `benchmark.report`, with `searched_on`, what the search says of its
+      own data, and `same_data`, whether the table is of the same set.
+  """
+  known, all_ = found["known"], found["architectures"]
+  out = []
+  if not found["same_data"]:
+    out.append(
+        f"The benchmark's table is of {found['data']}; this search is on"
+        f" {found['searched_on']}."
+    )
+  if known < all_:
+    out.append(
+        f"The benchmark knows {known:,} of the {all_:,} architectures; ranks"
+        " and means are of these."
+    )
+  place = "not in the table."
+  if found["rank"]:
+    place = (
+        f"{_percent(found['test_accuracy'])}: rank {found['rank']:,} of"
+        f" {known:,}, regret {_percent(found['regret'])}."
+    )
+  out.append(
+      f"Test accuracy on {found['data']} of the derived architecture in the"
+      f" benchmark {place} Mean of the policy's candidates"
+      f" {_percent(found['mean_of_policy'])}, of the random ones"
+      f" {_percent(found['mean_of_random'])}."
+  )
+  if "baselines" in found:
+    out.append(_baselines(found))
   if found["ranking"]:
     out.append(
         "Shared weights against the truth, of the random candidates:"
         f" {correlation(found['ranking'])}"
     )
   return out
+
+
+def _baselines(found: dict[str, Any]) -> str:
+  """Says what a benchmark tells without a search."""
+  own, known = found["baselines"], found["known"]
+  largest = own["largest"]
+  names = {"kendall_params": "parameters", "kendall_flops": "FLOPs"}
+  taus = " and ".join(
+      f"{'undefined' if own[key] is None else format(own[key], '.3f')} by"
+      f" {name}"
+      for key, name in names.items()
+      if key in own
+  )
+  return (
+      f"Without a search: the largest network has"
+      f" {_percent(largest['test_accuracy'])}, rank {largest['rank']:,}; size"
+      f" ranks the {known:,} architectures with kendall {taus}."
+  )
+
+
+def _percent(value: float | None) -> str:
+  """Returns an accuracy in percent; one that is not known has a word."""
+  return "unknown" if value is None else f"{value:.2f}%"
+
+
+def latency(found: dict[str, Any], own: float) -> str:
+  """Puts a `latency.report` in words.
+
+  Args:
+    found: The report.
+    own: The predicted milliseconds of the derived arch.
+  """
+  tau = found["kendall"]
+  other = ""
+  if found["measured_on"] != found["device"]:
+    other = f" (measured on {found['measured_on']})"
+  return (
+      f"A batch takes the derived network {own:.2f} ms on {found['device']} by"
+      f" the sum of its choices. Of {found['networks']} random networks this"
+      f" sum{other} and the time measured agree with kendall"
+      f" {'undefined' if tau is None else format(tau, '.3f')}, mean error"
+      f" {found['mean_error']:.1%}."
+  )
 
 
 def cost(found: dict[str, Any]) -> list[str]:
@@ -189,14 +261,16 @@ def diverged(plan: Plan, step: int) -> str:
 
 
 def changed(plan: Plan, encoding: list[int], chosen: list[int]) -> str:
-  """Returns the first line of an arch that differs from the chosen arch's."""
+  """Returns the lines of an arch that differ from the chosen arch's."""
   own, other = (
       archfile.described(plan.space.unflatten(values), plan.space)
       for values in (encoding, chosen)
   )
-  # The first line is taken because some spaces end with a summary of all.
+  # A notation, the last line of some spaces, differs where another line does.
+  last = plan.space.notation(encoding)
   pairs = zip(own, other, strict=True)
-  return next((line for line, its in pairs if line != its), "as chosen")
+  lines = [line for line, its in pairs if line != its and line != last]
+  return ", ".join(lines) or "as chosen"
 
 
 def beside_random(

@@ -21,6 +21,9 @@ class Space:
   """
 
   presets: ClassVar[Mapping[str, Preset]] = {}
+  # Whether all archs have the same size. Where they differ, and the space has
+  # no `size`, one network for each choice is traced when the size is needed.
+  alike: ClassVar[bool] = False
   module: ClassVar[type[nn.Module]]
   schedule: Schedule
 
@@ -70,8 +73,12 @@ class Space:
     return functools.partial(self.module, **self.given)
 
   def parse(self, text: str) -> list[int] | None:
-    del text
-    return None
+    """Returns the integers of a text that has one digit for each of several."""
+    if not text.isdecimal() or not len(text) == self.codec.length > 1:
+      return None
+    values = [int(digit) for digit in text]
+    self.unflatten(values)  # raises ValueError where it is no arch
+    return values
 
   def notation(self, values: Sequence[int]) -> str:
     del values
@@ -85,5 +92,5 @@ class Space:
 
   @property
   def sized(self) -> bool:
-    """Says whether archs differ in size: the space has its own `size`."""
+    """Says whether the space has its own `size`."""
     return type(self).size is not Space.size

@@ -153,6 +153,15 @@ def neighbours(space: SearchSpace) -> int:
   return int((space.schedule.mask.sum(1) - ~skip)[steps].sum())
 
 
+def second_neighbours(space: SearchSpace) -> int:
+  """Returns the number of archs that differ from an arch in two choices."""
+  skip, steps = _mutable(space.schedule)
+  each = (space.schedule.mask.sum(1) - ~skip)[steps].astype(object)
+  pairs = (each.sum() ** 2 - (each**2).sum()) // 2
+  bits = each[skip[steps]]  # two bits of one step may both differ
+  return int(pairs + (bits * (bits - 1) // 2).sum())
+
+
 def _mutable(schedule: Schedule) -> tuple[np.ndarray, np.ndarray]:
   """Returns (whether each step chooses bits, the steps that can mutate).
 

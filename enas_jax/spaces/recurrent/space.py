@@ -47,6 +47,7 @@ class Recurrent(Space):
   scale: NonNegative = 2.25
 
   module: ClassVar = RecurrentNetwork
+  alike: ClassVar = True
   presets: ClassVar = {
       "enas_lm": Preset({"nodes": 8, "dialect": "lm"}, _ENAS),
       "darts_lm": Preset({"nodes": 8, "dialect": "lm"}, _DARTS),
