@@ -41,6 +41,7 @@ _LONG = (
     "test_strategies",
     "test_recurrent",
     "test_benchmark",
+    "test_nasbench_macro",
     "test_shared_weights",
     "test_ops_cell",
     "test_testing",
