@@ -41,6 +41,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
       "filters": 36,
       "widen": 1,  # factor on the filters at each halving
       "concat": False,  # True: skips by concatenation and 1 x 1, M4
+      "channel_fan_in": faithful,  # as in cifar_micro_final.py
       "keep": 0.9,
   }
   config.child.update(batch=128, l2=2.5e-4)

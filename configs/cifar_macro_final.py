@@ -44,6 +44,8 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
       "widen": 2,
       "concat": True,  # False: skips by a sum, as in the search, M4
       "plain_convs": faithful,  # M2
+      # The reference has no depthwise kernel here.
+      "channel_fan_in": False,
       "stretch": 1,
       "keep": 0.5,
   }

@@ -65,6 +65,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
       "keep": 0.9,
       "aux": True,
       "row_fan_in": faithful,  # S4
+      "channel_fan_in": False,  # of depthwise kernels; S4 has its own
   }
   config.child = {
       "optimiser": "nesterov",

@@ -57,6 +57,8 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
       "keep": 0.8,
       "drop_path_keep": 0.6,
       "aux": True,
+      # As TensorFlow counts the inputs of a depthwise kernel.
+      "channel_fan_in": faithful,
   }
   config.child = {
       "optimiser": "nesterov",
