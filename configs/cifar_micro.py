@@ -57,6 +57,8 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
       "nodes": 5,
       "index_scale": 1.10,
       "op_scale": 0.44,  # 1.10 / 2.5
+      # The preference for separable convolutions at first, which trains.
+      "op_prior": 0.44,
       "saturated_prior": faithful,  # S3
   }
   config.network = {
