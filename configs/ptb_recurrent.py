@@ -50,7 +50,8 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
   }
   config.network = {
       "hidden": 200,
-      "loose": False,  # the output: the mean of loose ends, or of all nodes
+      # The output: the mean of loose ends, or of all nodes; None: by dialect.
+      "loose": placeholder(bool),
       "init_range": 0.04,
       "word_keep": 0.9,
       "embedded_keep": 0.8,

@@ -79,7 +79,7 @@ def test_the_macro_final_training_is_the_references():
         "recipe=gpu",
         800,
         True,
-        False,
+        None,  # by dialect
         (0, 10),
         [0.125, 0.175, 0.725, 0.225, 0.75],
     ),
