@@ -11,8 +11,12 @@ published cells reach 3.54 % test error, 2.89 % with Cutout.
 
 Variants, after a colon and joined by commas:
   smoke              every stage in seconds, on synthetic images
-  profile=faithful   all the reference's quirks of this search that change a
-                     number, each a value of its own below
+  profile=faithful   quirks of the reference, each a value of its own below
+
+The faithful profile sets dropout_in_reward, saturated_prior, row_fan_in,
+l2_all, freeze_aux and zero_baseline. It derives as the default does; the
+reference leaves it to its user, who is shown ten architectures with their
+accuracy on one batch each.
 """
 
 import ml_collections

@@ -9,7 +9,7 @@ perplexity in its README. Without --config.arch it is enas_lm's published cell
 (enas_lm; also darts_lm, and enas_2018 in its own dialect). The validation text
 is measured every epoch, the test text once at the end, one row at a time.
 
-Variants as in cifar_micro.py, and
+Variants as in cifar_micro.py, but no profile, and
   recipe=gpu   enas_lm's for GPUs: 800 units, segments of varied length, the
                average begins when validation stops improving; 3,000 epochs,
                57.3 +- 0.1 (DARTS's cell: 58.1)
@@ -24,7 +24,7 @@ GPU = "recipe=gpu"
 
 
 def get_config(variant: str = "") -> ml_collections.ConfigDict:
-  variants = parse(variant, GPU)
+  variants = parse(variant, GPU, profiles=False)
   gpu = GPU in variants.others
   config = ml_collections.ConfigDict()
   config.seed = 0
