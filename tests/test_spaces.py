@@ -284,6 +284,13 @@ def test_final_network_is_the_references():
     np.testing.assert_allclose(keep[cell], value, atol=5e-5)
 
 
+@pytest.mark.parametrize("size, side", [(8, 1), (32, 2), (64, 4)])
+def test_the_heads_second_kernel_is_the_size_of_its_map(size, side):
+  network = Micro().network(classes=10, final=True, cells=3, filters=4)
+  aux = walk(network, published(), size)[0]["aux"]
+  assert aux["Conv_1"]["kernel"].shape == (side, side, 128, 768)
+
+
 @pytest.mark.parametrize("stride", [1, 2])
 def test_drop_path_spares_identities(stride, monkeypatch):
   keeps = []

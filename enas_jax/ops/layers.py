@@ -173,7 +173,10 @@ class SeparableConv(nn.Module):
 class AuxiliaryHead(nn.Module):
   """Computes logits from the middle of a network (reference: micro_child.py).
 
-  The pooling window is 5 x 5, or the whole map where that is smaller.
+  The pooling window is 5 x 5, or the whole map where that is smaller. The
+  second convolution's kernel is as large as the map that the pooling leaves: 2
+  x 2 for images of 32 x 32, 18 x 18 for images of 224 x 224. Of a map that is
+  no square the longer side counts.
   """
 
   classes: int
@@ -184,7 +187,8 @@ class AuxiliaryHead(nn.Module):
     size = min(5, *x.shape[1:3])
     x = pool.avg_pool_valid(jax.nn.relu(x), size, 3)
     x = jax.nn.relu(Conv(128, 1, self.track)(x, train=train))
-    x = jax.nn.relu(Conv(768, 2, self.track)(x, train=train))
+    side = max(x.shape[1:3])
+    x = jax.nn.relu(Conv(768, side, self.track)(x, train=train))
     return Classifier(self.classes)(x)
 
 
