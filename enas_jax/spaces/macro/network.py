@@ -28,6 +28,7 @@ class MacroNetwork(nn.Module):
     filters: The channels of the first layers.
     widen: The factor on the channels where the image is halved.
     concat: Whether skips are concatenated and mixed by a 1 x 1 convolution.
+      They are joined with the layer's result, not its input, which is a choice.
     plain_convs: Whether the final network has full convolutions in place of
       separable ones, as the reference's has (defect M2).
     channel_fan_in: Whether the number of channels counts in the scale at which
