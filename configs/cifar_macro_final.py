@@ -12,7 +12,8 @@ A searched network of 12 layers trains as it is. --config.network.stretch=2
 builds every layer twice in a row, with its operation and its skips; a skip
 reads the last copy of the layer it read.
 
-Variants as in cifar_micro.py.
+Variants as in cifar_micro.py. The faithful profile sets plain_convs, l2_all and
+cutout_corner; the reference has no pools here (defect M3).
 """
 
 import ml_collections
@@ -44,6 +45,8 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
       "widen": 2,
       "concat": True,  # False: skips by a sum, as in the search, M4
       "plain_convs": faithful,  # M2
+      # The reference has no depthwise kernel here.
+      "channel_fan_in": False,
       "stretch": 1,
       "keep": 0.5,
   }

@@ -8,7 +8,7 @@ r"""ENAS macro search on scikit-learn's digits: search, derive and retrain.
 random architectures are trained from scratch alike
 (configs/digits_macro_final.py) and compared on the test images.
 
-Variants as in cifar_micro.py.
+Variants as in cifar_macro.py.
 """
 
 import ml_collections

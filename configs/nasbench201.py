@@ -27,7 +27,7 @@ search ends with the true test accuracy of what it derived, its rank among all
 and with how well shared weights rank the random candidates. Without it all else
 is the same.
 
-Variants as in cifar_micro.py.
+Variants as in cifar_micro.py. The faithful profile sets zero_baseline.
 """
 
 import ml_collections
@@ -72,9 +72,8 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
       "path": "",  # "": the truth is not known
       "data": "",  # "": the data set that the file's name ends with
   }
-  config.retrain.command = config.retrain.command.replace(
-      "cifar_micro", "nasbench201"
-  )
+  command = f"nasbench201_final:{variants.unprofiled}".rstrip(":")
+  config.retrain.command = command
   if variants.smoke:
     variants.shrink(config)
   return config

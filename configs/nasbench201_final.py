@@ -8,7 +8,7 @@ Three stages of 5 cells, 16 filters, 200 epochs of 196 steps (batch 256) on all
 benchmark on CIFAR-10, 94.37 % there. --config.arch also reads the benchmark's
 own notation, `|nor_conv_3x3~0|+|none~0|nor_conv_3x3~1|+...`, between quotes.
 
-Variants as in cifar_micro.py.
+Variants as in cifar_micro.py, but no profile.
 """
 
 import ml_collections
@@ -18,7 +18,7 @@ from enas_jax.variants import parse
 
 
 def get_config(variant: str = "") -> ml_collections.ConfigDict:
-  variants = parse(variant)
+  variants = parse(variant, profiles=False)
   config = cifar_micro_final.get_config(variant)
   config.epochs = 200
   config.data.valid = 25_000

@@ -14,7 +14,7 @@ the best of them is derived (`--config.derive.finalists=0`: the likeliest one).
 What each of these choices is worth, and what the search finds, stands in
 experiments/README.md; T as in nasbench201.py.
 
-Variants as in cifar_micro.py.
+Variants as in nasbench201.py.
 """
 
 import ml_collections
@@ -25,11 +25,12 @@ from enas_jax.variants import parse
 
 
 def get_config(variant: str = "") -> ml_collections.ConfigDict:
-  config = nasbench201.get_config(variant)
+  config, variants = nasbench201.get_config(variant), parse(variant)
   config.task.score = "likelihood"
   config.derive.finalists = 2
-  config.derive.config = recipe(nasbench201_final.get_config(variant))
-  if parse(variant).smoke:
+  final = nasbench201_final.get_config(variants.unprofiled)
+  config.derive.config = recipe(final)
+  if variants.smoke:
     return config
   config.epochs = 60
   config.data.update(valid=5000, eval_batch=500, size=16)

@@ -7,7 +7,7 @@ Two layers with as many weights as the cell of ptb_recurrent_final.py, trained
 by the same recipe. AWD-LSTM (three layers of 1,100, 1,100 and 400
 units, a recipe of its own) reaches 58.2 in enas_lm's code.
 
-Variants as in ptb_recurrent_final.py.
+Variants as in ptb_recurrent_final.py, but no profile.
 """
 
 import ml_collections

@@ -10,8 +10,9 @@ architectures; then 100 architectures of the policy and 100 random ones on the
 whole validation text. The reference's search stalls near a perplexity of 148 by
 shared weights.
 
-Variants as in cifar_micro.py; the faithful profile has the controller's quirks
-only, not the weight decay of enas_lm's search (defect L1).
+Variants as in cifar_micro.py. The faithful profile sets single_entropy and
+zero_baseline, which are quirks of the controller. It does not have the weight
+decay of enas_lm's search (defect L1).
 """
 
 import ml_collections
@@ -50,7 +51,8 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
   }
   config.network = {
       "hidden": 200,
-      "loose": False,  # the output: the mean of loose ends, or of all nodes
+      # The output: the mean of loose ends, or of all nodes; None: by dialect.
+      "loose": placeholder(bool),
       "init_range": 0.04,
       "word_keep": 0.9,
       "embedded_keep": 0.8,
@@ -81,7 +83,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
       "step_baseline": False,  # in place of both the mean of a step's rewards
       "single_entropy": faithful,  # C4
   }
-  command = config.retrain.command.replace("cifar_micro", "ptb_recurrent")
+  command = f"ptb_recurrent_final:{variants.unprofiled}".rstrip(":")
   config.retrain.command = command
   if variants.smoke:
     variants.shrink(config)

@@ -15,7 +15,9 @@ perplexities. The paper's loop is
       --config.strategy.steps=20 --config.strategy.same_batch=False \
       --config.reinforce.lr=2e-3 --config.reinforce.step_baseline=False
 
-Variants as in cifar_micro.py; the faithful profile has the paper's loop.
+Variants as in cifar_micro.py. The faithful profile sets single_entropy and
+zero_baseline, and for the paper's loop children, warmup, steps, same_batch, lr
+and step_baseline.
 """
 
 import ml_collections
@@ -50,5 +52,6 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     config.derive.update(archs=30, random=30)
     config.retrain.random = 2
   config.retrain.command = ""  # the next retrains
-  config.retrain.config = recipe(pydoc_recurrent_final.get_config(variant))
+  final = pydoc_recurrent_final.get_config(variants.unprofiled)
+  config.retrain.config = recipe(final)
   return config

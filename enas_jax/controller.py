@@ -163,7 +163,7 @@ def _run(
     cell, h, u, anchors, keys = carry
     row, given_t = inputs
     cell, h = _lstm(params["lstm"], u, cell, h)
-    logits = _logits(params, row, h, keys, temperature)
+    logits = _logits(params, row, h, keys, temperature, schedule.free_bias)
     choice = pick(given_t, row, logits)
     # A step attends only to states written before it, so its own state is
     # written afterwards.
@@ -176,7 +176,8 @@ def _run(
   zero = jnp.zeros(hidden)
   memory = jnp.zeros((slots, hidden))
   carry = (zero, zero, params["start"], memory, memory)
-  table = schedule._replace(op_bias=None, tied=None)  # these have no rows
+  # These have no rows.
+  table = schedule._replace(op_bias=None, tied=None, free_bias=None)
   _, (choices, terms) = jax.lax.scan(
       step, carry, (jax.tree.map(jnp.asarray, table), given)
   )
@@ -201,14 +202,21 @@ def _logits(
     h: jax.Array,
     keys: jax.Array,
     temperature: float,
+    free_bias: bool,
 ) -> jax.Array:
   """Returns the squashed and biased logits of a step's choices, f32[K]."""
   weight = params.get("op_weight", params["embedding"].T)
-  op = h @ weight + params.get("op_bias", 0.0)
-  op = jnp.pad(op, (0, keys.shape[0] - op.shape[0]))
+  op = h @ weight
+  if not free_bias:
+    op += params.get("op_bias", 0.0)
+  padding = (0, keys.shape[0] - op.shape[0])
+  op = jnp.pad(op, padding)
   anchor = jnp.tanh(keys + h @ params["query_weight"]) @ params["attention"]
   z = jnp.where(row.head == Head.OP, op, anchor) / temperature
   z = jnp.where(row.scale > 0, row.scale * jnp.tanh(z), z)
+  if free_bias:
+    own = jnp.pad(params["op_bias"], padding)
+    z += jnp.where(row.head == Head.OP, own, 0.0)
   return z + row.bias
 
 

@@ -68,6 +68,9 @@ class Schedule(NamedTuple):
   # f32[O], the initial trainable bias of the operations; None: there is none
   op_bias: np.ndarray | None
   tied: bool  # whether an operation is scored by its embedding, not a layer
+  # Whether op_bias is added to the squashed logits, so that it can outweigh
+  # `bias` and `scale`. Off: it is squashed too.
+  free_bias: bool = False
 
 
 class Preset(NamedTuple):

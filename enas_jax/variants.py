@@ -8,7 +8,8 @@ from enas_jax import data, nn, options, registry, settings
 from enas_jax.errors import ConfigError, suggest
 from enas_jax.spaces import SPACES
 
-_WORDS = ("smoke", "profile=repaired", "profile=faithful")
+_PROFILES = ("profile=repaired", "profile=faithful")
+_WORDS = ("smoke", *_PROFILES)
 
 
 class Variants(NamedTuple):
@@ -17,6 +18,7 @@ class Variants(NamedTuple):
   smoke: bool
   profile: str  # repaired, or faithful to the reference and its quirks
   others: list[str]  # words of the config's own
+  unprofiled: str  # the same words, for a config without profiles
 
   def shrink(self, config: Any) -> None:
     """Sets the `Small` values of all options in a ConfigDict, in place.
@@ -74,10 +76,21 @@ def _set_small(
       block[key] = option.small.value
 
 
-def parse(text: str, *others: str) -> Variants:
-  """Reads the words after a config's colon; `others` are the config's own."""
+def parse(text: str, *others: str, profiles: bool = True) -> Variants:
+  """Reads the words after a config's colon.
+
+  Args:
+    text: The words, joined by commas.
+    *others: The words of the config's own.
+    profiles: Whether a profile changes anything in the config. Off: a profile
+      is refused, since whoever asks for one would be misled.
+  """
   words = [word for word in text.split(",") if word]
   for word in words:
+    if word in _PROFILES and not profiles:
+      raise ConfigError(
+          "config", f"{word} changes nothing here; leave it out."
+      )
     if word not in (*_WORDS, *others):
       near = suggest(word, (*_WORDS, *others))
       raise ConfigError("config", f"unknown variant {word!r}. {near}")
@@ -88,4 +101,5 @@ def parse(text: str, *others: str) -> Variants:
       "smoke" in words,
       "faithful" if faithful else "repaired",
       [word for word in words if word in others],
+      ",".join(word for word in words if word not in _PROFILES),
   )

@@ -171,6 +171,25 @@ def test_a_text_model_goes_on_and_other_words_start_afresh(files, tmp_path):
     assert len(unlike) <= other and bool(unlike) is bool(other), unlike
 
 
+def test_on_other_pictures_a_kernel_as_large_as_its_map_starts_afresh(
+    pictures, five
+):
+  path, _ = five
+  for size, fresh in ((None, ()), (32, ("params/aux/Conv_1/kernel",))):
+    config = training(pictures, init=str(path))
+    config.data.size = size
+    plan = build.plan(config)
+    assert plan.start.fresh == fresh
+  experiment = plan.experiment
+  shapes = jax.eval_shape(
+      lambda key: experiment.task.init(
+          key, experiment.train.shapes(), experiment.arch
+      ),
+      jax.random.key(0),
+  )[0]
+  assert shapes["aux"]["Conv_1"]["kernel"].shape[:2] == (2, 2)
+
+
 def test_another_network_is_refused_with_the_flags_that_make_it_the_same(
     pictures, five
 ):

@@ -323,18 +323,18 @@ MICRO_BATCH = 10
 def score_micro():
   """(prior, params, cells i32[10, 2, 5, 4], temperature) -> scores, gradient.
 
-  The gradient is that of the first log-probability. The two priors differ in
-  the schedule's bias and the first op_bias only, so one program serves both.
+  The gradient is that of the first log-probability.
   """
-  space = Micro()
 
   # By the emitters that users have: the tanh of those that conftest.py chooses
   # is not quite one where it saturates.
   @functools.partial(
-      jax.jit, compiler_options={"xla_cpu_use_fusion_emitters": True}
+      jax.jit,
+      static_argnums=0,
+      compiler_options={"xla_cpu_use_fusion_emitters": True},
   )
-  def run(params, bias, choices, temperature):
-    schedule = space.schedule._replace(bias=bias)
+  def run(saturated, params, choices, temperature):
+    schedule = Micro(saturated_prior=saturated).schedule
 
     def first(params):
       scores = jax.vmap(
@@ -348,17 +348,11 @@ def score_micro():
     return scores, grads
 
   def score(saturated, params, cells, temperature=1.0):
-    prior = Micro(saturated_prior=saturated)
-    for mine, theirs in zip(
-        prior.schedule._replace(bias=0, op_bias=0),
-        space.schedule._replace(bias=0, op_bias=0),
-        strict=True,
-    ):
-      np.testing.assert_array_equal(mine, theirs)
+    space = Micro(saturated_prior=saturated)
     choices = jnp.stack(
-        [prior.encode(prior.unflatten(c.ravel().tolist())) for c in cells]
+        [space.encode(space.unflatten(c.ravel().tolist())) for c in cells]
     )
-    return run(params, prior.schedule.bias, choices, temperature)
+    return run(saturated, params, choices, temperature)
 
   return score
 
@@ -380,11 +374,12 @@ def random_cells():
 def witness_micro(params, cells, *, saturated, temperature):
   """(log-probability, entropy) of the tables of two cells, i[2, N, 4]."""
   w = Witness(params, temperature)
-  # The preference for separable convolutions: the reference's lives in b_soft
-  # and, in the normal cell, in a constant; the repaired one is all constant.
+  # The reference squashes its bias, and ours stands beside the constant of the
+  # normal cell.
   prior = np.array([0.25, 0.25, -0.25, -0.25, -0.25])
-  kept = np.array([0.0 if saturated else 0.44] * 2 + [0.0] * 3)
-  for table, bias in zip(cells, (prior + kept, kept), strict=True):
+  free = np.zeros(5) if saturated else w.op_bias
+  w.op_bias = w.op_bias - free
+  for table, bias in zip(cells, (prior + free, free), strict=True):
     anchors, keys = [], []
     for _ in range(2):
       h = w.step(w.start)
@@ -412,7 +407,8 @@ def test_micro_score_is_that_of_plain_numpy(
 ):
   params = micro_params(saturated, init_range=WIDE)
   # Away from its start, or a bias that is never read would not show.
-  params["op_bias"] += jnp.array([-9.0, -10.5, 0.3, -0.4, 0.8])
+  moved = [-9.0, -10.5] if saturated else [-0.9, 0.5]
+  params["op_bias"] += jnp.array([*moved, 0.3, -0.4, 0.8])
   cells = random_cells()
   scores, _ = score_micro(saturated, params, cells, temperature)
   expected = [
@@ -457,10 +453,39 @@ def test_only_the_saturated_prior_cannot_be_unlearnt(score_micro, saturated):
     assert np.all(leaf != 0)
 
 
+@pytest.mark.parametrize("saturated", [False, True])
+def test_only_the_free_prior_can_be_reversed(saturated):
+  space = Micro(nodes=2, saturated_prior=saturated)
+  schedule = space.schedule
+  params = controller.init(
+      jax.random.key(0), schedule, hidden=8, init_range=0.1
+  )
+  likeliest = jax.jit(lambda params: controller.likeliest(params, schedule))
+  for op in range(2, 5):  # pools and the identity
+    # As far as training could take a bias.
+    bias = params["op_bias"] + 30.0 * (jnp.arange(5) == op)
+    arch = space.decode(likeliest({**params, "op_bias": bias}))
+    expected = [0, 1] if saturated else [op]
+    assert np.all(np.isin(arch.normal[:, 1::2], expected))
+
+
+@pytest.mark.parametrize("scale", [0.0, 5.0])
+def test_the_first_preference_does_not_depend_on_the_scale(scale):
+  schedule = Micro(op_scale=scale).schedule
+  params = controller.init(
+      jax.random.key(0), schedule, hidden=8, init_range=0.0
+  )
+  _, score = jax.jit(
+      lambda key: controller.sample(params, schedule, key)
+  )(jax.random.key(1))
+  np.testing.assert_allclose(score.entropy, 57.187, atol=5e-4)
+
+
 def test_init_has_the_reference_size_and_range():
   params = micro_params(False)
   assert sum(leaf.size for leaf in params.values()) == 41_733
-  np.testing.assert_array_equal(params.pop("op_bias"), 0.0)
+  bias = params.pop("op_bias")
+  np.testing.assert_allclose(bias, [0.44, 0.44, 0.0, 0.0, 0.0])
   for name, leaf in params.items():
     assert 0.09 < np.abs(leaf).max() <= 0.1, name
     assert np.abs(leaf.mean()) < 0.03, name

@@ -86,7 +86,8 @@ def test_the_controller_starts_at_the_entropies_of_the_reference():
 )
 def test_the_skip_penalty_is_least_where_the_target_is_met(half, z, rate):
   table = Macro(layers=2, kl_of_half=half).schedule
-  table = table._replace(op_bias=None, tied=None)  # these have no rows
+  # These have no rows.
+  table = table._replace(op_bias=None, tied=None, free_bias=None)
   row = jax.tree.map(lambda leaf: leaf[3], table)
   assert row.head == Head.SKIP
   bits = jnp.zeros(row.mask.shape, bool)

@@ -13,7 +13,9 @@ import pytest
 
 from enas_jax import testing
 from enas_jax.archfile import described
+from enas_jax.ops import layers
 from enas_jax.spaces import SPACES
+from enas_jax.spaces.macro import Macro
 from enas_jax.spaces.micro import final as final_file
 from enas_jax.spaces.micro import Micro
 from enas_jax.spaces.micro.final import FinalCell
@@ -284,6 +286,13 @@ def test_final_network_is_the_references():
     np.testing.assert_allclose(keep[cell], value, atol=5e-5)
 
 
+@pytest.mark.parametrize("size, side", [(8, 1), (32, 2), (64, 4)])
+def test_the_heads_second_kernel_is_the_size_of_its_map(size, side):
+  network = Micro().network(classes=10, final=True, cells=3, filters=4)
+  aux = walk(network, published(), size)[0]["aux"]
+  assert aux["Conv_1"]["kernel"].shape == (side, side, 128, 768)
+
+
 @pytest.mark.parametrize("stride", [1, 2])
 def test_drop_path_spares_identities(stride, monkeypatch):
   keeps = []
@@ -411,6 +420,33 @@ def test_tables_start_at_the_scale_of_their_slice_or_of_their_rows(row_fan_in):
       np.testing.assert_allclose(np.std(part), std, rtol=0.06)
   std = np.sqrt(2 / (4 if row_fan_in else channels))
   np.testing.assert_allclose(np.std(params["mix"]), std, rtol=0.06)
+
+
+@pytest.mark.parametrize("final", [False, True])
+@pytest.mark.parametrize("space, integers, options", [
+    (Micro(nodes=2), [0, 1] * 8, {"cells": 1, "aux": False}),
+    (Macro(layers=3, operations="sep_conv_5x5"), [0, 0, 0, 0, 0, 0], {}),
+])
+def test_depthwise_kernels_start_by_their_window_or_with_their_channels(
+    space, integers, options, final, monkeypatch
+):
+  arch = space.unflatten(integers)
+  if not final:
+    arch = jax.tree.map(jnp.asarray, arch)
+  for channels in (False, True):
+    seen = set()
+
+    def spy(fan_in, seen=seen):
+      seen.update(np.ravel(fan_in).tolist())
+      return nn.initializers.zeros
+
+    monkeypatch.setattr(layers, "he_normal", spy)
+    network = space.network(
+        classes=3, filters=7, final=final, channel_fan_in=channels, **options
+    )
+    walk(network, arch, 8)
+    own = {fan_in for fan_in in seen if fan_in % 25 == 0}
+    assert own and (25 in own) != channels
 
 
 def test_an_architecture_of_the_references_users():

@@ -1,6 +1,6 @@
 """A training that goes on from the weights of a model (`config.init`)."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import jax
@@ -36,8 +36,9 @@ def started(
 ) -> tuple[Task, Start]:
   """Returns the task whose first weights are those of a model.
 
-  The weights that depend on the names of the classes or on the words start
-  afresh where these differ: that is the head, and the embedding of words.
+  The weights that depend on the names of the classes, on the words or on the
+  sides of the pictures start afresh where these differ: that is the head, the
+  embedding of words, and a kernel that covers a whole map.
 
   Args:
     path: the folder of a final training, or its `model/`.
@@ -63,6 +64,10 @@ def started(
   head = {name for name, leaf in shapes.items() if wider[name] != leaf}
   held = modelfile.named(loaded.variables)
   fresh = head if _reads(content, train) != _own(train, facts) else set()
+  if "images" in content and not train.carried:
+    sides = content["images"]["shape"][:2]
+    there = _shapes(task, train, arch, sides)
+    fresh |= {name for name, leaf in shapes.items() if there[name] != leaf}
   own = {name: leaf for name, leaf in shapes.items() if name not in fresh}
   _check_fit(path, content, facts, given, own, held)
 
@@ -107,10 +112,24 @@ def _named(space: dict[str, Any] | None) -> str:
   return f"the space {space['name']!r} ({inner})"
 
 
-def _shapes(task: Task, train: Split, arch: Any) -> dict[str, tuple]:
-  """Returns the shape of each weight and each average that is trained."""
+def _shapes(
+    task: Task, train: Split, arch: Any, sides: Sequence[int] | None = None
+) -> dict[str, tuple]:
+  """Returns the shape of each weight and each average that is trained.
+
+  Args:
+    task: Of the training.
+    train: The split that is trained on.
+    arch: Of the training.
+    sides: The height and width of other pictures; None: as they are.
+  """
+  batch = train.shapes()
+  if sides is not None:
+    count, *_, channels = batch.images.shape
+    images = batch.images.update(shape=(count, *sides, channels))
+    batch = batch._replace(images=images)
   params, state = jax.eval_shape(
-      lambda key: task.init(key, train.shapes(), arch), jax.random.key(0)
+      lambda key: task.init(key, batch, arch), jax.random.key(0)
   )
   # A carry from one segment of a text to the next belongs to no model.
   tree = {"params": params, **({} if train.carried else state)}

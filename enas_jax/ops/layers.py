@@ -49,6 +49,24 @@ def _unit_normals(key):
   return jax.random.truncated_normal(key, -2.0, 2.0, (_DRAW,))
 
 
+def depthwise_normal(
+    size: int, channels: int, channel_fan_in: bool
+) -> Callable:
+  """Returns the initialiser of a depthwise kernel [size, size, channels].
+
+  An output of such a kernel reads size * size numbers of one channel, and that
+  is the fan-in. TensorFlow keeps the kernel as [size, size, channels, 1], so
+  the reference's fan-in is size * size * channels, and its kernels start
+  smaller by a factor of sqrt(channels).
+
+  Args:
+    size: The side of the window.
+    channels: The number of channels.
+    channel_fan_in: Whether the fan-in is the reference's.
+  """
+  return he_normal(size**2 * (channels if channel_fan_in else 1))
+
+
 class BatchNorm(nn.Module):
   """A batch norm over all axes but the channels.
 
@@ -136,27 +154,30 @@ class FactorizedReduction(nn.Module):
 
 
 class SeparableConv(nn.Module):
-  """Stacks of ReLU, depthwise, pointwise, BN; the first has the stride."""
+  """Stacks of ReLU, depthwise, pointwise, BN; the first has the stride.
+
+  `depthwise_normal` says what `channel_fan_in` means.
+  """
 
   channels: int
   size: int
   stride: int
   track: bool
   stacks: int = 2
+  channel_fan_in: bool = False
 
   @nn.compact
   def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
     for stack in range(self.stacks):
       stride = 1 if stack else self.stride
+      inputs = x.shape[-1]
       depthwise = self.param(
-        f"depthwise_{stack}",
-        he_normal(self.size**2),
-        (self.size, self.size, x.shape[-1]),
+          f"depthwise_{stack}",
+          depthwise_normal(self.size, inputs, self.channel_fan_in),
+          (self.size, self.size, inputs),
       )
       pointwise = self.param(
-        f"pointwise_{stack}",
-        he_normal(x.shape[-1]),
-        (x.shape[-1], self.channels),
+          f"pointwise_{stack}", he_normal(inputs), (inputs, self.channels)
       )
       x = conv.depthwise(jax.nn.relu(x), depthwise, stride)
       x = conv.pointwise(x, pointwise)
@@ -167,7 +188,10 @@ class SeparableConv(nn.Module):
 class AuxiliaryHead(nn.Module):
   """Computes logits from the middle of a network (reference: micro_child.py).
 
-  The pooling window is 5 x 5, or the whole map where that is smaller.
+  The pooling window is 5 x 5, or the whole map where that is smaller. The
+  second convolution's kernel is as large as the map that the pooling leaves: 2
+  x 2 for images of 32 x 32, 18 x 18 for images of 224 x 224. Of a map that is
+  no square the longer side counts.
   """
 
   classes: int
@@ -178,7 +202,8 @@ class AuxiliaryHead(nn.Module):
     size = min(5, *x.shape[1:3])
     x = pool.avg_pool_valid(jax.nn.relu(x), size, 3)
     x = jax.nn.relu(Conv(128, 1, self.track)(x, train=train))
-    x = jax.nn.relu(Conv(768, 2, self.track)(x, train=train))
+    side = max(x.shape[1:3])
+    x = jax.nn.relu(Conv(768, side, self.track)(x, train=train))
     return Classifier(self.classes)(x)
 
 

@@ -59,8 +59,9 @@ def started(plan: Plan) -> str:
   if not fresh:
     return f"All weights go on from those in {path}."
   return (
-      f"Weights go on from those in {path}; what depends on the classes or"
-      f" words, which differ, starts afresh: {', '.join(fresh)}."
+      f"Weights go on from those in {path}; what depends on the classes, the"
+      f" words or the size of pictures, which differ, starts afresh:"
+      f" {', '.join(fresh)}."
   )
 
 

@@ -65,6 +65,7 @@ def table(
     rows: Sequence[tuple],
     op_bias: Sequence[float] | None = None,
     tied: bool = False,
+    free_bias: bool = False,
 ) -> Schedule:
   """Stacks rows into a Schedule.
 
@@ -72,6 +73,7 @@ def table(
     rows: The rows from `row`.
     op_bias: f32[O] or None, as in `Schedule`.
     tied: As in `Schedule`.
+    free_bias: As in `Schedule`.
   """
   columns = (
       np.asarray(column, dtype)
@@ -79,4 +81,4 @@ def table(
   )
   if op_bias is not None:
     op_bias = np.asarray(op_bias, np.float32)
-  return Schedule(*columns, op_bias, tied)
+  return Schedule(*columns, op_bias, tied, free_bias)

@@ -18,10 +18,18 @@ as in the reference (general_child.py); `MacroNetwork` names the differences:
   norm      by the batch at hand, always      moving averages when evaluated
 
 The paper concatenates skips in both. The reference sums them in the search
-(defect M4), which is cheaper; this package does so too. Parameter counts are
-the reference's: 697,860 for the shared network of 12 layers and 36 filters; for
-the final network of the published arch with 96 filters, 42,559,392 with
-`plain_convs` and 30,947,424 without.
+(defect M4), which is cheaper; this package does so too.
+
+Two readings are choices. The paper's text can also mean that a layer's input is
+the concatenation of what its skip bits choose. Here, as in the reference, the
+layer reads the tensor before it alone, and its result is then joined with what
+the bits choose. And the paper does not say which step of the controller a skip
+bit attends to, since it numbers layers and has no stem: `Macro.shifted_anchors`
+has both sides (defect M6).
+
+Parameter counts are the reference's: 697,860 for the shared network of 12
+layers and 36 filters; for the final network of the published arch with 96
+filters, 42,559,392 with `plain_convs` and 30,947,424 without.
 
   space.py     the schedule, the integers, the presets
   topology.py  where the image is halved, and how wide each layer is

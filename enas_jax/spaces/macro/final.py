@@ -21,10 +21,12 @@ class FinalLayer(nn.Module):
   Attributes:
     operation: The name of the operation.
     plain_convs: Whether a separable convolution is replaced by a full one.
+    channel_fan_in: As in `MacroNetwork`.
   """
 
   operation: str
   plain_convs: bool
+  channel_fan_in: bool = False
 
   @nn.compact
   def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
@@ -35,7 +37,9 @@ class FinalLayer(nn.Module):
     if "pool" in name:
       return operations.apply(name, x, {name: ()})
     if name.startswith("sep") and not self.plain_convs:
-      separable = layers.SeparableConv(c, size, 1, True, stacks=1)
+      separable = layers.SeparableConv(
+          c, size, 1, True, stacks=1, channel_fan_in=self.channel_fan_in
+      )
       return separable(x, train=train)
     return layers.Conv(c, size, True)(jax.nn.relu(x), train=train)
 

@@ -28,8 +28,12 @@ class MacroNetwork(nn.Module):
     filters: The channels of the first layers.
     widen: The factor on the channels where the image is halved.
     concat: Whether skips are concatenated and mixed by a 1 x 1 convolution.
+      They are joined with the layer's result, not its input, which is a choice.
     plain_convs: Whether the final network has full convolutions in place of
       separable ones, as the reference's has (defect M2).
+    channel_fan_in: Whether the number of channels counts in the scale at which
+      a depthwise kernel starts, as in the reference's search
+      (`ops.layers.depthwise_normal`).
     stretch: How many times in a row every layer is built, with its operation
       and its skips; a skip reads the last copy of the layer it read before. At
       2, a network of 12 layers becomes one of 24, which is halved after 8 and
@@ -46,6 +50,7 @@ class MacroNetwork(nn.Module):
   widen: Count = 1
   concat: bool = False
   plain_convs: bool = False
+  channel_fan_in: bool = False
   stretch: Count = 1
   keep: Keep = 0.9
   dtype: Literal["float32", "bfloat16"] = "float32"
@@ -96,10 +101,13 @@ class MacroNetwork(nn.Module):
     """Returns the result of a layer on the tensors before it."""
     name, op = f"layer_{index}", arch.ops[index]
     if self.final:
-      layer = FinalLayer(self.names[op], self.plain_convs, name=name)
+      layer = FinalLayer(
+          self.names[op], self.plain_convs, self.channel_fan_in, name=name
+      )
       x = layer(tensors[-1], train=train)
     else:
-      x = SharedLayer(self.names, name=name)(tensors[-1], op, train=train)
+      layer = SharedLayer(self.names, self.channel_fan_in, name=name)
+      x = layer(tensors[-1], op, train=train)
     if not index:
       return x
     join = FinalMerge if self.final else SharedMerge

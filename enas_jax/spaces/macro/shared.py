@@ -24,9 +24,11 @@ class SharedLayer(nn.Module):
 
   Attributes:
     names: The names of the operations.
+    channel_fan_in: As in `MacroNetwork`.
   """
 
   names: tuple[str, ...]
+  channel_fan_in: bool = False
 
   @nn.compact
   def __call__(
@@ -64,13 +66,13 @@ class SharedLayer(nn.Module):
   def _weights(self, name: str, c: int):
     """Returns the weights of one operation on c channels; () for a pool."""
     size = int(name[-1])
-    square, area = layers.he_normal(c), layers.he_normal(size**2)
     if "pool" in name:
       return ()
     if name.startswith("sep"):
+      depthwise = layers.depthwise_normal(size, c, self.channel_fan_in)
       return (
-          self.param(f"{name}_depthwise", area, (size, size, c)),
-          self.param(f"{name}_pointwise", square, (c, c)),
+          self.param(f"{name}_depthwise", depthwise, (size, size, c)),
+          self.param(f"{name}_pointwise", layers.he_normal(c), (c, c)),
       )
     full = layers.he_normal(size**2 * c)
     return (self.param(name, full, (size, size, c, c)),)

@@ -94,7 +94,9 @@ class Macro(Space):
     shifted_anchors: Whether skip bit i attends to the step of layer i, as in
       the reference, although the child then reads tensor i, the output of
       layer i - 1 (defect M6). Off: bit i attends to the step that decided
-      tensor i, and to zeros for the stem.
+      tensor i, and to zeros for the stem. Either is a choice: the first keeps
+      the controller's numbers, the second what the child reads, and the paper
+      decides for neither.
   """
 
   layers: Annotated[Count, Small(3)] = 12

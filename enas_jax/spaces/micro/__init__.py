@@ -14,9 +14,10 @@ shared network of 6 + 2 cells and 20 filters has 5,373,140 and another 412,928
 in the auxiliary head. The final network of the published arch with 15 + 2 cells
 and 36 filters has 3,894,372 and another 494,848. Two defaults differ from the
 reference in values, not in shape. Weights start at the He scale of their own
-slice, not of the flattened table (`row_fan_in`). The preference for separable
-convolutions is a constant after the squashing, so that it can be unlearnt
-(`saturated_prior`).
+slice, not of the flattened table or with its channels (`row_fan_in`,
+`channel_fan_in`). The preference for separable convolutions trains outside of
+the squashing, so that it can be reversed; the reference's cannot
+(`op_prior`, `saturated_prior`).
 
   space.py     the schedule, the integers, the presets
   topology.py  where the reduction cells stand, and how wide each cell is

@@ -17,6 +17,7 @@ def step(
     table: np.ndarray,
     keep: jax.Array | float,
     drop_path: bool,
+    channel_fan_in: bool,
     *,
     train: bool,
 ) -> tuple[jax.Array, jax.Array]:
@@ -28,6 +29,7 @@ def step(
     table: i32[N, 4], the cell's table of the arch.
     keep: The keep probability of a path.
     drop_path: Whether paths are dropped.
+    channel_fan_in: As in `MicroNetwork`.
     train: Whether moving averages move.
 
   Returns:
@@ -39,6 +41,7 @@ def step(
       stride=2 if cell.reduce else 1,
       keep=keep,
       drop_path=drop_path,
+      channel_fan_in=channel_fan_in,
       name=f"cell_{cell.index}",
   )
   return x, run(before, x, table, train=train)
@@ -53,12 +56,14 @@ class FinalCell(nn.Module):
       cell.
     keep: The keep probability of a path.
     drop_path: Whether paths are dropped; identities never are.
+    channel_fan_in: As in `MicroNetwork`.
   """
 
   channels: int
   stride: int
   keep: jax.Array | float
   drop_path: bool
+  channel_fan_in: bool = False
 
   @nn.compact
   def __call__(
@@ -101,9 +106,13 @@ class FinalCell(nn.Module):
           return x
         return layers.FactorizedReduction(self.channels, True)(x, train=train)
       case "sep_conv_3x3" | "sep_conv_5x5" as name:
-        y = layers.SeparableConv(self.channels, int(name[-1]), stride, True)(
-            x, train=train
-        )
+        y = layers.SeparableConv(
+            self.channels,
+            int(name[-1]),
+            stride,
+            True,
+            channel_fan_in=self.channel_fan_in,
+        )(x, train=train)
       case "avg_pool_3x3":
         y = pool.avg_pool(x, stride)
       case "max_pool_3x3":

@@ -27,7 +27,12 @@ class MicroNetwork(nn.Module):
       passes it there.
     aux: Whether there is an auxiliary head.
     row_fan_in: Whether the number of rows of a table counts in the scale at
-      which it starts, as in the reference.
+      which it starts, as in the reference's search. Off: only the slice that
+      one architecture reads counts.
+    channel_fan_in: Whether the number of channels counts in the scale at which
+      a depthwise kernel starts, as in the reference's final training
+      (`ops.layers.depthwise_normal`). It changes nothing of the tables of
+      `row_fan_in`.
     dtype: The type of the computation; weights, statistics and the classifier
       are float32.
   """
@@ -41,6 +46,7 @@ class MicroNetwork(nn.Module):
   drop_path_keep: Keep = 1.0
   aux: bool = True
   row_fan_in: bool = False
+  channel_fan_in: bool = False
   dtype: Literal["float32", "bfloat16"] = "float32"
 
   @nn.compact
@@ -78,10 +84,23 @@ class MicroNetwork(nn.Module):
         decay = progress * (cell.index + 1) / (self.cells + 2)
         keep = 1.0 - decay * (1.0 - self.drop_path_keep)
         dropped = train and self.drop_path_keep < 1.0
-        states = final.step(cell, states, table, keep, dropped, train=train)
+        states = final.step(
+            cell,
+            states,
+            table,
+            keep,
+            dropped,
+            self.channel_fan_in,
+            train=train,
+        )
       else:
         states = shared.step(
-            cell, states, table, self.row_fan_in, train=train
+            cell,
+            states,
+            table,
+            self.row_fan_in,
+            self.channel_fan_in,
+            train=train,
         )
       if self.aux and train and cell.heads:
         head = layers.AuxiliaryHead(self.classes, self.final, name="aux")

@@ -18,6 +18,7 @@ def step(
     states: tuple[jax.Array, jax.Array],
     table: jax.Array,
     row_fan_in: bool,
+    channel_fan_in: bool,
     *,
     train: bool,
 ) -> tuple[jax.Array, jax.Array]:
@@ -28,6 +29,7 @@ def step(
     states: The results of the two cells before it.
     table: i32[N, 4], the cell's table of the arch.
     row_fan_in: As in `MicroNetwork`.
+    channel_fan_in: As in `MicroNetwork`.
     train: Is passed on to the layers.
 
   Returns:
@@ -37,7 +39,8 @@ def step(
   if cell.reduce:
     shrink = layers.FactorizedReduction(cell.channels, False)
     before, x = x, shrink(x, train=train)
-  run = SharedCell(cell.channels, row_fan_in, name=f"cell_{cell.index}")
+  name = f"cell_{cell.index}"
+  run = SharedCell(cell.channels, row_fan_in, channel_fan_in, name=name)
   return x, run(before, x, table, train=train)
 
 
@@ -51,10 +54,12 @@ class SharedCell(nn.Module):
   Attributes:
     channels: The channels of every node.
     row_fan_in: As in `MicroNetwork`.
+    channel_fan_in: As in `MicroNetwork`.
   """
 
   channels: int
   row_fan_in: bool
+  channel_fan_in: bool
 
   @nn.compact
   def __call__(
@@ -87,9 +92,12 @@ class SharedCell(nn.Module):
       full = self.param(name, init, (counts.sum(), 2, 2, *shape))
       return full[row, np.arange(2)]
 
+    counted = c if self.channel_fan_in else 1
     weights = {
         f"conv{k}": {
-            "depthwise": tables(f"depthwise_{k}", None, k * k, (k, k, c)),
+            "depthwise": tables(
+                f"depthwise_{k}", None, k * k * counted, (k, k, c)
+            ),
             "pointwise": tables(f"pointwise_{k}", None, c, (c, c)),
             "scale": tables(f"scale_{k}", nn.initializers.ones, 1, (c,)),
             "offset": tables(f"offset_{k}", nn.initializers.zeros, 1, (c,)),

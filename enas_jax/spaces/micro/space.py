@@ -33,16 +33,24 @@ class Micro(Space):
     index_scale: The tanh constant of the input choices; 0 for none.
     op_scale: The tanh constant of the operation choices, 1.10 / 2.5; 0 for
       none.
+    op_prior: The logit by which both separable convolutions are preferred at
+      first, beside the constant +-0.25 of the normal cell. It is where a bias
+      starts that trains outside of the squashing. So the start does not depend
+      on `op_scale`, and the preference can be reversed, which the squashed
+      logits alone could not do in the normal cell: they differ by 2 op_scale =
+      0.88 at most, the preference there is 0.44 + 0.50.
     saturated_prior: Whether separable convolutions are preferred as in the
-      reference: by +-0.25 after the squashing in the normal cell, and by a
-      trainable bias that starts at 10, where tanh has no gradient, so that the
-      bias never trains. Off: a constant gives the same initial probabilities,
-      and the bias trains from 0.
+      reference. Its bias is squashed and starts at 10, where tanh has no
+      gradient, so the logits of both never train. The preference is op_scale
+      then, whatever `op_prior` is, and no pool or identity can become the
+      likeliest choice in the normal cell. At the default scale the start has
+      the same probabilities.
   """
 
   nodes: Annotated[Count, Small(2)] = 5
   index_scale: NonNegative = 1.10
   op_scale: NonNegative = 0.44
+  op_prior: float = 0.44
   saturated_prior: bool = False
 
   module: ClassVar = MicroNetwork
@@ -55,10 +63,9 @@ class Micro(Space):
   def schedule(self) -> Schedule:
     slots = max(self.nodes + 1, len(OPERATIONS))
     row = functools.partial(rows.row, slots)
-    kept = 0.0 if self.saturated_prior else self.op_scale
     table = []
     for cell_bias in (0.25, 0.0):
-      bias = [kept + cell_bias] * 2 + [-cell_bias] * 3
+      bias = [cell_bias] * 2 + [-cell_bias] * 3
       table += [row(write=state) for state in range(INPUTS)]
       for state in range(INPUTS, self.nodes + INPUTS):
         index = row(
@@ -78,8 +85,10 @@ class Micro(Space):
         last = state == self.nodes + INPUTS - 1
         table += [index, index, op, op]
         table += [row(write=NO_ANCHOR if last else state)]
-    op_bias = [10.0, 10.0, 0.0, 0.0, 0.0] if self.saturated_prior else [0.0] * 5
-    return rows.table(table, op_bias)
+    start = 10.0 if self.saturated_prior else self.op_prior
+    return rows.table(
+        table, [start] * 2 + [0.0] * 3, free_bias=not self.saturated_prior
+    )
 
   @functools.cached_property
   def _steps(self) -> np.ndarray:

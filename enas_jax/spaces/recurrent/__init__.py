@@ -18,6 +18,11 @@ differently:
   2018  the activation of the first node, then such a pair for each other node,
         which is 23 integers for 12 nodes; 0 tanh, 1 relu, 2 identity, 3 sigmoid
 
+The two codes also differ in the output of the cell. That of 2018 averages the
+loose ends, the nodes that no other node reads, in every network. In enas_lm
+only the recipe for TPUs does so; its search and its recipe for GPUs average all
+nodes but the first. `network.loose` follows the dialect where it is None.
+
 Parameter counts are the reference's. With a vocabulary of 10,000 they are, for
 the shared network of 200 units, 13,680,000 with 8 nodes and 16,560,000 with 9;
 for the final network in the dialect lm with 8 nodes, 20,800,000 with 800 units

@@ -19,12 +19,15 @@ class RecurrentNetwork(reader.Reader):
     later: The number of nodes after the first.
     final: Whether there are only the weights that an architecture reads.
     loose: Whether the output is the mean of the nodes that no other node reads,
-      which may include the first one. Off: of all nodes but the first.
+      which may include the first one. Off: of all nodes but the first. None: as
+      the reference of the dialect has it, on in 2018 and off in lm.
+    dialect: The dialect of the space.
   """
 
   later: Count = 8
   final: bool = False
-  loose: bool = False
+  loose: bool | None = None
+  dialect: str = "lm"
 
   def reads(self, arch: RecurrentArch) -> dict[str, jax.Array]:
     """Returns the rows of the shared weights that `arch` reads, by table."""
@@ -73,7 +76,8 @@ class RecurrentNetwork(reader.Reader):
   def _mix(self, arch: RecurrentArch) -> jax.Array:
     """Returns the share of each node in the output, f32[N]."""
     count = self.later + 1
-    if not self.loose:
+    loose = self.dialect == "2018" if self.loose is None else self.loose
+    if not loose:
       return jnp.where(jnp.arange(count) > 0, 1 / self.later, 0.0)
     read = jnp.zeros(count, bool).at[jnp.asarray(arch.sources)].set(True)
     return ~read / (~read).sum()

@@ -38,7 +38,8 @@ class Recurrent(Space):
     nodes: The number of nodes as the dialect counts them: lm counts the nodes
       after the first; 2018 counts all, so there are two at least.
     dialect: The dialect of the integers; it also says whether the activation of
-      the first node is chosen.
+      the first node is chosen, and which nodes make the output where
+      `network.loose` is None.
     scale: The tanh constant of all choices, 0 for none; 2.5 in 2018.
   """
 
@@ -135,4 +136,4 @@ class Recurrent(Space):
 
   @property
   def given(self) -> dict[str, Any]:
-    return {"later": self._later}
+    return {"later": self._later, "dialect": self.dialect}
