@@ -1,4 +1,4 @@
-"""Finds the classes and the pictures in a folder; leaves out what is a system's.
+"""Finds classes and pictures in a folder, and leaves out what is a system's.
 
 A reader of data and whoever measures a network on a folder list it here.
 """
@@ -41,11 +41,11 @@ def is_system(path: pathlib.Path) -> bool:
   return name.startswith(_FIRST) or name.lower() in _SYSTEM
 
 
-def natural(path: pathlib.Path) -> tuple:
+def natural(path: pathlib.Path) -> tuple[list, str]:
   """Returns the key by which names sort as people count: a2 before a10."""
   parts = re.split(r"(\d+)", path.name)
   parts[1::2] = map(int, parts[1::2])
-  return *parts, path.name
+  return parts, path.name
 
 
 def listed(folder: pathlib.Path) -> Listing:

@@ -183,6 +183,8 @@ def _on_white(picture: "PIL.Image.Image") -> "PIL.Image.Image":
   """Returns a picture with white behind all that is transparent in it."""
   from PIL import Image
 
+  if picture.mode == "La":  # has no way to RGBA of its own
+    picture = picture.convert("LA")
   picture = picture.convert("RGBA")
   white = Image.new("RGBA", picture.size, "white")
   return Image.alpha_composite(white, picture)

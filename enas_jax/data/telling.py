@@ -47,13 +47,13 @@ def counted(items: Sequence, what: str) -> Iterator[Any]:
     spent = time.monotonic() - begun
     if done and spent > due:
       due *= 2
-      left = _clock(spent / done * (len(items) - done))
+      left = clock(spent / done * (len(items) - done))
       tell(
           f"Reading {len(items):,} {what}: {done:,} are read, about {left}"
           " left."
       )
     yield item
-  tell(f"Read {len(items):,} {what} in {_clock(time.monotonic() - begun)}.")
+  tell(f"Read {len(items):,} {what} in {clock(time.monotonic() - begun)}.")
 
 
 def few(names: Iterable[Any]) -> str:
@@ -64,5 +64,6 @@ def few(names: Iterable[Any]) -> str:
   return ", ".join(names[:_SHOWN] + ends)
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
+  """Returns seconds as h:mm:ss."""
   return str(datetime.timedelta(seconds=round(seconds)))
