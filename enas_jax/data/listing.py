@@ -104,5 +104,5 @@ def left_out(folder: pathlib.Path, listings: Iterable[Listing]) -> str:
     found = [path for each in listings for path in getattr(each, field)]
     if found:
       names = dict.fromkeys(path.name for path in found)
-      said.append(f"{len(found):,} {words} ({telling.few(names)})")
+      said.append(f"{words}: {len(found):,} ({telling.few(names)})")
   return f"Left out of {folder}: {'; '.join(said)}." if said else ""
