@@ -33,6 +33,8 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
   config.data = {
       "name": "ptb",  # or pydoc, which needs no path
       "path": placeholder(str),  # of the folder of three texts
+      "vocabulary": placeholder(int),  # the most frequent; None: all words
+      "unit": placeholder(str),  # word or character; None: word
       "length": 35,  # words of a segment
       "vary": True,  # draw lengths around it
   }

@@ -42,6 +42,8 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
   config.data = {
       "name": "ptb",
       "path": placeholder(str),
+      "vocabulary": placeholder(int),  # the most frequent; None: all words
+      "unit": placeholder(str),  # word or character; None: word
       "length": 35,
       "vary": gpu,
       "eval_batch": 1,  # rows of the test text

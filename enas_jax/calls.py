@@ -123,7 +123,7 @@ def _ran(
   """Runs a config that searches, or one that trains."""
   if isinstance(config, str):
     config = configfile.load("config", config)
-  plan = build.plan(config)
+  plan = build.plan(config, tell=print if show else None)
   if training is bool(plan.derive):
     raise ConfigError(
         "config",

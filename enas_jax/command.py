@@ -128,6 +128,11 @@ def refuse(instead: dict[str, str]) -> None:
       raise ConfigError(f"--config.{key}", f"does nothing here; {words}.")
 
 
+def tell(line: str) -> None:
+  """Shows a line at once, also where the output is a file."""
+  print(line, flush=True)
+
+
 def again(drop: Iterable[str], add: Iterable[str]) -> str:
   """Returns the command that was typed, with other flags.
 

@@ -33,7 +33,7 @@ def main() -> None:
   try:
     # A run that has ended is told without its data.
     if not run.finished(workdir, build.record(config)):
-      run.run(build.plan(config), workdir)
+      run.run(build.plan(config, tell=command.tell), workdir)
   except OtherConfig as error:
     raise _further(error, workdir) or error from None
 

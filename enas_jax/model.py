@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from enas_jax import modelfile, options, remade
-from enas_jax.data import preprocess
+from enas_jax.data import listing, preprocess
 from enas_jax.data.preprocess import Preprocess
 from enas_jax.errors import ConfigError, kind, lookup
 from enas_jax.texts import Texts, Words
@@ -142,7 +142,8 @@ class Model:
     """Returns the probabilities of the classes, f32[n, classes].
 
     What differs in size or channels from what the network was trained on is
-    brought to it as the reader of its data does.
+    brought to it as the reader of its data does: upright, and white where it
+    is transparent (`Preprocess.pixels`).
 
     Args:
       images: a path, a Pillow image, an array u8[H, W, C] or u8[n, H, W, C],
@@ -285,7 +286,7 @@ def evaluate(
     if each.name not in classes:
       lookup(str(root), each.name, dict.fromkeys(classes), "class")
     number = classes.index(each.name)
-    files += [(file, number) for file in pictures(each)]
+    files += [(file, number) for file in listing.of_class(each).pictures]
   if not files:
     raise ConfigError(
         str(root), "has no folder of a class with pictures in it."
@@ -301,16 +302,16 @@ def evaluate(
 def subfolders(root: pathlib.Path) -> list[pathlib.Path]:
   """Lists the folders in a folder, which stand for classes, by name.
 
+  Those of systems are left out, as where a data set is read.
+
   Raises:
     ConfigError: there is no such folder.
   """
   if not root.is_dir():
     raise ConfigError(str(root), "there is no such folder.")
-  return sorted(
-      p for p in root.iterdir() if p.is_dir() and not p.name.startswith(".")
-  )
+  return listing.listed(root).folders
 
 
 def pictures(folder: pathlib.Path) -> list[pathlib.Path]:
   """Lists the files of a folder that are named as pictures, by name."""
-  return sorted(filter(preprocess.is_picture, folder.iterdir()))
+  return listing.listed(folder).pictures

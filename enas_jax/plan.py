@@ -125,6 +125,7 @@ class Plan(NamedTuple):
   space: SearchSpace | None  # None: a baseline network, which has no arch
   facts: Facts
   start: Start | None = None  # of a training; None: random weights
+  notes: tuple[str, ...] = ()  # what was told while the data were read
   # The rest is of a search.
   derive: Derive | None = None
   uniform: Strategy | None = None  # random search, which every report has

@@ -3,6 +3,7 @@
 import os
 import pathlib
 import platform
+import resource
 import sys
 
 # malloc uses pages of 2 MiB, maps no allocation by itself, and returns nothing
@@ -14,6 +15,15 @@ _MALLOC = {
     "top_pad": 1 << 28,
 }
 
+# Where Linux says what a container may take, and has taken: cgroups 2 and 1.
+_CGROUPS = (
+    ("/sys/fs/cgroup", "memory.max", "memory.current"),
+    (
+        "/sys/fs/cgroup/memory",
+        "memory.limit_in_bytes",
+        "memory.usage_in_bytes",
+    ),
+)
 
 _STARTED = "ENAS_JAX_STARTED"
 
@@ -72,3 +82,37 @@ def keep_programs() -> None:
     cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     folder = pathlib.Path(cache) / "enas_jax" / platform.node()
     jax.config.update("jax_compilation_cache_dir", str(folder))
+
+
+def free_memory() -> int:
+  """Returns the bytes of memory that this process may still take.
+
+  It is what the system says is available, or what a limit of the container
+  (cgroup) or of the process (ulimit -v) leaves, whichever is less. A system
+  that says nothing is taken to have all of its memory free.
+  """
+  free = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
+  available = _number("/proc/meminfo", "MemAvailable:")
+  if available is not None:
+    free.append(available * 1024)
+  for folder, most, used in _CGROUPS:
+    most, used = _number(f"{folder}/{most}"), _number(f"{folder}/{used}")
+    if most is not None and used is not None:
+      # Pages of files that the system gives back are not counted in.
+      spare = _number(f"{folder}/memory.stat", "inactive_file") or 0
+      free.append(most - used + spare)
+  addresses, _ = resource.getrlimit(resource.RLIMIT_AS)
+  taken = _number("/proc/self/status", "VmSize:")
+  if addresses != resource.RLIM_INFINITY and taken is not None:
+    free.append(addresses - taken * 1024)
+  return max(0, min(free))
+
+
+def _number(path: str, name: str = "") -> int | None:
+  """Returns the number that a file says, or its line of that name; or None."""
+  try:
+    lines = pathlib.Path(path).read_text().splitlines()
+    line = next(line for line in lines if line.startswith(name))
+    return int(line.removeprefix(name).split()[0])
+  except (OSError, StopIteration, ValueError, IndexError):
+    return None  # "max" of a container without a limit

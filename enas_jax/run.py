@@ -5,6 +5,7 @@
   config.json    the whole config
   log.txt        what the output showed
   metrics.jsonl  one line an epoch, and the same as TensorBoard `events/`
+  labels.txt     of images: the names of the classes, in their order
   checkpoints/   by Orbax
   latency.json   a search with the objective of latency: what choices take
   derive.jsonl   a search: every candidate and its score
@@ -62,6 +63,10 @@ def run(plan: Plan, workdir: str, *, show: bool = True) -> dict[str, Any]:
   with _opened(plan, workdir, show) as stage:
     devices = ", ".join(map(str, jax.devices()))
     stage.say(f"enas_jax {enas_jax.__version__} on {devices}, in {stage.path}")
+    for line in plan.notes:
+      stage.display.note(line)
+    if line := words.classes(plan):
+      stage.say(line)
     result = _search(stage) if plan.derive else _training(stage)
     folder.write_json(stage.path / "result.json", result)
     return result
@@ -129,6 +134,8 @@ def _opened(
     stack.enter_context(folder.locked(path))
     if signals is None:
       signals = stack.enter_context(Signals(display.say, path))
+    if names := plan.facts.classes:
+      folder.write(path / "labels.txt", "".join(f"{n}\n" for n in names))
     yield Stage(plan, path, display, signals, show)
 
 
@@ -143,6 +150,9 @@ def _search(stage: Stage) -> dict[str, Any]:
   lines = _scored(stage, state)
   ranked = candidates.ranked(plan, lines)
   tables.candidates(stage.display, plan, ranked)
+  scores = {line[plan.experiment.task.score] for line in lines}
+  if len(lines) > 1 and len(scores) == 1:
+    say(words.ALIKE)
   if plan.penalty and not any(line["penalty"] for line in lines):
     say(words.NO_PENALTY)
   best, how = candidates.chosen(plan, lines, ranked)

@@ -136,8 +136,8 @@ class Texts:
   def _begun(self, prompt: Words) -> np.ndarray:
     """Returns the numbers of a prompt, i32[n] of at least one."""
     words = self._split(prompt)
-    if isinstance(prompt, str) and not prompt.rstrip(" \t").endswith("\n"):
-      words = words[:-1]  # the splitter ends a line that goes on
+    if isinstance(prompt, str):
+      words = self._words.begun(prompt)
     if len(words) == 0:
       if not self._words or text.EOS not in self._words.vocabulary:
         raise ConfigError("prompt", "must have a word, since no line begins.")

@@ -55,11 +55,11 @@ def attack(own: pathlib.Path, path: pathlib.Path, count: int, seed: int = 0):
     if number % 4 == 0:
       words.write_text(json.dumps(_mutated(content, rng)))
     elif number % 4 == 1:
-      words.write_bytes(_spoiled(raw, rng))
+      words.write_bytes(spoiled(raw, rng))
     elif number % 4 == 2:  # by accident
-      held.write_bytes(_spoiled(weights, rng))
+      held.write_bytes(spoiled(weights, rng))
     else:  # on purpose, mostly in the header
-      start = _spoiled(weights[:_HEADER], rng)
+      start = spoiled(weights[:_HEADER], rng)
       held.write_bytes(start + weights[_HEADER:])
       content["weights"]["sha256"] = modelfile._hash(held)
       words.write_text(json.dumps(content))
@@ -96,7 +96,7 @@ def _mutated(content: dict, rng: random.Random) -> dict:
   return content
 
 
-def _spoiled(raw: bytes, rng: random.Random) -> bytes:
+def spoiled(raw: bytes, rng: random.Random) -> bytes:
   """Returns bytes of which some are cut, changed or repeated."""
   raw, at = bytearray(raw), rng.randrange(len(raw))
   kind = rng.randrange(4)

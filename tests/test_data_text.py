@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from enas_jax import data
-from enas_jax.data import text
+from enas_jax.data import telling, text
 from enas_jax.errors import ConfigError
 
 
@@ -31,7 +31,7 @@ def test_a_folder_of_texts(stem, tmp_path):
     ({"valid": None}, "one file valid.txt or NAME.valid.txt, it has none."),
     ({"train": ""}, "train.txt is empty."),
     ({"train": " \n\n"}, "train.txt is empty."),
-    ({"valid": "a d\n"}, "the word 'd' of"),
+    ({"valid": "a d\n"}, "the word 'd' of .* --config.data.vocabulary=10000"),
 ])
 def test_a_folder_that_is_no_corpus(changes, message, tmp_path):
   path = write(tmp_path, **changes)
@@ -57,9 +57,91 @@ def test_two_files_of_one_part_are_refused(tmp_path):
 
 def test_a_file_that_is_no_text(tmp_path):
   path = write(tmp_path)
-  (tmp_path / "train.txt").write_bytes(b"\xff\xfe")
+  (tmp_path / "train.txt").write_bytes(b"\xff\xff")
   with pytest.raises(ConfigError, match=r"train\.txt cannot be read"):
     data.load("ptb", path=path)
+
+
+def told(path, **more):
+  """Returns the source of a corpus, all read, and what is told of it."""
+  lines = []
+  with telling.heard(lines.append):
+    source = data.load("ptb", path=path, **more)
+    source.train(), source.valid(), source.test()
+  return source, lines
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-be"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_marks_and_ends_of_lines_of_other_systems_are_no_words(
+    encoding, end, tmp_path
+):
+  plain, _ = told(write(tmp_path))
+  mark = "\ufeff" if encoding == "utf-16-be" else ""
+  for file in tmp_path.glob("*.txt"):
+    content = mark + file.read_text().replace("\n", end)
+    file.write_bytes(content.encode(encoding))
+  source, _ = told(str(tmp_path))
+  assert source.words == plain.words
+  for part in ("train", "valid", "test"):
+    found, expected = (getattr(s, part)() for s in (source, plain))
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_marks_between_files_that_were_joined_are_no_words():
+  for split in text.SPLITTERS.values():
+    assert split("\ufeffa b\n\ufeffc\n") == split("a b\nc\n")
+    assert split("a\r\nb\r\n") == split("a\nb\n")
+
+
+def test_names_of_wikitext_and_what_systems_leave_behind(tmp_path):
+  write(tmp_path, stem="wiki.")
+  for file in [*tmp_path.iterdir()]:
+    file.rename(file.with_suffix(".tokens"))
+    (tmp_path / f"._{file.name}").write_bytes(b"\0\5")
+  source, lines = told(str(tmp_path))
+  assert source.vocabulary == 4
+  train = tmp_path / "wiki.train.tokens"
+  assert lines[0] == f"Read 6 words in {train}, in 0:00:00."
+
+
+def test_the_most_frequent_words_are_known(tmp_path):
+  path = write(tmp_path, "a b\nc b\nc d\n", "b e\n", "a d b\n")
+  source, lines = told(path, vocabulary=4)
+  # b and c are twice in the text, a and d once.
+  assert source.words.vocabulary == ("<eos>", "<unk>", "b", "c")
+  assert source.train().tolist() == [1, 2, 0, 3, 2, 0, 3, 1, 0]
+  assert source.valid().tolist() == [2, 1, 0]
+  assert source.test().tolist() == [1, 1, 2, 0]
+  assert lines[0] == (
+      f"Of the 5 words in {path}/train.txt the 4 most frequent are known, <eos>"
+      " and <unk> among them."
+  )
+  assert "valid.txt, 33.3% of them unknown, in 0:00:00." in lines[2]
+  # Of two that are as frequent, the first in order.
+  assert told(path, vocabulary=5)[0].words.vocabulary[2:] == ("a", "b", "c")
+  # A model that was trained on it reads other texts alike.
+  assert source.words.numbers(["b", "never"]).tolist() == [2, 1]
+  with pytest.raises(ConfigError, match=r"^path: the word 'e' of .*data.voca"):
+    told(path)
+  assert told(path, vocabulary=99)[0].vocabulary == 6
+
+
+def test_characters_are_words_too(tmp_path):
+  path = write(tmp_path, "ab a\n\nc\n", "b a\n", "c\n")
+  source, lines = told(path, unit="character")
+  assert source.words.vocabulary == (" ", "<eos>", "a", "b", "c")
+  assert source.train().tolist() == [2, 3, 0, 2, 1, 1, 4, 1]
+  assert source.valid().tolist() == [3, 0, 2, 1]
+  assert lines[0].startswith("Read 8 characters in ")
+  for content in ("ab a\n\nc\n", "\n\na", " a \n", ""):
+    words = source.words.begun(content)
+    assert source.words.join(words) == content
+  (tmp_path / "valid.txt").write_text("é")
+  with pytest.raises(ConfigError, match=r"^path: the character 'é' of "):
+    told(path, unit="character")
+  found = told(path, unit="character", vocabulary=9)[0]
+  assert found.valid().tolist() == [2, 1]
 
 
 def test_the_corpus_of_every_python():

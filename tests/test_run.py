@@ -142,6 +142,7 @@ def test_a_search_leaves_a_folder_that_explains_itself(whole):
       "config.json",
       "derive.jsonl",
       "events",
+      "labels.txt",
       "log.txt",
       "metrics.jsonl",
       "result.json",

@@ -18,6 +18,7 @@ from enas_jax.build import (
 )
 from enas_jax.build import start as starts
 from enas_jax.build.facts import facts
+from enas_jax.data import telling
 from enas_jax.derive import benchmark as benchmarks
 from enas_jax.derive.objective import penalised
 from enas_jax.errors import ConfigError
@@ -29,7 +30,9 @@ from enas_jax.types import Arch, Benchmark, SearchSpace
 
 
 def plan(
-    config: ConfigDict, sources: dict[str, Any] | None = None
+    config: ConfigDict,
+    sources: dict[str, Any] | None = None,
+    tell: telling.Tell | None = None,
 ) -> Plan:
   """Returns what a config means; reads the data, and writes nothing.
 
@@ -37,16 +40,25 @@ def plan(
     config: of a search or of a training.
     sources: is filled with the data sets that are read; plans that are given
       the same dict share them.
+    tell: is given the plan's notes one by one, while the data are read.
 
   Raises:
     ConfigError: a value that cannot work.
   """
   sources = {} if sources is None else sources
+  notes = []
+
+  def hear(line: str) -> None:
+    if line not in notes:  # as of a set that two plans divide alike
+      notes.append(line)
+      if tell:
+        tell(line)
+
   parts.check_form("config", config)
-  with parts.inside("config"):
-    if parts.is_training(config):
-      return _training(config, sources)
-    return _search(config, sources)
+  with parts.inside("config"), telling.heard(hear):
+    make = _training if parts.is_training(config) else _search
+    made = make(config, sources)
+  return made._replace(notes=tuple(notes))
 
 
 def _search(config: ConfigDict, sources: dict) -> Plan:

@@ -16,6 +16,8 @@ _SAME = (
     ("augment", "pad"),
     ("augment", "flip"),
     ("data", "length"),
+    ("data", "vocabulary"),
+    ("data", "unit"),
 )
 # What a recipe does not say, since its search does, or what it finds.
 _TAKEN = (

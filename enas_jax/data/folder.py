@@ -5,13 +5,9 @@ import pathlib
 
 import numpy as np
 
-from enas_jax.data.images import Images, Path, Source
-from enas_jax.data.preprocess import (
-  is_picture,
-  open_picture,
-  Preprocess,
-  SUFFIXES,
-)
+from enas_jax.data import listing, telling
+from enas_jax.data.images import check_room, Images, Path, Source
+from enas_jax.data.preprocess import open_picture, Preprocess, size_of
 from enas_jax.errors import ConfigError
 from enas_jax.options import Count
 
@@ -21,9 +17,15 @@ Files = list[tuple[pathlib.Path, int]]  # with the number of the class
 def load(*, path: Path, size: Count | None = None) -> Source:
   """Returns the images in `path`/train/<class>/ and `path`/test/<class>/.
 
-  Classes are numbered in the order of their names. The images are of one
-  channel where all training images are grey, else of three. The headers of
-  the training images are read here, the images when a split is read.
+  Classes are numbered in the order of their names, in which numbers sort as
+  numbers. Where the folder of a class has no picture itself, those in the
+  folders inside it are read. Folders and files that systems leave behind, such
+  as `@eaDir` and `Thumbs.db`, are left out. The images are of one channel where
+  all training images are grey, else of three; what is transparent is white, and
+  all are upright (`Preprocess`). The last of the training images, however many,
+  have the classes in the shares that all of them have, but for rounding: each
+  class has one among them where there are as many as classes. Headers of the
+  training images are read here, the images when a split is read.
 
   Args:
     path: The folder that holds `train` and `test`.
@@ -32,77 +34,106 @@ def load(*, path: Path, size: Count | None = None) -> Source:
 
   Raises:
     ConfigError: A folder is missing or empty, or the classes of the splits
-      differ; when a split is read, an image differs in size or cannot be read.
+      differ; when a split is read, an image differs in size or cannot be read,
+      or the memory cannot hold them.
   """
   root = pathlib.Path(path).expanduser()
-  names, train = _files(root / "train")
-  test_names, test = _files(root / "test")
+  names, train = _files(root, "train")
+  test_names, test = _files(root, "test")
   if test_names != names:
     odd = sorted(set(names) ^ set(test_names))
     raise ConfigError(
         "path",
         f"the classes in {root}/train and {root}/test differ: only one of them"
-        f" has {', '.join(odd)}.",
+        f" has {telling.few(odd)}.",
     )
   shape, resize = _shape(train, size), size is not None
+  read = functools.partial(_read, shape=shape, resize=resize)
   return Source(
       shape=shape,
       classes=len(names),
-      train=functools.partial(_read, train, shape, resize),
-      test=functools.partial(_read, test, shape, resize),
+      train=functools.partial(read, train, root / "train"),
+      test=functools.partial(read, test, root / "test"),
       names=tuple(names),
   )
 
 
-def _files(folder: pathlib.Path) -> tuple[list[str], Files]:
+def _files(root: pathlib.Path, split: str) -> tuple[list[str], Files]:
   """Lists the classes of a split and its image files."""
+  folder = root / split
   if not folder.is_dir():
-    raise ConfigError("path", f"there is no folder {folder}.")
-  classes = sorted(
-      p for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".")
-  )
-  if len(classes) < 2:
+    there = [f.name for f in listing.listed(root).folders]
+    raise ConfigError(
+        "path",
+        f"there is no folder {folder}; {root} has"
+        f" {telling.few(there) or 'no folder'}. It needs train and test, each"
+        " with a folder for each class.",
+    )
+  top = listing.listed(folder)
+  inner = {each.name: listing.of_class(each) for each in top.folders}
+  if len(inner) < 2:
+    loose = [*top.pictures, *(p for each in inner.values() for p in each[1])]
+    flat = f", and {len(loose):,} pictures that say no class" if loose else ""
     raise ConfigError(
         "path",
         f"{folder} needs a folder for each of at least 2 classes, it has"
-        f" {len(classes)}.",
+        f" {len(inner)}{f' ({next(iter(inner))})' if inner else ''}{flat}.",
     )
-  files = []
-  for number, each in enumerate(classes):
-    found = sorted(p for p in each.iterdir() if is_picture(p))
-    if not found:
-      raise ConfigError("path", f"no image in {each} ({' '.join(SUFFIXES)}).")
-    files.extend((p, number) for p in found)
-  # They are shuffled so that the last examples, which may be held out, are not
-  # those of the last class. RandomState is used because numpy promises that its
-  # stream never changes.
-  order = np.random.RandomState(0).permutation(len(files))
-  return [each.name for each in classes], [files[i] for i in order]
+  for name, each in inner.items():
+    if not each.pictures:
+      inside = f" nor in {telling.few(f.name for f in each.folders)}"
+      raise ConfigError(
+          "path",
+          f"no image in {folder / name}{inside if each.folders else ''}"
+          f" ({' '.join(listing.SUFFIXES)}).",
+      )
+  loose = top._replace(folders=[], others=top.others + top.pictures)
+  if line := listing.left_out(folder, [loose, *inner.values()]):
+    telling.tell(line)
+  return [*inner], _in_shares([each.pictures for each in inner.values()])
+
+
+def _in_shares(classes: list[list[pathlib.Path]]) -> Files:
+  """Orders files so that any number of the last ones keeps the shares.
+
+  They are shuffled first. Image j of the n of a class stands at (j + 1) / n of
+  the way, so the last images are one of each class.
+  """
+  placed = []
+  for number, files in enumerate(classes):
+    # RandomState is used because numpy promises that its stream never changes.
+    order = np.random.RandomState(number).permutation(len(files))
+    placed += [
+        ((j + 1) / len(files), number, files[i]) for j, i in enumerate(order)
+    ]
+  return [(path, number) for _, number, path in sorted(placed)]
 
 
 def _shape(files: Files, size: int | None) -> tuple[int, int, int]:
   from PIL import Image
 
-  grey = True
-  for path, _ in files:
+  def coloured(path: pathlib.Path) -> bool:
     with open_picture(path) as picture:
-      grey = grey and Image.getmodebase(picture.mode) == "L"
-  with open_picture(files[0][0]) as picture:
-    width, height = picture.size if size is None else (size, size)
-  return height, width, 1 if grey else 3
+      return Image.getmodebase(picture.mode) != "L"
+
+  colour = any(coloured(path) for path, _ in files)
+  width, height = (size, size) if size else size_of(files[0][0])
+  return height, width, 3 if colour else 1
 
 
-def _read(files: Files, shape: tuple[int, int, int], resize: bool) -> Images:
-  height, width, _ = shape
-  reads = Preprocess(shape)
+def _read(
+    files: Files,
+    folder: pathlib.Path,
+    *,
+    shape: tuple[int, int, int],
+    resize: bool,
+) -> Images:
+  check_room(len(files), shape)
   images = np.empty((len(files), *shape), np.uint8)
-  for image, (path, _) in zip(images, files, strict=True):
+  reads = Preprocess(shape)
+  for i, (path, _) in telling.counted(
+      list(enumerate(files)), f"pictures in {folder}"
+  ):
     with open_picture(path) as picture:
-      if not resize and picture.size != (width, height):
-        raise ConfigError(
-            "size",
-            f"the images differ: {path} has {picture.width}x{picture.height}"
-            f" pixels, others {width}x{height}. Give the size to resize to.",
-        )
-      image[:] = reads.pixels(picture)
+      images[i] = reads.pixels(picture, resize)
   return Images(images, np.array([label for _, label in files], np.int32))

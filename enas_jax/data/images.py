@@ -17,7 +17,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from enas_jax import process
 from enas_jax.data import augment as augments
+from enas_jax.data import telling
 from enas_jax.data.augment import Augment
 from enas_jax.data.preprocess import Preprocess
 from enas_jax.errors import ConfigError, lookup
@@ -97,7 +99,7 @@ class Source:
       ConfigError: "batch", "valid", "eval_batch", "pad" or "cutout" does not
         suit the number or the size of the images.
     """
-    train, held = hold_out(self.train(), valid)
+    train, held = self._hold_out(valid)
     mean, std = statistics(train)
     augment = self._augment(**augment)
     return (
@@ -137,11 +139,10 @@ class Source:
       ConfigError: As in `search`; or "measure" is unknown.
     """
     part = lookup("measure", measure, MEASURES, "split")
-    train = self.train()
     if measure == "valid":
-      train, held = hold_out(train, valid)
+      train, held = self._hold_out(valid)
     else:
-      held = self.test()
+      train, held = self.train(), self.test()
     mean, std = statistics(train)
     augment = self._augment(**augment)
     return (
@@ -157,6 +158,20 @@ class Source:
         ),
     )
 
+  def _hold_out(self, count: int) -> tuple[Images, Images]:
+    """Holds out the last training images; tells which classes they lack."""
+    parts = hold_out(self.train(), count)
+    for part, images in zip(("train on", "validate on"), parts, strict=True):
+      lacking = np.bincount(images.labels, minlength=self.classes) == 0
+      if lacking.any():
+        names = [self.names[n] for n in np.flatnonzero(lacking)]
+        telling.tell(
+            f"No image to {part}, of {len(images.labels):,}, is of"
+            f" {telling.few(names)}. config.data.valid says how many of the"
+            " training images are held out."
+        )
+    return parts
+
   def _augment(self, **wanted: Any) -> Augment:
     augment = Augment(**wanted)
     return dataclasses.replace(augment, flip=augment.flip and self.mirrors)
@@ -169,6 +184,25 @@ class ImageBatch(NamedTuple):
   labels: jax.Array  # i32[B]
   weight: jax.Array  # f32[B], 0 for an example that only fills the batch
   share: jax.Array  # f32[], always 1 because every batch is whole
+
+
+def check_room(n: int, shape: tuple[int, int, int], each: int = 1) -> None:
+  """Raises ConfigError of "size" if the memory cannot hold n images.
+
+  Args:
+    n: The number of images.
+    shape: (H, W, C) of an image.
+    each: The bytes of a value.
+  """
+  need, free = n * math.prod(shape) * each, process.free_memory()
+  if need > free:
+    height, width, channels = shape
+    raise ConfigError(
+        "size",
+        f"{n:,} images of {width:,} x {height:,} pixels and {channels} channels"
+        f" take {need / 1e9:,.1f} GB of memory; {free / 1e9:,.1f} GB are free."
+        " Take a smaller size, or fewer images.",
+    )
 
 
 def hold_out(images: Images, count: int) -> tuple[Images, Images]:

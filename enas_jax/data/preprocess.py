@@ -4,24 +4,31 @@ A set's reader, the batches of a training and whoever uses the trained network
 later all go through `Preprocess`, so that they agree to the bit.
 """
 
+from collections.abc import Iterator
+import contextlib
 import dataclasses
 import pathlib
 from typing import Any, TYPE_CHECKING
+import warnings
 
 import jax.numpy as jnp
 import numpy as np
 
+from enas_jax import process
 from enas_jax.errors import ConfigError
 
 if TYPE_CHECKING:
   import PIL.Image
 
-SUFFIXES = (
-    *(".bmp", ".gif", ".jpeg", ".jpg", ".pgm"),
-    *(".png", ".ppm", ".tif", ".tiff", ".webp"),
-)
 _DEEP = ("I", "F")  # first letters of Pillow's modes of more than 8 bits
+_TOO_DEEP = "more than 8 bits a channel."
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}  # by the number of channels
+_ORIENTATION = 0x0112  # the tag of EXIF
+_LARGE = 1 << 24  # pixels from which on the memory is looked at
+# Bytes of a pixel of a picture of several channels, and how many copies of it
+# there are at once when what is transparent becomes white.
+_BYTES, _COPIES = 4, 5
+_LINE = 300  # characters of the reason why a file cannot be read
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,28 +45,41 @@ class Preprocess:
   mean: tuple[float, ...] = ()
   std: tuple[float, ...] = ()
 
-  def pixels(self, picture: "PIL.Image.Image") -> np.ndarray:
+  def pixels(
+      self, picture: "PIL.Image.Image", resize: bool = True
+  ) -> np.ndarray:
     """Returns the pixels of a Pillow image, u8[H, W, C].
 
-    Channels are converted as Pillow does, so what says how opaque a pixel is
-    is dropped. Of a picture of another size the central part that has the
-    ratio of H and W is resized to it.
+    The picture is turned upright, as its EXIF data say. What is transparent in
+    it, in whichever form, shows white behind it, unless the network reads how
+    opaque a pixel is (4 channels). Of a picture of another size the central
+    part that has the ratio of H and W is resized to it.
+
+    Args:
+      picture: The Pillow image.
+      resize: Whether a picture may be of another size.
 
     Raises:
-      ConfigError: of "path", more than 8 bits a channel, or a broken file.
+      ConfigError: of "path", more than 8 bits a channel, a broken file, or too
+        little memory; of "size", another size where it may not be.
     """
     height, width, channels = self.shape
-    if picture.mode.startswith(_DEEP):
-      raise ConfigError("path", f"{_name(picture)} has {_TOO_DEEP}")
-    try:
+    name = getattr(picture, "filename", "") or "a picture"
+    with _reading(name):
+      _check(picture, name)
+      picture = upright(picture)
+      if not resize and picture.size != (width, height):
+        raise ConfigError(
+            "size",
+            f"the images differ: {name} has {picture.width}x{picture.height}"
+            f" pixels, others {width}x{height}. Give the size to resize to.",
+        )
+      if picture.has_transparency_data and channels != 4:
+        picture = _on_white(picture)
       picture = picture.convert(MODES[channels])
-    except (OSError, SyntaxError, ValueError) as error:
-      raise ConfigError(
-          "path", f"cannot read {_name(picture)}: {error}"
-      ) from None
-    if picture.size != (width, height):
-      picture = _central(picture, width, height)
-    return np.asarray(picture).reshape(self.shape)
+      if picture.size != (width, height):
+        picture = _central(picture, width, height)
+      return np.asarray(picture).reshape(self.shape)
 
   def normalise(self, pixels: Any) -> Any:
     """Returns f32[..., C], what a network reads, of pixels u8[..., C]."""
@@ -67,38 +87,107 @@ class Preprocess:
     return (pixels.astype(jnp.float32) / 255 - mean) / std
 
 
-_TOO_DEEP = "more than 8 bits a channel."
-
-
 def open_picture(path: str | pathlib.Path) -> "PIL.Image.Image":
   """Opens a Pillow image, of which only the header is read.
 
   Raises:
-    ConfigError: of "path", no picture, or of more than 8 bits a channel.
+    ConfigError: of "path", no picture, one of more than 8 bits a channel, or
+      one that the memory cannot hold.
   """
   from PIL import Image
 
-  try:
+  with _reading(path):
     picture = Image.open(path)
-  except (
-      *(OSError, SyntaxError, ValueError),
-      Image.DecompressionBombError,
-  ) as error:
-    raise ConfigError("path", f"cannot read {path}: {error}") from None
+    try:
+      _check(picture, path)
+    except ConfigError:
+      picture.close()
+      raise
+    return picture
+
+
+def upright(picture: "PIL.Image.Image") -> "PIL.Image.Image":
+  """Returns a picture as a viewer shows it; reads its pixels."""
+  from PIL.Image import Transpose
+
+  picture.load()  # a TIFF is turned by this
+  try:
+    orientation = int(picture.getexif().get(_ORIENTATION, 1))
+  except Exception:  # a viewer shows a picture whose EXIF data are broken, too
+    orientation = 1
+  turn = {
+      2: Transpose.FLIP_LEFT_RIGHT,
+      3: Transpose.ROTATE_180,
+      4: Transpose.FLIP_TOP_BOTTOM,
+      5: Transpose.TRANSPOSE,
+      6: Transpose.ROTATE_270,
+      7: Transpose.TRANSVERSE,
+      8: Transpose.ROTATE_90,
+  }.get(orientation)
+  return picture if turn is None else picture.transpose(turn)
+
+
+def size_of(path: pathlib.Path) -> tuple[int, int]:
+  """Returns width and height of a picture as a viewer shows it.
+
+  Raises:
+    ConfigError: As in `open_picture`; or the file is broken.
+  """
+  with open_picture(path) as picture, _reading(path):
+    return upright(picture).size
+
+
+@contextlib.contextmanager
+def _reading(name: str | pathlib.Path) -> Iterator[None]:
+  """Turns any error of Pillow into one line that names the picture.
+
+  Pillow's own limit to the number of pixels is off meanwhile: `_check` looks at
+  the memory that there is. So are its warnings, of which each picture may have
+  its own.
+  """
+  from PIL import Image
+
+  most, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+  try:
+    with warnings.catch_warnings():
+      warnings.simplefilter("ignore")
+      yield
+  except ConfigError:
+    raise
+  except Exception as error:  # decoders fail in any way on a broken file
+    reason = " ".join(str(error).split())[:_LINE] or type(error).__name__
+    raise ConfigError("path", f"cannot read {name}: {reason}") from None
+  finally:
+    Image.MAX_IMAGE_PIXELS = most
+
+
+def _check(picture: "PIL.Image.Image", name: str | pathlib.Path) -> None:
+  """Raises ConfigError for what cannot become pixels of 8 bits."""
   if picture.mode.startswith(_DEEP):
-    picture.close()
-    raise ConfigError("path", f"{path} has {_TOO_DEEP}")
-  return picture
+    raise ConfigError("path", f"{name} has {_TOO_DEEP}")
+  pixels = picture.width * picture.height
+  if pixels > _LARGE:
+    deep = picture.mode not in ("1", "L", "P")
+    need = pixels * (_BYTES if deep else 1) * _COPIES
+    free = process.free_memory()
+    if need > free:
+      raise ConfigError(
+          "path",
+          f"{name} has {picture.width:,} x {picture.height:,} pixels, which"
+          f" take {need / 1e9:,.1f} GB of memory to read; {free / 1e9:,.1f} GB"
+          " are free.",
+      )
 
 
-def is_picture(path: pathlib.Path) -> bool:
-  """Says whether a file's name is that of a picture."""
-  hidden = path.name.startswith(".")
-  return path.suffix.lower() in SUFFIXES and not hidden
+def _on_white(picture: "PIL.Image.Image") -> "PIL.Image.Image":
+  """Returns a picture with white behind all that is transparent in it."""
+  from PIL import Image
 
-
-def _name(picture: "PIL.Image.Image") -> str:
-  return getattr(picture, "filename", "") or "a picture"
+  if picture.mode == "La":  # has no way to RGBA of its own
+    picture = picture.convert("LA")
+  picture = picture.convert("RGBA")
+  white = Image.new("RGBA", picture.size, "white")
+  return Image.alpha_composite(white, picture)
 
 
 def _central(

@@ -1,31 +1,53 @@
-"""Penn Treebank, or any folder of three texts in its form.
+"""Penn Treebank, or any folder of three texts.
 
-The form is Mikolov's: words between spaces, a sentence a line, rare words
+Its form is Mikolov's: words between spaces, a sentence a line, rare words
 replaced by <unk>. The end of a line becomes the word <eos>. The vocabulary is
-that of the training text, in sorted order.
+that of the training text, in sorted order. In a text of one's own the rare
+words may be replaced here, and the words be characters.
 """
 
 from collections.abc import Callable
 import pathlib
+import time
+from typing import Annotated, Literal
 
 import numpy as np
 
-from enas_jax.data import text
+from enas_jax.data import listing, telling, text
 from enas_jax.errors import ConfigError
+from enas_jax.options import Ge
 
 _KEY = "path"
+_SUFFIXES = ("txt", "tokens", "raw")  # the last two are WikiText's
+_SPLITTERS = {"word": "spaced", "character": "characters"}
+_ENCODINGS = {
+    b"\xef\xbb\xbf": "utf-8-sig",
+    b"\xff\xfe": "utf-16",
+    b"\xfe\xff": "utf-16",
+}
 
 
-def load(*, path: str | None = None) -> text.TextSource:
+def load(
+    *,
+    path: str | None = None,
+    vocabulary: Annotated[int, Ge(3)] | None = None,
+    unit: Literal["word", "character"] = "word",
+) -> text.TextSource:
   """Returns the corpus in the folder `path`; its training text is read here.
 
   Args:
     path: The folder of `NAME.train.txt`, `NAME.valid.txt` and `NAME.test.txt`
-      of one NAME, or of `train.txt` and so on; it must be given.
+      of one NAME, or of `train.txt` and so on; also `.tokens` or `.raw` in
+      place of `.txt`. It must be given.
+    vocabulary: How many words are known, the most frequent of the training
+      text, with <eos> and <unk> among them; all others become <unk>. None:
+      all of the training text, and the other texts may have no others.
+    unit: What a word is: "word" what stands between spaces, "character" each
+      sign, spaces included.
 
   Raises:
     ConfigError: There is no such folder, or a file is missing, empty or no
-      text.
+      text; when a text is read, it has a word that is not in the vocabulary.
   """
   if not path:  # the option has a default only so that the error is this one
     raise ConfigError(
@@ -33,31 +55,41 @@ def load(*, path: str | None = None) -> text.TextSource:
         "'ptb' needs the folder of its three texts."
         " --config.data.name=pydoc needs none.",
     )
-  folder = pathlib.Path(path)
+  folder = pathlib.Path(path).expanduser()
   if not folder.is_dir():
     raise ConfigError(_KEY, f"there is no folder {folder}.")
   files = {part: _find(folder, part) for part in ("train", "valid", "test")}
-  words = _words(files["train"])
-  vocabulary = {word: n for n, word in enumerate(sorted(set(words)))}
+  split = text.SPLITTERS[_SPLITTERS[unit]]
+  train = split(_content(files["train"]))
+  words = text.Words(text.known(train, vocabulary), _SPLITTERS[unit])
+  if vocabulary:
+    telling.tell(
+        f"Of the {len(set(train)):,} {unit}s in {files['train']} the"
+        f" {len(words.vocabulary):,} most frequent are known, {text.EOS} and"
+        f" {text.UNKNOWN} among them."
+    )
+  del train  # it would be kept as long as the source
 
   def reader(part: str) -> Callable[[], np.ndarray]:
-    def read() -> np.ndarray:
-      return text.numbers(_words(files[part]), vocabulary, str(files[part]))
-
-    return read
+    return lambda: _read(files[part], words, unit, vocabulary)
 
   return text.TextSource(
-      len(vocabulary),
+      len(words.vocabulary),
       reader("train"),
       reader("valid"),
       reader("test"),
-      text.Words(tuple(vocabulary), "spaced"),
+      words,
   )
 
 
 def _find(folder: pathlib.Path, part: str) -> pathlib.Path:
-  found = sorted(folder.glob(f"*.{part}.txt"))
-  found += [f for f in [folder / f"{part}.txt"] if f.exists()]
+  found = [
+      file
+      for suffix in _SUFFIXES
+      for name in (f"*.{part}.{suffix}", f"{part}.{suffix}")
+      for file in sorted(folder.glob(name))
+      if not listing.is_system(file)
+  ]
   if len(found) != 1:
     has = "several: " + ", ".join(f.name for f in found) if found else "none"
     raise ConfigError(
@@ -68,11 +100,37 @@ def _find(folder: pathlib.Path, part: str) -> pathlib.Path:
   return found[0]
 
 
-def _words(file: pathlib.Path) -> list[str]:
+def _content(file: pathlib.Path) -> str:
+  """Returns a text; a byte-order mark says how it is encoded, else UTF-8."""
   try:
-    content = file.read_text(encoding="utf-8")
-  except (OSError, UnicodeDecodeError) as error:
+    raw = file.read_bytes()
+    encoding = next(
+        (name for mark, name in _ENCODINGS.items() if raw.startswith(mark)),
+        "utf-8",
+    )
+    content = raw.decode(encoding)
+  except (OSError, UnicodeError) as error:
     raise ConfigError(_KEY, f"{file} cannot be read ({error}).") from None
   if not content.strip():
     raise ConfigError(_KEY, f"{file} is empty.")
-  return text.spaced(content)
+  return content
+
+
+def _read(
+    file: pathlib.Path, words: text.Words, unit: str, vocabulary: int | None
+) -> np.ndarray:
+  """Returns the numbers of the words of a text, i32[n]."""
+  begun, found = time.monotonic(), words.split(_content(file))
+  lacking = [word for word in found if word not in words]
+  if lacking and not vocabulary:
+    raise ConfigError(
+        _KEY,
+        f"the {unit} {lacking[0]!r} of {file} does not occur in the training"
+        f" text. Write {text.UNKNOWN} for rare {unit}s in all three, or say"
+        " how many are known, as in --config.data.vocabulary=10000.",
+    )
+  rare = f", {len(lacking) / len(found):.1%} of them unknown" if lacking else ""
+  numbers = words.numbers(found)
+  seconds = telling.clock(time.monotonic() - begun)
+  telling.tell(f"Read {len(found):,} {unit}s in {file}{rare}, in {seconds}.")
+  return numbers

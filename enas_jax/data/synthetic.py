@@ -5,13 +5,14 @@ from typing import Annotated
 
 import numpy as np
 
-from enas_jax.data.images import Images, Source
+from enas_jax.data.images import check_room, Images, Source
 from enas_jax.options import Ge, Seed, Small
 
 _PERIOD = 6  # rows
 _WAVE = 3  # columns, the side of a pool: see below
 _CONTRAST = 40  # standard deviation of the texture in grey levels
 _NOISE = 10  # of each pixel, likewise
+_BYTES = 3 * 8  # of a value while it is drawn: copies of float64
 
 
 def load(
@@ -46,7 +47,8 @@ def load(
   Adam, 0.90, 0.71 and 0.29 in this order and, with average and max pooling,
   0.31 and 0.48; chance is 0.25.
 
-  A mirrored or shifted image keeps its class.
+  A mirrored or shifted image keeps its class. When a split is read, a set that
+  the memory cannot hold raises ConfigError.
 
   Args:
     size: The number of pixels of a side.
@@ -63,6 +65,7 @@ def load(
 
 
 def _draw(seed: list[int], n: int, size: int) -> Images:
+  check_room(n, (size, size, 3), _BYTES)
   # RandomState is used because numpy promises that its stream never changes.
   random = np.random.RandomState(seed)
   labels = random.permutation(np.arange(n) % 4)

@@ -6,6 +6,7 @@ left to right, so that the carry of a recurrent network comes from the words
 just before the segment.
 """
 
+import collections
 from collections.abc import Callable, Sequence
 import dataclasses
 import functools
@@ -21,6 +22,7 @@ from enas_jax.options import checked, Count, Small
 from enas_jax.types import MEASURES, Split
 
 EOS, UNKNOWN = "<eos>", "<unk>"
+_BOM = "\ufeff"  # a byte-order mark, which files that were joined repeat
 _TOKEN = re.compile(r"[a-z]+|[0-9]+|[^\sa-z0-9]")
 
 # The reference (enas_lm) draws lengths from a normal, cut at two standard
@@ -38,9 +40,15 @@ class TextBatch(NamedTuple):
   share: jax.Array  # f32[], its length over the usual one
 
 
+def _lines(content: str) -> list[str]:
+  """Returns the lines of a text, without byte-order marks."""
+  content = content.replace(_BOM, "").replace("\r\n", "\n")
+  return content.replace("\r", "\n").split("\n")
+
+
 def spaced(content: str) -> list[str]:
   """Splits a text at spaces; every line ends with `EOS`."""
-  lines = (line.split() for line in content.strip().split("\n"))
+  lines = (line.split() for line in _lines(content.strip()))
   return [word for line in lines for word in [*line, EOS]]
 
 
@@ -49,11 +57,35 @@ def tokens(content: str) -> list[str]:
 
   Every line that has one ends with `EOS`.
   """
-  lines = (_TOKEN.findall(line.lower()) for line in content.split("\n"))
+  lines = (_TOKEN.findall(line.lower()) for line in _lines(content))
   return [word for line in lines if line for word in [*line, EOS]]
 
 
-SPLITTERS = {"spaced": spaced, "tokens": tokens}
+def characters(content: str) -> list[str]:
+  """Splits a text into its characters; every line ends with `EOS`."""
+  lines = _lines(content)
+  if not lines[-1]:  # the end of the last line begins no other
+    lines.pop()
+  return [sign for line in lines for sign in [*line, EOS]]
+
+
+SPLITTERS = {"spaced": spaced, "tokens": tokens, "characters": characters}
+
+
+def known(words: Sequence[str], most: int | None) -> tuple[str, ...]:
+  """Returns the vocabulary of a text, in sorted order.
+
+  Args:
+    words: The words of the text.
+    most: How many words it has at most: the most frequent ones, with `EOS` and
+      `UNKNOWN` among them; None: all words of the text and no other.
+  """
+  if most is None:
+    return tuple(sorted(set(words)))
+  counts = collections.Counter(words)
+  order = sorted(counts, key=lambda word: (-counts[word], word))
+  kept = [word for word in order if word not in (EOS, UNKNOWN)]
+  return tuple(sorted([EOS, UNKNOWN, *kept[: most - 2]]))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,6 +104,9 @@ class Words:
   def _numbers(self) -> dict[str, int]:
     return {word: n for n, word in enumerate(self.vocabulary)}
 
+  def __contains__(self, word: str) -> bool:
+    return word in self._numbers
+
   @property
   def unknown(self) -> int | None:
     """Returns the number of `UNKNOWN`; None where the vocabulary has none."""
@@ -81,12 +116,21 @@ class Words:
     """Returns the words of a text."""
     return SPLITTERS[self.splitter](content)
 
+  def begun(self, content: str) -> list[str]:
+    """Returns the words of a text whose last line may go on."""
+    words = self.split(content)
+    ended = content if self.splitter == "characters" else content.rstrip(" \t")
+    # The splitter ends a line that goes on.
+    return words if ended.endswith(("\n", "\r")) else words[:-1]
+
   def join(self, words: Sequence[str]) -> str:
     """Returns a text that is split into these words again.
 
-    A text cannot say that its last line goes on, nor that an empty line begins
-    it; of `tokens`, no line is empty.
+    A text cannot say that its last line goes on, nor, of words, that an empty
+    line begins it; of `tokens`, no line is empty.
     """
+    if self.splitter == "characters":
+      return "".join("\n" if word == EOS else word for word in words)
     text = " ".join("\n" if word == EOS else word for word in words)
     return re.sub(" ?\n ?", "\n", text)
 
@@ -204,24 +248,6 @@ class TextSource:
         key="eval_batch",
     )
     return train, watched, test._replace(preprocess=self.words)
-
-
-def numbers(
-    words: Sequence[str], vocabulary: dict[str, int], what: str
-) -> np.ndarray:
-  """Turns n words into their numbers, i32[n].
-
-  Raises:
-    ConfigError: A word of the text called `what` is not in the vocabulary.
-  """
-  try:
-    return np.array([vocabulary[word] for word in words], np.int32)
-  except KeyError as error:
-    raise ConfigError(
-        "path",
-        f"the word {error.args[0]!r} of {what} does not occur in the training"
-        f" text. Write {UNKNOWN} for rare words in all three.",
-    ) from None
 
 
 def training(

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from enas_jax.data.images import Images, Path, Source
+from enas_jax.data import telling
+from enas_jax.data.images import check_room, Images, Path, Source
 from enas_jax.data.preprocess import Preprocess
 from enas_jax.errors import ConfigError
 from enas_jax.options import Count
@@ -189,15 +190,18 @@ def find_features(name: str, builder: Any) -> tuple[str, str]:
 
 def _read(builder, split, *, image, label, shape, resize) -> Images:
   data = builder.as_data_source(split=split)
-  images = np.empty((len(data), *shape), np.uint8)
-  labels = np.empty(len(data), np.int32)
-  for start in range(0, len(data), _CHUNK):
-    several = range(start, min(start + _CHUNK, len(data)))
-    found = data.__getitems__(list(several))
-    for i, example in zip(several, found, strict=True):
-      pixels = example[image]
-      images[i] = _resize(pixels, shape) if resize else pixels
-      labels[i] = example[label]
+  total = len(data)
+  check_room(total, shape)
+  images = np.empty((total, *shape), np.uint8)
+  labels = np.empty(total, np.int32)
+  what = f"images of {builder.name}, {split}"
+  for i in telling.counted(range(total), what):
+    at = i % _CHUNK
+    if at == 0:
+      found = data.__getitems__(list(range(i, min(i + _CHUNK, total))))
+    pixels = found[at][image]
+    images[i] = _resize(pixels, shape) if resize else pixels
+    labels[i] = found[at][label]
   if labels.size and labels.min() < 0:
     raise ConfigError(
         _KEY, f"the {split!r} examples of {builder.name!r} have no labels."

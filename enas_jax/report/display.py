@@ -4,13 +4,14 @@ Everything but the bar is written to the run's `log.txt` as well.
 """
 
 from collections.abc import Sequence
-import datetime
 import io
 import pathlib
 import time
 
 from rich import console as rich_console
 from rich import progress, table
+
+from enas_jax.data.telling import clock
 
 # The first step of each kind waits for its compilation.
 _FIRST = "starting; compiling may take minutes"
@@ -30,6 +31,10 @@ class Display:
   def say(self, text: str) -> None:
     """Writes a line."""
     self._console.print(text, markup=False)
+    self.note(text)
+
+  def note(self, text: str) -> None:
+    """Writes a line that was shown already to the log."""
     print(text, file=self._log, flush=True)
 
   def table(
@@ -124,8 +129,3 @@ class Pace:
       return "?"
     total = clock(sum(steps[kind] * value for kind, value in known.items()))
     return total if len(known) == len(each) else f"over {total}"
-
-
-def clock(seconds: float) -> str:
-  """Returns seconds as h:mm:ss."""
-  return str(datetime.timedelta(seconds=round(seconds)))

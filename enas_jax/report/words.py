@@ -5,8 +5,9 @@ import shlex
 from typing import Any
 
 from enas_jax import archfile
+from enas_jax.data import telling
+from enas_jax.data.telling import clock
 from enas_jax.plan import Plan
-from enas_jax.report.display import clock
 from enas_jax.types import MEASURES
 
 SEARCHING = (
@@ -27,6 +28,11 @@ NO_PENALTY = (
 TIMING = (
     "Timing the final networks of each choice at its place"
     " (config.objective.cost); it is done once, and kept in latency.json."
+)
+ALIKE = (
+    "All candidates score alike, so the derived architecture is any of them:"
+    " the validation split is too small or of one class (config.data.valid), or"
+    " the shared weights have learnt nothing yet (config.epochs)."
 )
 _NUMBERS = {
     "child/loss": "loss {:.3f}",
@@ -50,6 +56,17 @@ def numbers(values: dict[str, float]) -> str:
       form.format(values[key])
       for key, form in _NUMBERS.items()
       if key in values
+  )
+
+
+def classes(plan: Plan) -> str:
+  """Names the classes in order; "" where their numbers are their names."""
+  names = plan.facts.classes
+  if names == tuple(map(str, range(len(names)))):
+    return ""
+  return (
+      f"{len(names):,} classes, numbered from 0 in this order (labels.txt):"
+      f" {telling.few(names)}."
   )
 
 
