@@ -1,8 +1,10 @@
 """Sets up a whole process before it computes."""
 
+import io
 import os
 import pathlib
 import platform
+import signal
 import sys
 
 # malloc uses pages of 2 MiB, maps no allocation by itself, and returns nothing
@@ -16,6 +18,19 @@ _MALLOC = {
 
 
 _STARTED = "ENAS_JAX_STARTED"
+
+
+def end_silently() -> None:
+  """Lets Ctrl-C end the process while it imports, without a traceback."""
+  if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def show_what_can_be() -> None:
+  """Lets the output show a question mark for what its encoding lacks."""
+  for stream in (sys.stdout, sys.stderr):
+    if isinstance(stream, io.TextIOWrapper):
+      stream.reconfigure(errors="replace")
 
 
 def keep_memory() -> None:

@@ -29,11 +29,11 @@ import enas_jax
 from enas_jax import evaluate, folder, loop, modelfile
 from enas_jax.derive import candidates, outcome, ranking
 from enas_jax.derive.candidates import Line, RANDOM
-from enas_jax.folder import Signals
 from enas_jax.keeper import Diverged, Keeper
 from enas_jax.plan import Plan
 from enas_jax.report import drawing, tables, words
 from enas_jax.report.display import Display, Pace
+from enas_jax.signals import Signals
 from enas_jax.types import SearchState
 
 
@@ -85,7 +85,7 @@ def finished(
 
 def trained(workdir: str) -> bool:
   """Says whether a folder holds a training that has ended."""
-  path = pathlib.Path(workdir)
+  path = folder.path_of(workdir)
   model = path / modelfile.FOLDER / modelfile.JSON
   return model.exists() and (path / "result.json").exists()
 
@@ -123,7 +123,7 @@ def _opened(
   with contextlib.ExitStack() as stack:
     display = Display(path / "log.txt", show)
     stack.enter_context(contextlib.closing(display))
-    stack.enter_context(folder.locked(path))
+    stack.enter_context(folder.locked(path, display.say))
     if signals is None:
       signals = stack.enter_context(Signals(display.say, path))
     yield Stage(plan, path, display, signals, show)
@@ -218,7 +218,7 @@ def _scored(stage: Stage, state: SearchState) -> list[Line]:
   total, pace = len(drawn), Pace()
   rest = candidates.scored(stage.plan, state, drawn[len(lines) :])
   bar = stage.display.bar(total, len(lines))
-  with bar, file.open("a") as out:
+  with bar, file.open("a", encoding="utf-8") as out:
     for line in rest:
       print(json.dumps(line), file=out, flush=True)
       lines.append(line)

@@ -132,7 +132,7 @@ def _loads(path: pathlib.Path) -> bool:
 
 def _of_process(what: str) -> int:
   """Returns a number of /proc/self/status, in MB."""
-  text = pathlib.Path("/proc/self/status").read_text()
+  text = pathlib.Path("/proc/self/status").read_text(encoding="utf-8")
   line = next(li for li in text.splitlines() if li.startswith(what))
   return int(line.split()[1]) // 1000
 

@@ -17,7 +17,7 @@ import orbax.checkpoint as ocp
 import pytest
 
 import enas_jax
-from enas_jax import build, data, folder, keeper, loop, run, steps
+from enas_jax import build, data, folder, keeper, loop, run, signals, steps
 from enas_jax.configs import (
   cifar_macro,
   cifar_micro,
@@ -265,7 +265,7 @@ def test_a_resumed_run_is_the_uninterrupted_run(
     # An hour passes in a step before.
     slow = lambda: clock() + 3600 * (stop.left < 3)
     patched.setattr(time, "monotonic", slow)
-    with pytest.raises(folder.Interrupted):
+    with pytest.raises(signals.Interrupted):
       ran(config, tmp_path / "run")
   resumed = ran(config, tmp_path / "run")
   for name in ("encoding", "scores", "cost"):
@@ -445,7 +445,7 @@ def test_a_retraining_that_diverges_is_a_row(diverging, tmp_path, monkeypatch):
 
   def retrained(name):
     with contextlib.closing(display.Display(tmp_path / name)) as shown:
-      stage = run.Stage(plan, tmp_path, shown, folder.Signals(print, tmp_path))
+      stage = run.Stage(plan, tmp_path, shown, signals.Signals(print, tmp_path))
       test = run._retrained(stage, found, drawn)
     return test, (tmp_path / name).read_text()
 

@@ -12,11 +12,12 @@ import numpy as np
 
 from enas_jax.data import text
 from enas_jax.errors import ConfigError
+from enas_jax.options import Path
 
 _KEY = "path"
 
 
-def load(*, path: str | None = None) -> text.TextSource:
+def load(*, path: Path | None = None) -> text.TextSource:
   """Returns the corpus in the folder `path`; its training text is read here.
 
   Args:
