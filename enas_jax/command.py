@@ -16,7 +16,7 @@ from ml_collections import config_flags, ConfigDict
 
 from enas_jax import keeper, process, signals
 from enas_jax.build import configfile
-from enas_jax.errors import ConfigError, one_line, suggest
+from enas_jax.errors import ConfigError, one_line, suggest, Unwritable
 
 _KINDS = {
     bool: "true or false",
@@ -88,7 +88,7 @@ def cli(
       app.run(begin, flags_parser=parser)
   except ConfigError as error:
     sys.exit(_complain(error, 2))
-  except keeper.Diverged as error:
+  except (keeper.Diverged, Unwritable) as error:
     sys.exit(_complain(error, 1))
   except KeyboardInterrupt as error:
     signals.die(getattr(error, "number", signal.SIGINT))

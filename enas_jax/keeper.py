@@ -47,11 +47,10 @@ class Keeper:
     self._checkpoints = self._open.enter_context(
         contextlib.closing(checkpoint.Checkpoints(self._path / "checkpoints"))
     )
+    self._open.callback(lambda: self._writer and self._writer.close())
     return self
 
   def __exit__(self, *unused) -> None:
-    if self._writer:
-      self._writer.close()
     self._open.close()
 
   def hooks(self) -> loop.Hooks:

@@ -29,6 +29,7 @@ import enas_jax
 from enas_jax import evaluate, folder, loop, modelfile
 from enas_jax.derive import candidates, outcome, ranking
 from enas_jax.derive.candidates import Line, RANDOM
+from enas_jax.errors import writing
 from enas_jax.keeper import Diverged, Keeper
 from enas_jax.plan import Plan
 from enas_jax.report import drawing, tables, words
@@ -53,6 +54,7 @@ def run(plan: Plan, workdir: str, *, show: bool = True) -> dict[str, Any]:
     ConfigError: the folder cannot be used; nothing was written.
     Interrupted: SIGINT or SIGTERM came; everything is saved.
     Diverged: training cannot go on.
+    Unwritable: the disk is full, or a limit was met; what was saved is whole.
   """
   if done := finished(workdir, plan.record, show=show):
     return done
@@ -120,7 +122,7 @@ def _opened(
     signals: of the run that this one is a part of; its own by default.
   """
   path = folder.claim(workdir, plan.record)
-  with contextlib.ExitStack() as stack:
+  with writing(path), contextlib.ExitStack() as stack:
     display = Display(path / "log.txt", show)
     stack.enter_context(contextlib.closing(display))
     stack.enter_context(folder.locked(path, display.say))
