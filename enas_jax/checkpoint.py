@@ -118,13 +118,12 @@ def _quiet() -> Iterator[None]:
   When a write fails, Orbax logs it in each of its threads, and those that were
   under way find its event loop closed.
   """
-  level = logging.get_verbosity()
+  level, hook = logging.get_verbosity(), sys.unraisablehook
   logging.set_verbosity(logging.FATAL)
+  sys.unraisablehook = functools.partial(_but_late, hook)
   try:
     yield
-  except errors.Unwritable:
-    sys.unraisablehook = functools.partial(_but_late, sys.unraisablehook)
-    raise
+    sys.unraisablehook = hook  # else the last of them are yet to come
   finally:
     logging.set_verbosity(level)
 

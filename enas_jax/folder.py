@@ -50,6 +50,15 @@ def path_of(workdir: str | os.PathLike) -> pathlib.Path:
         f"{text} is no folder. A run writes to a folder of this machine; mount"
         " the bucket as one, or copy the run when it has ended.",
     )
+  try:
+    os.fsencode(text).decode("utf-8")
+    text.encode("utf-8")
+  except UnicodeError:
+    raise ConfigError(
+        "--workdir",
+        f"{text!r} is not UTF-8 here, and Orbax can write to no other name. The"
+        " environment variable PYTHONUTF8=1 may help.",
+    ) from None
   return pathlib.Path(text).expanduser()
 
 

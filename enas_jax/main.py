@@ -16,7 +16,7 @@ from enas_jax import process
 
 if __name__ == "__main__":
   process.end_silently()
-  process.keep_memory()  # before the imports that take a second
+  process.start_anew()  # before the imports that take a second
 
 from absl import flags
 

@@ -177,6 +177,7 @@ def _training(stage: Stage) -> dict[str, Any]:
   plan, experiment = stage.plan, stage.plan.experiment
   if plan.space:
     drawing.write(stage.path, plan.space.graphs(experiment.arch))
+    stage.say(words.training(plan))
   if plan.start:
     stage.say(words.started(plan))
   task, arch = experiment.task, experiment.arch

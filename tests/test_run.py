@@ -305,8 +305,8 @@ def test_a_full_disk_is_one_line_and_the_run_goes_on(
       full(30_000)  # the log goes on, a checkpoint cannot
     pace_step(pace, *args)
 
+  monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)  # as it was
   with monkeypatch.context() as patched:
-    patched.setattr(sys, "unraisablehook", sys.unraisablehook)  # as it was
     patched.setattr(display.Pace, "step", step)
     with pytest.raises(Unwritable) as caught:
       ran(config, tmp_path / "run")

@@ -21,7 +21,7 @@ there, see aot.py.
 from enas_jax import process
 
 if __name__ == "__main__":
-  process.keep_memory()  # as a run has it, and PyTorch with it
+  process.start_anew()  # as a run has it, and PyTorch with it
 
 import functools
 import json
