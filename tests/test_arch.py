@@ -14,6 +14,7 @@ from enas_jax.spaces.macro import Macro
 from enas_jax.spaces.micro import Micro
 from enas_jax.spaces.nasbench201 import NasBench201
 from enas_jax.spaces.recurrent import Recurrent
+from experiments import mutations
 
 SPACE, SMALL, CELL = Micro(), Micro(nodes=2), NasBench201()
 # Published cells, as the reference's script has them.
@@ -265,3 +266,9 @@ def test_bytes_that_are_no_text(tmp_path):
   path = tmp_path / "arch.json"
   path.write_bytes(b"\xff\xfe\x00")
   assert "not an arch.json" in refusal(str(path))
+
+
+def test_files_that_are_broken_are_refused_in_a_line(tmp_path):
+  found = mutations.attack_archs(tmp_path / "arch.json", 400)
+  assert found.total() == 400
+  assert 0 < found["arch taken"] < 200
