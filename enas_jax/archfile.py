@@ -1,5 +1,6 @@
 """Reads and writes archs as text: presets, integers, `arch.json`."""
 
+from collections.abc import Sequence
 import itertools
 import json
 import os
@@ -7,12 +8,18 @@ import pathlib
 import re
 from typing import Any
 
+import jax
+import numpy as np
+
 from enas_jax import options
 from enas_jax.errors import ConfigError, one_line, suggest
-from enas_jax.types import Arch, SearchSpace
+from enas_jax.types import Arch, Head, SearchSpace
 
 # Where a folder says its arch.
 _FILES = (("arch.json",), ("model", "model.json"), ("model.json",))
+_MOST = 1 << 24  # bytes of such a file
+# What does not stand between integers, as programs print them.
+_ODD = re.compile(r"[^\s\d,()\[\]-]+")
 
 
 def parse(key: str, text: str, space: SearchSpace) -> Arch:
@@ -22,30 +29,77 @@ def parse(key: str, text: str, space: SearchSpace) -> Arch:
     key: The place of the text in the config, for the error.
     text: The name of a preset, the path of an `arch.json`, or of the folder of
       a search or a training, the integers of the published encoding separated
-      by spaces or commas, or the space's own notation where it has one.
+      by spaces or commas, the space's own notation where it has one, or the
+      path of a file of these integers or this notation.
     space: The space, which reads the integers.
 
   Raises:
-    ConfigError: `text` is none of these, or is no arch of this space.
+    ConfigError: `text` is none of these, or is no arch of this space; it lists
+      the forms that this space reads.
   """
   try:
     if text in space.presets:
       values = space.presets[text].encoding
     elif found := read(key, text):
       values = found["encoding"]
+      if isinstance(values, str):
+        values = _written(values, space, f"{text}, ")
     else:
-      values = space.parse(text)
-      if values is None and re.fullmatch(r"[\s\d,\[\]-]+", text):
-        values = [int(v) for v in re.findall(r"-?\d+", text)]
-    if values is None:
-      raise ConfigError(
-          key,
-          f"{text!r} is no file and no preset. {suggest(text, space.presets)}"
-          " Or the path of an arch.json or of its search, or the integers.",
-      )
+      values = _written(text, space)
     return space.unflatten(values)
   except ValueError as error:
-    raise ConfigError(key, f"{error}.") from None
+    end = "" if str(error).endswith("?") else "."
+    raise ConfigError(key, f"{error}{end} {forms(space)}") from None
+
+
+def forms(space: SearchSpace | type[SearchSpace]) -> str:
+  """Lists the forms in which a space reads an arch, as a sentence.
+
+  Args:
+    space: The space, or the class of one whose options are not known.
+  """
+  presets = sorted(getattr(space, "presets", ()))
+  known = [f"a preset ({', '.join(presets)})"] if presets else []
+  known.append("the path of an arch.json or of the folder of a run")
+  count = ""
+  if not isinstance(space, type):
+    schedule = space.schedule
+    mask = np.asarray(schedule.mask)
+    first = mask & (mask.cumsum(1) == 1)
+    first &= np.asarray(schedule.head)[:, None] != Head.SKIP
+    values = space.flatten(jax.device_get(space.decode(first)))
+    count = f"{len(values)} "
+    if notation := space.notation(values):
+      known.append(f"the notation {notation}")
+  return (
+      f"This space reads {', '.join(known)}, {count}integers, or the path of a"
+      " file of integers."
+  )
+
+
+def _written(text: str, space: SearchSpace, file: str = "") -> Sequence[int]:
+  """Returns the integers of a text that holds them, or the space's notation.
+
+  Args:
+    text: What a user wrote.
+    space: The space, which reads its notation.
+    file: The file that the text is of, for the error; "": it is of no file.
+
+  Raises:
+    ValueError: Another word is in the text.
+  """
+  values = space.parse(text)
+  if values is not None:
+    return values
+  for number, line in enumerate(text.splitlines(), 1):
+    if odd := _ODD.search(line):
+      if file:
+        raise ValueError(f"{file}line {number}: {odd[0]!r:.80} is no integer")
+      near = suggest(text, space.presets).split("Choices:")[0]
+      raise ValueError(f"{text!r} is no file and no preset. {near}".rstrip())
+  if not file and not text.strip():
+    raise ValueError(f"{text!r} is no file and no preset")
+  return [int(value) for value in re.findall(r"-?\d+", text)]
 
 
 def read(key: str, text: str) -> dict[str, Any] | None:
@@ -57,11 +111,13 @@ def read(key: str, text: str) -> dict[str, Any] | None:
       training has left, whose arch it is then.
 
   Returns:
-    None where there is no such file or folder.
+    None where there is no such file or folder. Of a file that holds no object
+    of JSON, its text is the "encoding", and nothing else is known.
 
   Raises:
     ConfigError: The file is no `arch.json`, or the folder has none.
   """
+  text = os.path.expanduser(text)
   if os.path.isdir(text):
     files = [os.path.join(text, *names) for names in _FILES]
     found = [file for file in files if os.path.isfile(file)]
@@ -75,7 +131,12 @@ def read(key: str, text: str) -> dict[str, Any] | None:
   if not os.path.isfile(text):  # a pathlib.Path fails at a long name
     return None
   try:
-    content = json.loads(pathlib.Path(text).read_text())
+    if os.path.getsize(text) > _MOST:
+      raise ValueError(f"more than {_MOST:,} bytes")
+    words = pathlib.Path(text).read_text(encoding="utf-8-sig")
+    if not words.lstrip().startswith("{"):
+      return {"encoding": words}
+    content = json.loads(words)
     if "format" in content:  # of a model.json
       content = {**content, **content["arch"]}
     if not isinstance(content["space"]["name"], str):
@@ -87,7 +148,7 @@ def read(key: str, text: str) -> dict[str, Any] | None:
     raise ConfigError(
         key, f"{text} is not an arch.json: it lacks {error}."
     ) from None
-  except (ValueError, TypeError, OSError) as error:
+  except (ValueError, TypeError, OSError, RecursionError) as error:
     raise ConfigError(
         key, f"{text} is not an arch.json ({one_line(error)})."
     ) from None
@@ -111,8 +172,11 @@ def brought(
   """
   if preset := getattr(of, "presets", {}).get(text):
     return dict(preset.space)
-  found = read(key, text)
-  if found is None:
+  try:
+    found = read(key, text)
+  except ConfigError as error:
+    raise ConfigError(key, f"{error.message} {forms(of)}") from None
+  if found is None or "space" not in found:
     return {}
   values = dict(found["space"])
   own = values.pop("name")

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
-from enas_jax import build, model, run
+from enas_jax import build, folder, model, run
 from enas_jax.build import configfile
 from enas_jax.errors import ConfigError
 from enas_jax.plan import Plan
@@ -74,16 +74,17 @@ def search(
     Diverged: a number is not finite, also after going back.
   """
   plan, result = _ran(config, workdir, show, training=False)
+  path = folder.path_of(workdir)
   retrained, random = None, []
   if plan.retrain:
-    inner = pathlib.Path(workdir) / "retrain"
+    inner = path / "retrain"
     retrained = _trained(plan.retrain, inner / "derived")
     random = [
         _trained(plan.retrain, inner / f"random_{n}")
         for n in range(plan.retrained)
     ]
   return Found(
-      pathlib.Path(workdir),
+      path,
       plan.space.unflatten(result["encoding"]),
       result["encoding"],
       result["readable"],
@@ -114,7 +115,7 @@ def train(
     Diverged: a number is not finite, also after going back.
   """
   plan, _ = _ran(config, workdir, show, training=True)
-  return _trained(plan, pathlib.Path(workdir))
+  return _trained(plan, folder.path_of(workdir))
 
 
 def _ran(
@@ -136,7 +137,7 @@ def _ran(
 
 def _trained(plan: Plan, path: pathlib.Path) -> Trained:
   """Returns what lies in the folder of a training that has ended."""
-  result = json.loads((path / "result.json").read_text())
+  result = json.loads((path / "result.json").read_text(encoding="utf-8"))
   encoding = result.get("encoding", [])
   return Trained(
       path,

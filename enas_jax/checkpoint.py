@@ -1,12 +1,17 @@
 """Saves and restores checkpoints: a state and a small dictionary each."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+import contextlib
+import functools
 import pathlib
+import sys
 from typing import Any
 
+from absl import logging
 import jax
 import orbax.checkpoint as ocp
 
+from enas_jax import errors
 from enas_jax.errors import ConfigError
 from enas_jax.types import SearchState
 
@@ -38,13 +43,12 @@ class Checkpoints:
     step = int(state.step)
     if step in self._manager.all_steps():
       return
-    self._manager.save(
-        step,
-        args=ocp.args.Composite(
-            state=ocp.args.StandardSave(_plain(state)),
-            facts=ocp.args.JsonSave(facts),
-        ),
+    args = ocp.args.Composite(
+        state=ocp.args.StandardSave(_plain(state)),
+        facts=ocp.args.JsonSave(facts),
     )
+    with _quiet(), errors.writing(self._manager.directory):
+      self._manager.save(step, args=args)
 
   def restore(
       self, like: SearchState, warn: Callable[[str], None]
@@ -105,6 +109,29 @@ class Checkpoints:
   def close(self) -> None:
     """Closes the folder."""
     self._manager.close()
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+  """Leaves the word to the error that is raised.
+
+  When a write fails, Orbax logs it in each of its threads, and those that were
+  under way find its event loop closed.
+  """
+  level, hook = logging.get_verbosity(), sys.unraisablehook
+  logging.set_verbosity(logging.FATAL)
+  sys.unraisablehook = functools.partial(_but_late, hook)
+  try:
+    yield
+    sys.unraisablehook = hook  # else the last of them are yet to come
+  finally:
+    logging.set_verbosity(level)
+
+
+def _but_late(hook: Callable[[Any], None], late: Any) -> None:
+  """Passes on to a hook every error but that of a closed event loop."""
+  if str(late.exc_value) != "Event loop is closed":
+    hook(late)
 
 
 def shapes(state: SearchState) -> SearchState:

@@ -7,15 +7,16 @@ from collections.abc import Callable, Iterable
 import functools
 import re
 import shlex
+import signal
 import sys
-from typing import Any
+from typing import Any, NoReturn
 
 from absl import app, flags, logging
 from ml_collections import config_flags, ConfigDict
 
-from enas_jax import keeper, process, registry
+from enas_jax import keeper, process, registry, signals
 from enas_jax.build import configfile
-from enas_jax.errors import ConfigError, one_line, suggest
+from enas_jax.errors import ConfigError, one_line, suggest, Unwritable
 
 _KINDS = {
     bool: "true or false",
@@ -97,6 +98,7 @@ def cli(
   names = [holder.name for holder in known]
 
   def begin(argv):
+    process.show_what_can_be()
     logging.set_verbosity(logging.WARNING)  # Orbax tells every file it opens
     process.run_in_place()
     process.keep_programs()
@@ -104,13 +106,25 @@ def cli(
 
   parser = functools.partial(_parse, known=names, files=files)
   try:
-    app.run(begin, flags_parser=parser)
+    # Until a run can save something, there is nothing to wait for.
+    with signals.caught(_stop, _stopped):
+      app.run(begin, flags_parser=parser)
   except ConfigError as error:
     sys.exit(_complain(error, 2))
-  except keeper.Diverged as error:
+  except (keeper.Diverged, Unwritable) as error:
     sys.exit(_complain(error, 1))
-  except KeyboardInterrupt:
-    sys.exit(130)
+  except KeyboardInterrupt as error:
+    signals.die(getattr(error, "number", signal.SIGINT))
+
+
+def _stop(number: int, frame: Any) -> NoReturn:
+  del frame
+  _stopped(number)
+  raise signals.Interrupted(number)
+
+
+def _stopped(number: int) -> None:
+  print(f"Stopped by {signal.Signals(number).name}.", file=sys.stderr)
 
 
 def refuse(instead: dict[str, str]) -> None:

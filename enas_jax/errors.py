@@ -1,8 +1,15 @@
 """The errors that users see, and helpers that word them."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+import contextlib
 import difflib
+import errno
+import os
+import re
 from typing import Any
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
+_OF_TENSORSTORE = re.compile(r"os_error_code='(\d+)'")  # it writes for Orbax
 
 
 class ConfigError(Exception):
@@ -19,6 +26,53 @@ class ConfigError(Exception):
   def inside(self, block: str) -> "ConfigError":
     """Returns the same error with the key `block.key`."""
     return ConfigError(f"{block}.{self.key}", self.message)
+
+
+class Unwritable(Exception):
+  """Says in one line why the files of a run cannot be written any more."""
+
+
+@contextlib.contextmanager
+def writing(path: str | os.PathLike) -> Iterator[None]:
+  """Turns what a full disk, a quota or a limit raises into one line.
+
+  Args:
+    path: Of what is written, where the error names no file.
+
+  Raises:
+    Unwritable: Nothing can be written, whichever package tried to.
+  """
+  try:
+    yield
+  except Unwritable:
+    raise
+  except Exception as error:
+    found = _unwritable(error, path)
+    if found is None:
+      raise
+  else:
+    return
+  # Here the error, and what is kept alive by its traceback, is gone.
+  raise found
+
+
+def _unwritable(
+    error: BaseException | None, path: str | os.PathLike
+) -> Unwritable | None:
+  """Returns what the first error of its chain says, if that is a full disk."""
+  if error is None:
+    return None
+  number, name = getattr(error, "errno", None), getattr(error, "filename", None)
+  code = _OF_TENSORSTORE.search(str(error))
+  if code and not isinstance(error, OSError):
+    number = int(code[1])
+  if number in _FULL:
+    return Unwritable(
+        f"cannot write to {name or path}: {os.strerror(number)}. What was saved"
+        " before is whole; the same command goes on from there when there is"
+        " room."
+    )
+  return _unwritable(error.__cause__ or error.__context__, path)
 
 
 def kind(value: Any) -> str:

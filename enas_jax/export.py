@@ -100,7 +100,7 @@ def write(
   with folder.whole(path) as draft:
     (draft / PROGRAM).write_bytes(content.serialize())
     (draft / LABELS).write_bytes("".join(lines).encode(errors="replace"))
-    (draft / README).write_text(words)
+    (draft / README).write_text(words, encoding="utf-8")
 
 
 def _claim(path: pathlib.Path) -> None:

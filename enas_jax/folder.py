@@ -1,24 +1,22 @@
-"""Claims, locks and writes the folder of a run, and stops runs in order."""
+"""Claims, locks and writes the folder of a run."""
 
 from collections.abc import Callable, Iterator
 import contextlib
+import errno
 import fcntl
 import json
 import os
 import pathlib
+import re
 import shutil
-import signal
-import threading
 from typing import Any
 
-from enas_jax.errors import ConfigError
+from enas_jax.errors import ConfigError, one_line
 from enas_jax.plan import effective
 
 _SHOWN = 6  # differing keys in a refusal
-
-
-class Interrupted(KeyboardInterrupt):
-  """Says that SIGINT or SIGTERM came and that everything is saved."""
+_LOG = "log.txt"
+_NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP, errno.EINVAL)
 
 
 class OtherConfig(ConfigError):
@@ -34,6 +32,36 @@ class OtherConfig(ConfigError):
     self.there, self.here = there, here
 
 
+# What a shell or a batch system puts into the folder of a run, by their ends.
+_BESIDE = (".err", ".log", ".out", ".tmp", ".txt")
+
+
+def path_of(workdir: str | os.PathLike) -> pathlib.Path:
+  """Returns the folder of a run; "~" is the home folder.
+
+  Raises:
+    ConfigError: It is the address of a bucket, or of something else that is no
+      folder.
+  """
+  text = os.fspath(workdir)
+  if re.match(r"\w[\w+.-]*://", text):
+    raise ConfigError(
+        "--workdir",
+        f"{text} is no folder. A run writes to a folder of this machine; mount"
+        " the bucket as one, or copy the run when it has ended.",
+    )
+  try:
+    os.fsencode(text).decode("utf-8")
+    text.encode("utf-8")
+  except UnicodeError:
+    raise ConfigError(
+        "--workdir",
+        f"{text!r} is not UTF-8 here, and Orbax can write to no other name. The"
+        " environment variable PYTHONUTF8=1 may help.",
+    ) from None
+  return pathlib.Path(text).expanduser()
+
+
 def claim(workdir: str | pathlib.Path, record: dict[str, Any]) -> pathlib.Path:
   """Makes the folder of a run, or finds the folder of a run that goes on.
 
@@ -45,21 +73,17 @@ def claim(workdir: str | pathlib.Path, record: dict[str, Any]) -> pathlib.Path:
     ConfigError: The folder cannot be made, belongs to another config, or holds
       something that is no run.
   """
-  path = pathlib.Path(workdir)
+  path = path_of(workdir)
   try:
     if (path / "config.json").exists():
       if _agree(path, record) != _read(record):
         write_json(path / "config.json", record)
-    elif path.is_dir() and any(
-        not entry.name.endswith(".tmp") for entry in path.iterdir()
-    ):
-      raise ConfigError(
-          "--workdir", f"{path} is not empty and is not the folder of a run."
-      )
     else:
+      if path.is_dir():
+        _check_free(path)
       path.mkdir(parents=True, exist_ok=True)
       write_json(path / "config.json", record)
-    (path / "log.txt").touch()
+    (path / _LOG).touch()
   except OSError as error:
     raise ConfigError(
         "--workdir", f"cannot write to {path}: {error.strerror}."
@@ -67,20 +91,54 @@ def claim(workdir: str | pathlib.Path, record: dict[str, Any]) -> pathlib.Path:
   return path
 
 
+def _check_free(path: pathlib.Path) -> None:
+  """Raises ConfigError where a folder without a run holds anything of note.
+
+  What a shell or a batch system writes, such as the file of `tee`, may lie
+  there, and so may hidden files.
+  """
+  for entry in sorted(path.iterdir()):
+    name = entry.name
+    beside = name.endswith(_BESIDE) or name.startswith(".")
+    if name == _LOG or not beside or entry.is_dir():
+      what = "which a run writes itself" if name == _LOG else (
+          "and is not the folder of a run"
+      )
+      raise ConfigError(
+          "--workdir", f"{path} holds {name}, {what}. Name another folder."
+      )
+
+
 @contextlib.contextmanager
-def locked(path: pathlib.Path) -> Iterator[None]:
+def locked(
+    path: pathlib.Path, say: Callable[[str], None]
+) -> Iterator[None]:
   """Keeps other processes out of the folder.
 
+  Args:
+    path: The folder.
+    say: Is told where its file system has no locks. Then nothing is kept out.
+
   Raises:
-    ConfigError: Another process is at work in the folder.
+    ConfigError: Another process is at work in the folder, or it cannot be
+      locked for another reason.
   """
-  with (path / "log.txt").open("a") as file:
+  with (path / _LOG).open("a", encoding="utf-8") as file:
     try:
       fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    except BlockingIOError:
       raise ConfigError(
           "--workdir", f"another process is at work in {path}."
       ) from None
+    except OSError as error:
+      if error.errno not in _NO_LOCKS:
+        raise ConfigError(
+            "--workdir", f"{path} cannot be locked: {error.strerror}."
+        ) from None
+      say(
+          f"The file system of {path} has no locks ({error.strerror}): nothing"
+          " keeps a second process out of it."
+      )
     yield
 
 
@@ -95,12 +153,26 @@ def finished(
   Raises:
     ConfigError: The folder belongs to another config.
   """
-  path = pathlib.Path(workdir)
+  path = path_of(workdir)
   if not (path / "config.json").exists():
     return None
   _agree(path, record)
   result = path / "result.json"
-  return json.loads(result.read_text()) if result.exists() else None
+  return _loaded(result) if result.exists() else None
+
+
+def _loaded(file: pathlib.Path) -> Any:
+  """Returns what a file of JSON holds.
+
+  Raises:
+    ConfigError: The file cannot be read.
+  """
+  try:
+    return json.loads(file.read_text(encoding="utf-8"))
+  except (OSError, ValueError, RecursionError) as error:
+    raise ConfigError(
+        "--workdir", f"{file} cannot be read ({one_line(error):.200})."
+    ) from None
 
 
 def _agree(path: pathlib.Path, record: dict[str, Any]) -> dict[str, Any]:
@@ -110,13 +182,10 @@ def _agree(path: pathlib.Path, record: dict[str, Any]) -> dict[str, Any]:
     OtherConfig: they differ in a value that changes what comes out.
     ConfigError: the record cannot be read.
   """
-  try:
-    found = json.loads((path / "config.json").read_text())
-    there = effective(found)
-  except (AttributeError, ValueError):
-    raise ConfigError(
-        "--workdir", f"{path / 'config.json'} cannot be read."
-    ) from None
+  found = _loaded(path / "config.json")
+  if not isinstance(found, dict):
+    raise ConfigError("--workdir", f"{path / 'config.json'} is not of a run.")
+  there = effective(found)
   here, absent = effective(_read(record)), object()
   keys = [
       key
@@ -151,7 +220,7 @@ def lines(file: pathlib.Path) -> list[dict[str, Any]]:
   """Returns the lines of a file of JSON lines, without a cut last one."""
   if not file.exists():
     return []
-  whole = file.read_text().split("\n")[:-1]
+  whole = file.read_text(encoding="utf-8").split("\n")[:-1]
   return [json.loads(line) for line in whole]
 
 
@@ -163,7 +232,7 @@ def write_json(path: pathlib.Path, content: Any) -> None:
 def write(path: pathlib.Path, text: str) -> None:
   """Writes the whole file or nothing, whenever the process is killed."""
   draft = path.with_name(path.name + ".tmp")
-  draft.write_text(text)
+  draft.write_text(text, encoding="utf-8", errors="surrogateescape")
   os.replace(draft, path)
 
 
@@ -183,45 +252,3 @@ def whole(path: pathlib.Path) -> Iterator[pathlib.Path]:
     raise
   shutil.rmtree(path, ignore_errors=True)
   os.replace(draft, path)
-
-
-class Signals:
-  """Turns the first SIGINT or SIGTERM into a wish to stop.
-
-  A second SIGINT ends the process at once.
-  """
-
-  def __init__(self, say: Callable[[str], None], path: pathlib.Path):
-    self.caught = False
-    self._say, self._path = say, path
-    self._before = {}
-
-  def __enter__(self) -> "Signals":
-    # Elsewhere Python gives no signal to a handler.
-    if threading.current_thread() is not threading.main_thread():
-      return self
-    for number in (signal.SIGINT, signal.SIGTERM):
-      self._before[number] = signal.signal(number, self._catch)
-    return self
-
-  def __exit__(self, *unused) -> None:
-    for number, handler in self._before.items():
-      signal.signal(number, handler)
-
-  def stop_if_caught(self) -> None:
-    """Raises Interrupted if a signal came. Call it when all is saved."""
-    if self.caught:
-      self._say(
-          f"Stopped; everything is saved in {self._path}. The same command"
-          " goes on from there."
-      )
-      raise Interrupted
-
-  def _catch(self, number, frame) -> None:
-    """Handles a signal."""
-    del frame
-    if self.caught and number == signal.SIGINT:
-      raise KeyboardInterrupt
-    if not self.caught:
-      self._say("Stopping after this step; Ctrl-C now ends at once.")
-    self.caught = True

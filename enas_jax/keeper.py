@@ -10,10 +10,10 @@ import numpy as np
 
 from enas_jax import checkpoint, evaluate, loop
 from enas_jax.errors import ConfigError
-from enas_jax.folder import Signals
 from enas_jax.plan import Plan
 from enas_jax.report import metrics, words
 from enas_jax.report.display import Display, Pace
+from enas_jax.signals import Signals
 from enas_jax.types import NEVER, SearchState
 
 
@@ -47,11 +47,10 @@ class Keeper:
     self._checkpoints = self._open.enter_context(
         contextlib.closing(checkpoint.Checkpoints(self._path / "checkpoints"))
     )
+    self._open.callback(lambda: self._writer and self._writer.close())
     return self
 
   def __exit__(self, *unused) -> None:
-    if self._writer:
-      self._writer.close()
     self._open.close()
 
   def hooks(self) -> loop.Hooks:
@@ -151,7 +150,8 @@ class Keeper:
   def _due(self, step: int) -> bool:
     del step
     passed = time.monotonic() - self._saved
-    return passed > self._plan.checkpoint_seconds or self._signals.caught
+    due = passed > self._plan.checkpoint_seconds
+    return due or bool(self._signals.caught)
 
   def _save(self, state: SearchState) -> None:
     self._save_now(state)
@@ -159,12 +159,13 @@ class Keeper:
 
   def _save_now(self, state: SearchState) -> None:
     self._saved = time.monotonic()
-    facts = {
-        "metrics_size": self._writer.flush(),
-        "seconds": self._saved - self._begun,
-        "data": self._data,
-    }
-    self._checkpoints.save(state, facts)
+    with self._signals.saving:
+      facts = {
+          "metrics_size": self._writer.flush(),
+          "seconds": self._saved - self._begun,
+          "data": self._data,
+      }
+      self._checkpoints.save(state, facts)
     self._pace.skip()
 
   def _compiled(self, counts: dict[str, int]) -> None:

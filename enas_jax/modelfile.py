@@ -138,7 +138,7 @@ def write(
     # A part of a stranger may have values that JSON has not: they must not lose
     # what was trained.
     words = json.dumps(content, indent=2, default=repr)
-    (draft / JSON).write_text(words + "\n")
+    (draft / JSON).write_text(words + "\n", encoding="utf-8")
 
 
 def _content(plan: Plan, result: dict[str, Any], digest: str) -> Content:

@@ -63,7 +63,7 @@ def network(
 def _space(text: str, space: Any) -> SearchSpace:
   """Returns the space of the arch that `text` names."""
   found = archfile.read("arch", text)
-  named = found["space"]["name"] if found else None
+  named = found["space"]["name"] if found and "space" in found else None
   if space is None:
     of_preset = (n for n, of in SPACES.items() if text in of.presets)
     space = named or next(of_preset, None)

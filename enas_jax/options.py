@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 import dataclasses
 import functools
 import inspect
+import os
 import types
 import typing
 from typing import Annotated, Any, NamedTuple
@@ -38,6 +39,7 @@ __all__ = [
     "Lt",
     "NonNegative",
     "Option",
+    "Path",
     "Positive",
     "Seed",
     "Small",
@@ -55,6 +57,18 @@ NonNegative = Annotated[float, Ge(0)]
 Decay = Annotated[float, Ge(0), Lt(1)]
 Keep = Annotated[float, Gt(0), Le(1)]  # the probability that something is kept
 
+
+def _home(value: Any) -> str:
+  """Returns a path with the home folder in the place of a leading "~"."""
+  if not isinstance(value, str):
+    raise ValueError("no text")
+  return os.path.expanduser(value)
+
+
+# A path that the user names; "" is none. It is no `str` to pydantic, since a
+# name that is not UTF-8 is none.
+Path = Annotated[Any, pydantic.PlainValidator(_home)]
+
 _STRICT = pydantic.ConfigDict(
     strict=True, allow_inf_nan=False, arbitrary_types_allowed=True
 )
@@ -63,6 +77,7 @@ _KINDS = {
     int: "a whole number",
     float: "a number",
     str: "text",
+    Any: "text",  # of a path: what is truly any is never refused
     type(None): "None",
 }
 _VARIABLE = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)

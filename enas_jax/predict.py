@@ -43,16 +43,17 @@ def main(paths: list[str]) -> None:
     raise ConfigError("--model", "is required.")
   if not paths:
     raise ConfigError("--model", "name pictures or a folder after the flags.")
-  for path in paths:
-    if not pathlib.Path(path).exists():
-      raise ConfigError(path, "there is no such file or folder.")
+  places = [pathlib.Path(path).expanduser() for path in paths]
+  for place in places:
+    if not place.exists():
+      raise ConfigError(str(place), "there is no such file or folder.")
   models = model.together(flags.FLAGS.model, **command.own_parts())
   classes = models[0].classes
 
   def predict(images):
     return np.mean([each.predict(images) for each in models], 0)
 
-  for path in map(pathlib.Path, paths):
+  for path in places:
     if path.is_dir() and model.subfolders(path):
       _measured(path, model.evaluate(predict, classes, path), classes)
     else:

@@ -1,9 +1,11 @@
 """Sets up a whole process before it computes."""
 
+import io
 import os
 import pathlib
 import platform
 import resource
+import signal
 import sys
 
 # malloc uses pages of 2 MiB, maps no allocation by itself, and returns nothing
@@ -28,24 +30,44 @@ _CGROUPS = (
 _STARTED = "ENAS_JAX_STARTED"
 
 
-def keep_memory() -> None:
-  """Starts the process anew with a malloc that keeps what it was given.
+def end_silently() -> None:
+  """Lets Ctrl-C end the process while it imports, without a traceback."""
+  if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def show_what_can_be() -> None:
+  """Lets the output show a question mark for what its encoding lacks."""
+  for stream in (sys.stdout, sys.stderr):
+    if isinstance(stream, io.TextIOWrapper):
+      stream.reconfigure(errors="replace")
+
+
+def start_anew() -> None:
+  """Starts the process anew, set up as it cannot be while it runs.
+
+  Call it before anything costly. Its file names are UTF-8 then, which is all
+  that Orbax can write to, whatever the locale says; the output stays in the
+  encoding of the locale. And its malloc keeps what it was given.
 
   XLA takes the memory of a step from malloc and frees it after the step. By
   default glibc returns that much memory to the system, and the next step waits
-  for fresh pages: a quarter of the time of a micro step on the CPU. glibc reads
-  its settings when a process starts, so call this before anything costly. It
-  does nothing where the user has set GLIBC_TUNABLES, or on systems other than
-  Linux. The settings hold for the thread on which `run_in_place` keeps
-  programs.
+  for fresh pages: a quarter of the time of a micro step on the CPU. This is not
+  done where the user has set GLIBC_TUNABLES, or on systems other than Linux.
+  The settings hold for the thread on which `run_in_place` keeps programs.
   """
-  given = "GLIBC_TUNABLES" in os.environ or _STARTED in os.environ
-  if sys.platform != "linux" or given or not sys.executable:
+  wanted = {}
+  if sys.getfilesystemencoding() != "utf-8":
+    wanted["PYTHONUTF8"] = "1"
+    wanted["PYTHONIOENCODING"] = sys.stdout.encoding
+  if sys.platform == "linux" and "GLIBC_TUNABLES" not in os.environ:
+    wanted["GLIBC_TUNABLES"] = ":".join(
+        f"glibc.malloc.{name}={value}" for name, value in _MALLOC.items()
+    )
+  # Some processes do not see GLIBC_TUNABLES.
+  if not wanted or _STARTED in os.environ or not sys.executable:
     return
-  os.environ[_STARTED] = "1"  # some processes do not see GLIBC_TUNABLES
-  os.environ["GLIBC_TUNABLES"] = ":".join(
-      f"glibc.malloc.{name}={value}" for name, value in _MALLOC.items()
-  )
+  os.environ.update(wanted, **{_STARTED: "1"})
   sys.stdout.flush()
   sys.stderr.flush()
   os.execv(sys.executable, sys.orig_argv)
@@ -57,10 +79,10 @@ def run_in_place() -> None:
   By default JAX runs a larger program on a thread of its own. XLA asks for all
   temporaries of a step as one piece. For such a thread glibc keeps no piece
   above 64 MB, so each step would fetch it anew; for the first thread of a
-  process, the settings of `keep_memory` do keep it. Nothing changes on other
+  process, the settings of `start_anew` do keep it. Nothing changes on other
   devices, or where several CPU devices share a program.
   """
-  import jax  # imported here because `keep_memory` must come first
+  import jax  # imported here because `start_anew` must come first
 
   jax.config.update("jax_cpu_enable_async_dispatch", False)
 
@@ -74,7 +96,7 @@ def keep_programs() -> None:
   search has some two hundred of them, which take six seconds in all. The folder
   may be deleted at any time.
   """
-  import jax  # imported here because `keep_memory` must come first
+  import jax  # imported here because `start_anew` must come first
 
   if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
@@ -111,7 +133,7 @@ def free_memory() -> int:
 def _number(path: str, name: str = "") -> int | None:
   """Returns the number that a file says, or its line of that name; or None."""
   try:
-    lines = pathlib.Path(path).read_text().splitlines()
+    lines = pathlib.Path(path).read_text(encoding="utf-8").splitlines()
     line = next(line for line in lines if line.startswith(name))
     return int(line.removeprefix(name).split()[0])
   except (OSError, StopIteration, ValueError, IndexError):

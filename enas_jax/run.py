@@ -31,11 +31,12 @@ import enas_jax
 from enas_jax import evaluate, folder, loop, modelfile
 from enas_jax.derive import candidates, latency, outcome, ranking
 from enas_jax.derive.candidates import Line, RANDOM
-from enas_jax.folder import Signals
+from enas_jax.errors import writing
 from enas_jax.keeper import Diverged, Keeper
 from enas_jax.plan import Plan
 from enas_jax.report import drawing, tables, words
 from enas_jax.report.display import Display, Pace
+from enas_jax.signals import Signals
 from enas_jax.types import SearchState
 
 _TIMES = "latency.json"
@@ -57,6 +58,7 @@ def run(plan: Plan, workdir: str, *, show: bool = True) -> dict[str, Any]:
     ConfigError: the folder cannot be used; nothing was written.
     Interrupted: SIGINT or SIGTERM came; everything is saved.
     Diverged: training cannot go on.
+    Unwritable: the disk is full, or a limit was met; what was saved is whole.
   """
   if done := finished(workdir, plan.record, show=show):
     return done
@@ -93,7 +95,7 @@ def finished(
 
 def trained(workdir: str) -> bool:
   """Says whether a folder holds a training that has ended."""
-  path = pathlib.Path(workdir)
+  path = folder.path_of(workdir)
   model = path / modelfile.FOLDER / modelfile.JSON
   return model.exists() and (path / "result.json").exists()
 
@@ -128,10 +130,10 @@ def _opened(
     signals: of the run that this one is a part of; its own by default.
   """
   path = folder.claim(workdir, plan.record)
-  with contextlib.ExitStack() as stack:
+  with writing(path), contextlib.ExitStack() as stack:
     display = Display(path / "log.txt", show)
     stack.enter_context(contextlib.closing(display))
-    stack.enter_context(folder.locked(path))
+    stack.enter_context(folder.locked(path, display.say))
     if signals is None:
       signals = stack.enter_context(Signals(display.say, path))
     if names := plan.facts.classes:
@@ -208,6 +210,7 @@ def _training(stage: Stage) -> dict[str, Any]:
   plan, experiment = stage.plan, stage.plan.experiment
   if plan.space:
     drawing.write(stage.path, plan.space.graphs(experiment.arch))
+    stage.say(words.training(plan))
   if plan.start:
     stage.say(words.started(plan))
   task, arch = experiment.task, experiment.arch
@@ -251,7 +254,7 @@ def _scored(stage: Stage, state: SearchState) -> list[Line]:
   total, pace = len(drawn), Pace()
   rest = candidates.scored(stage.plan, state, drawn[len(lines) :])
   bar = stage.display.bar(total, len(lines))
-  with bar, file.open("a") as out:
+  with bar, file.open("a", encoding="utf-8") as out:
     for line in rest:
       print(json.dumps(line), file=out, flush=True)
       lines.append(line)

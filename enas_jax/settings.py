@@ -7,7 +7,7 @@ default and help of a setting stand here and nowhere else.
 import dataclasses
 from typing import Annotated, Literal
 
-from enas_jax.options import Count, NonNegative, Seed, Small, Whole
+from enas_jax.options import Count, NonNegative, Path, Seed, Small, Whole
 
 Dtype = Literal["float32", "bfloat16"]
 POLICY = "policy"  # of `Derive.by` and `Search.children`
@@ -44,7 +44,7 @@ class Training(Run):
   """
 
   eval_every: Count = 1
-  init: str = ""
+  init: Path = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,5 +126,5 @@ class Benchmark:
     data: The data set on which it was made; "": as the file's name ends.
   """
 
-  path: str = ""
+  path: Path = ""
   data: str = ""

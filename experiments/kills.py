@@ -1,12 +1,13 @@
 """Is a run that is killed again and again the uninterrupted run?
 
-  python -m experiments.kills [--kills=20 --seed=0]
+  python -m experiments.kills [--kills=100 --seed=0 --only=micro,final]
 
-Runs a small search with its retraining once in peace. Then runs it in another
-folder and kills it (SIGKILL and SIGTERM in turn) after random times, resuming
-by the same command, until that many kills are done; a run that ends sooner is
-compared, and another one begins. What must agree: every array of the last
-checkpoints, the derived architecture, and all lines without their clocks.
+Runs a small search of each of the four spaces, with its retraining or its
+finalists, and a final training, once each in peace. Then runs them in turn in
+other folders and kills them (SIGKILL, SIGTERM and SIGINT in turn) after random
+times, resuming by the same command, until that many kills are done; a run that
+ends is compared, and the next one begins. What must agree: every array of the
+last checkpoints, the derived architecture, and all lines without their clocks.
 """
 
 import json
@@ -26,21 +27,35 @@ import orbax.checkpoint as ocp
 _KILLS = flags.DEFINE_integer("kills", 20, "How many in all.")
 _SEED = flags.DEFINE_integer("seed", 0, "Of the random moments.")
 
+_ONLY = flags.DEFINE_list("only", None, "Which of the runs; default: all.")
+
 _MOMENTS = (2.0, 30.0)  # seconds before a kill, from and to
-_CLOCKS = ("seconds", "seconds_estimated", "images_per_second")
-_COMMAND = (
-    sys.executable,
-    *("-m", "enas_jax.main", "--config=configs/digits_micro.py:smoke"),
-    *("--config.epochs=6", "--config.checkpoint_seconds=0.5"),
-    *("--config.retrain.config.epochs=6",),
-    "--config.retrain.config.checkpoint_seconds=0.5",
+_SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
+_CLOCKS = ("seconds", "seconds_estimated", "images_per_second",
+           "words_per_second")
+_OFTEN = "checkpoint_seconds=0.5"
+_RETRAINING = (
+    "--config.epochs=4",
+    "--config.retrain.config.epochs=4",
+    f"--config.retrain.config.{_OFTEN}",
 )
+_RUNS = {
+    "micro": ("--config=digits_micro:smoke", *_RETRAINING),
+    "macro": ("--config=digits_macro:smoke", *_RETRAINING),
+    "recurrent": ("--config=pydoc_recurrent:smoke", *_RETRAINING),
+    "nasbench201": (
+        *("--config=nasbench201_small:smoke", "--config.derive.finalists=3"),
+        f"--config.derive.config.{_OFTEN}",
+    ),
+    "final": ("--config=cifar_micro_final:smoke", "--config.epochs=6"),
+}
 
 
-def _start(workdir: pathlib.Path, cache: str) -> subprocess.Popen:
+def _start(name: str, workdir: pathlib.Path, cache: str) -> subprocess.Popen:
   environment = {**os.environ, "JAX_COMPILATION_CACHE_DIR": cache}
+  command = [sys.executable, "-m", "enas_jax.main", *_RUNS[name]]
   return subprocess.Popen(
-      [*_COMMAND, f"--workdir={workdir}"],
+      [*command, f"--config.{_OFTEN}", f"--workdir={workdir}"],
       env=environment,
       stdout=subprocess.DEVNULL,
       stderr=subprocess.PIPE,
@@ -54,20 +69,27 @@ def _fail(process: subprocess.Popen, text: str) -> None:
     raise SystemExit(f"The run ended with code {process.returncode}.")
 
 
+def _timeless(value: object) -> object:
+  """Returns a value of JSON without what a clock says."""
+  if isinstance(value, list):
+    return [_timeless(each) for each in value]
+  if not isinstance(value, dict):
+    return value
+  kept = {key: its for key, its in value.items() if key not in _CLOCKS}
+  return {key: _timeless(its) for key, its in kept.items()}
+
+
 def _outcome(workdir: pathlib.Path) -> dict[str, object]:
   """All that has to agree, by name."""
   found = {}
   for path in sorted(workdir.rglob("*.json*")):
-    if path.parent == workdir or path.parent.parent.name == "retrain":
-      lines = [json.loads(path.read_text())] if path.suffix == ".json" else [
-          json.loads(line) for line in path.read_text().splitlines()
-      ]
-      for line in lines:
-        cost = line.get("cost", {})
-        for part in (line, cost, cost.get("alone", {})):
-          for clock in _CLOCKS:
-            part.pop(clock, None)
-      found[str(path.relative_to(workdir))] = lines
+    inner = path.parent.parent.name in ("retrain", "finalists")
+    if path.parent == workdir or inner:
+      text = path.read_text(encoding="utf-8")
+      parts = [text] if path.suffix == ".json" else text.splitlines()
+      found[str(path.relative_to(workdir))] = _timeless(
+          [json.loads(part) for part in parts]
+      )
   for path in sorted(workdir.rglob("checkpoints")):
     last = max(path.iterdir(), key=lambda step: int(step.name))
     state = ocp.StandardCheckpointer().restore(last.resolve() / "state")
@@ -76,48 +98,56 @@ def _outcome(workdir: pathlib.Path) -> dict[str, object]:
   return found
 
 
+def _killed(
+    name: str, workdir: pathlib.Path, cache: str, draw: random.Random, done: int
+) -> int:
+  """Runs to the end with kills on the way; returns how many are done then."""
+  while True:
+    process = _start(name, workdir, cache)
+    number = _SIGNALS[done % len(_SIGNALS)]
+    after = draw.uniform(*_MOMENTS) if done < _KILLS.value else None
+    try:
+      text = process.communicate(timeout=after)[1]
+      _fail(process, text)
+      return done
+    except subprocess.TimeoutExpired:
+      process.send_signal(number)
+      process.communicate()
+      done += 1
+      print(
+          f"kill {done}: {name}, {number.name} after {after:.1f} s, exit code"
+          f" {process.returncode}",
+          flush=True,
+      )
+
+
 def main(_) -> None:
   root = pathlib.Path(tempfile.mkdtemp())
-  cache = str(root / "cache")
-  begun = time.monotonic()
-  process = _start(root / "whole", cache)
-  text = process.communicate()[1]
-  _fail(process, text)
-  print(f"in peace: {time.monotonic() - begun:.0f} s, cold", flush=True)
-  whole = _outcome(root / "whole")
-  arrays = sum(isinstance(value, bytes) for value in whole.values())
-  draw = random.Random(_SEED.value)
-  kills = runs = 0
-  same = True
+  cache, whole = str(root / "cache"), {}
+  names = _ONLY.value or [*_RUNS]
+  for name in names:
+    begun = time.monotonic()
+    process = _start(name, root / name, cache)
+    text = process.communicate()[1]
+    _fail(process, text)
+    took = time.monotonic() - begun
+    print(f"{name} in peace: {took:.0f} s, cold", flush=True)
+    whole[name] = _outcome(root / name)
+  draw, kills, runs, same = random.Random(_SEED.value), 0, 0, True
   while kills < _KILLS.value:
+    name = names[runs % len(names)]
     runs += 1
     workdir = root / f"run_{runs}"
-    while True:
-      process = _start(workdir, cache)
-      number = (signal.SIGKILL, signal.SIGTERM)[kills % 2]
-      after = draw.uniform(*_MOMENTS)
-      try:
-        if kills == _KILLS.value:
-          after = None
-        text = process.communicate(timeout=after)[1]
-        _fail(process, text)
-        break
-      except subprocess.TimeoutExpired:
-        process.send_signal(number)
-        process.communicate()
-        kills += 1
-        print(
-            f"kill {kills}: {number.name} after {after:.1f} s, exit code"
-            f" {process.returncode}",
-            flush=True,
-        )
-    found = _outcome(workdir)
-    differ = [k for k in {*whole, *found} if whole.get(k) != found.get(k)]
+    kills = _killed(name, workdir, cache, draw, kills)
+    expected, found = whole[name], _outcome(workdir)
+    keys = {*expected, *found}
+    differ = [key for key in keys if expected.get(key) != found.get(key)]
     same = same and not differ
+    arrays = sum(isinstance(value, bytes) for value in expected.values())
     verdict = f"differs in {sorted(differ)[:5]}" if differ else "the same bits"
     print(
-        f"run {runs} finished after {kills} kills in all: {verdict}"
-        f" ({arrays} arrays, {len(whole) - arrays} files)",
+        f"run {runs}, {name}, finished after {kills} kills in all: {verdict}"
+        f" ({arrays} arrays, {len(expected) - arrays} files)",
         flush=True,
     )
   verdict = "all the same" if same else "DIFFERENT"

@@ -15,7 +15,7 @@ the median of the ratios of those that were timed after each other.
 from enas_jax import process
 
 if __name__ == "__main__":
-  process.keep_memory()  # as a run has it
+  process.start_anew()  # as a run has it
 
 import argparse
 import functools

@@ -34,7 +34,7 @@ one object.
 from enas_jax import process
 
 if __name__ == "__main__":
-  process.keep_memory()  # before the imports that take a second
+  process.start_anew()  # before the imports that take a second
 
 import json
 import pathlib

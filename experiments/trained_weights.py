@@ -21,7 +21,7 @@ With --json the last line is one object.
 from enas_jax import process
 
 if __name__ == "__main__":
-  process.keep_memory()  # before the imports that take a second
+  process.start_anew()  # before the imports that take a second
 
 import json
 import pathlib

@@ -12,9 +12,11 @@ from enas_jax.configs import cifar_micro_final
 from enas_jax.errors import ConfigError
 from enas_jax.spaces.macro import Macro
 from enas_jax.spaces.micro import Micro
+from enas_jax.spaces.nasbench201 import NasBench201
 from enas_jax.spaces.recurrent import Recurrent
+from experiments import mutations
 
-SPACE, SMALL = Micro(), Micro(nodes=2)
+SPACE, SMALL, CELL = Micro(), Micro(nodes=2), NasBench201()
 # Published cells, as the reference's script has them.
 PUBLISHED = """
 0 2 0 0  0 4 0 1  0 4 1 1  1 0 0 1  0 2 1 1
@@ -171,7 +173,7 @@ def test_integers_that_are_no_architecture(text, parts):
 def test_an_unknown_preset(text, near):
   message = refusal(text, SPACE)
   assert repr(text) in message
-  assert "Choices: digits_micro, enas_micro." in message
+  assert "a preset (digits_micro, enas_micro)" in message
   assert ("Did you mean 'enas_micro'?" in message) == near
   assert "arch.json" in message and "integers" in message
 
@@ -185,7 +187,7 @@ def test_a_folder_does_not_hide_a_preset(tmp_path, monkeypatch):
 def test_a_missing_file():
   message = refusal("runs/none/arch.json", SPACE)
   assert "'runs/none/arch.json' is no file" in message
-  assert "Choices: digits_micro, enas_micro." in message
+  assert "a preset (digits_micro, enas_micro)" in message
 
 
 GOOD = {"space": {"name": "micro", "nodes": 2}, "encoding": INTEGERS}
@@ -195,7 +197,12 @@ GOOD = {"space": {"name": "micro", "nodes": 2}, "encoding": INTEGERS}
     "content, parts",
     [
         ('{"encoding": [0, 1', ["not an arch.json", "JSONDecodeError"]),
-        ([1, 2], ["not an arch.json"]),
+        ([1, 2], ["16 integers", "got 2"]),
+        ("genes: 1 2", ["arch.json, line 1: 'genes:' is no integer"]),
+        ("[0 1]\n[1 x2]\n", ["arch.json, line 2: 'x' is no integer"]),
+        ('{"a":' * 100_000, ["not an arch.json", "RecursionError"]),
+        ("[" * 100_000, ["16 integers", "got 0"]),
+        ({"op_1": {"_value": "conv", "_idx": 0}}, ["lacks 'space'"]),
         ({"space": GOOD["space"]}, ["not an arch.json", "encoding"]),
         ({"encoding": INTEGERS}, ["not an arch.json", "space"]),
         ({**GOOD, "space": {"name": 3}}, ["not an arch.json", "no name"]),
@@ -216,7 +223,52 @@ def test_files_that_are_no_architecture(content, parts, tmp_path):
     assert part in message
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[0 1 1 2 2 4 0 3]\n[1 0 0 4 1 2 2 1]\n",
+        "\ufeff0, 1, 1, 2,\r\n2, 4, 0, 3, 1, 0, 0, 4, 1, 2, 2, 1",
+        str([[0, 1, 1, 2, 2, 4, 0, 3], (1, 0, 0, 4, 1, 2, 2, 1)]),
+    ],
+)
+def test_a_file_of_integers_reads_as_the_integers_do(text, tmp_path):
+  (tmp_path / "printed.txt").write_text(text, encoding="utf-8")
+  assert SMALL.flatten(parse(str(tmp_path / "printed.txt"))) == INTEGERS
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "64:64:64:64:64",
+        "12804",
+        "Genotype(normal=[('sep_conv_3x3', 1)], normal_concat=range(2, 6))",
+        "0 1 2",
+        "|none~0|",
+    ],
+)
+def test_a_refusal_lists_the_forms_that_the_space_reads(text):
+  message = refusal(text)
+  assert message.endswith(
+      " This space reads a preset (digits_micro, enas_micro), the path of an"
+      " arch.json or of the folder of a run, 16 integers, or the path of a file"
+      " of integers."
+  )
+  assert "notation |none~0|+|none~0|none~1|+" in refusal(text, CELL)
+
+
+def test_a_home_folder_is_found(tmp_path, monkeypatch):
+  monkeypatch.setenv("HOME", str(tmp_path))
+  write(tmp_path / "arch.json", GOOD)
+  assert settled("~/arch.json")["arch"] == " ".join(map(str, INTEGERS))
+
+
 def test_bytes_that_are_no_text(tmp_path):
   path = tmp_path / "arch.json"
   path.write_bytes(b"\xff\xfe\x00")
   assert "not an arch.json" in refusal(str(path))
+
+
+def test_files_that_are_broken_are_refused_in_a_line(tmp_path):
+  found = mutations.attack_archs(tmp_path / "arch.json", 400)
+  assert found.total() == 400
+  assert 0 < found["arch taken"] < 200

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from test_run import last, ran, Stop, tiny_texts
 
-from enas_jax import build, folder, loop
+from enas_jax import build, loop, signals
 from enas_jax.build import configfile
 from enas_jax.configs import (
   cifar_macro,
@@ -491,7 +491,7 @@ def test_a_run_stopped_while_it_averages_is_the_uninterrupted_one(
   whole = ran(config(), tmp_path / "whole")
   with monkeypatch.context() as patched:
     Stop(patched, 9)
-    with pytest.raises(folder.Interrupted):
+    with pytest.raises(signals.Interrupted):
       ran(config(), tmp_path / "run")
   assert ran(config(), tmp_path / "run") == whole
   chex.assert_trees_all_equal(last(tmp_path / "run"), last(tmp_path / "whole"))

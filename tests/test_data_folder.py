@@ -271,7 +271,7 @@ def test_a_large_picture_is_shrunk_or_refused_in_a_line(tmp_path, monkeypatch):
   assert path.stat().st_size < 50_000
   before = Image.MAX_IMAGE_PIXELS
   source, _ = load(tmp_path, size=4)
-  assert Image.MAX_IMAGE_PIXELS == before
+  assert before == Image.MAX_IMAGE_PIXELS
   assert (source.train().images == 255).all((1, 2, 3)).any()
   monkeypatch.setattr(process, "free_memory", lambda: 10**8)
   with pytest.raises(ConfigError) as caught:

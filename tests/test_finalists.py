@@ -11,7 +11,7 @@ import pytest
 from test_run import lines, ran
 from test_spaces import SMALL
 
-from enas_jax import build, data, folder, run
+from enas_jax import build, data, run, signals
 from enas_jax.build import recipe
 from enas_jax.configs import (
   cifar_macro,
@@ -70,7 +70,7 @@ def test_the_best_finalist_by_validation_is_derived(tmp_path, monkeypatch):
   path = tmp_path / "run"
   with monkeypatch.context() as patched:
     _stop_after(patched, finalists=1)
-    with pytest.raises(folder.Interrupted):
+    with pytest.raises(signals.Interrupted):
       ran(fast_config(), path)
   result = ran(fast_config(), path)
   found = result["finalists"]
@@ -103,7 +103,7 @@ def _stop_after(patched, finalists):
   def stopped(stage):
     nonlocal count
     if count == finalists:
-      raise folder.Interrupted
+      raise signals.Interrupted
     count += 1
     return training(stage)
 

@@ -474,7 +474,7 @@ def _serve(root, program):
         sys.stderr.flush()
         os._exit(99)
     os.close(writer)
-    with open(reader) as file:
+    with open(reader, encoding="utf-8") as file:
       text = file.read()
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     print(json.dumps([code, text, os.listdir(home)]), flush=True)

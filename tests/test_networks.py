@@ -166,7 +166,7 @@ def test_the_readmes_own_lines_run(tmp_path, monkeypatch):
 
 
 def test_a_loop_of_ones_own_learns_and_measures_by_its_averages(tmp_path):
-  with open(own_loop.__file__) as opened:
+  with open(own_loop.__file__, encoding="utf-8") as opened:
     assert len(opened.readlines()) < 60
   folder = arch_json(tmp_path, [0, 0, 1, 4] * 2, name="micro", nodes=1)
   # Averages that had stayed as they began would leave it near chance.

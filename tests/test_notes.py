@@ -36,7 +36,8 @@ def test_what_is_read_is_told_at_once_and_logged(config, tmp_path, monkeypatch):
   plan = build.plan(config, tell=told.append)
   root = tmp_path / "D"
   assert told == [*plan.notes] == [
-      f"Left out of {root / 'train'}: folders and files of systems: 1 (@eaDir).",
+      f"Left out of {root / 'train'}:"
+      " folders and files of systems: 1 (@eaDir).",
       f"Read 72 pictures in {root / 'train'} in 0:00:00.",
   ]
   monkeypatch.setattr(run, "_search", lambda stage: {"done": True})

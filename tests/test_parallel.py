@@ -14,10 +14,10 @@ from test_run import lines, ran, tiny_texts
 from enas_jax import (
   build,
   data,
-  folder,
   optim,
   parallel,
   rows,
+  signals,
   steps,
 )
 from enas_jax.configs import cifar_micro, ptb_recurrent
@@ -272,7 +272,7 @@ def test_a_search_on_two_devices_resumes_to_the_same_bits(
   config.data.update(name="ptb", path=tiny_texts(tmp_path / "texts"))
   whole = ran(config, tmp_path / "whole")
   left, caught = [5], []
-  pace_step, init = display.Pace.step, folder.Signals.__init__
+  pace_step, init = display.Pace.step, signals.Signals.__init__
 
   def stop(pace, *args):
     left[0] -= 1
@@ -286,8 +286,8 @@ def test_a_search_on_two_devices_resumes_to_the_same_bits(
 
   with monkeypatch.context() as patched:
     patched.setattr(display.Pace, "step", stop)
-    patched.setattr(folder.Signals, "__init__", remember)
-    with pytest.raises(folder.Interrupted):
+    patched.setattr(signals.Signals, "__init__", remember)
+    with pytest.raises(signals.Interrupted):
       ran(config, tmp_path / "run")
   again = ran(config, tmp_path / "run")
   assert again["scores"] == whole["scores"]

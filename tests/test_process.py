@@ -28,7 +28,7 @@ import os, sys
 from enas_jax import process
 before = os.environ.get("GLIBC_TUNABLES")
 print("jax" in sys.modules)
-process.keep_memory()
+process.start_anew()
 print(before, os.getpid())
 """
 
@@ -47,7 +47,7 @@ def test_a_process_starts_anew_once_and_a_users_choice_stays(given):
 _FAULTS = """
 import resource
 from enas_jax import process
-process.keep_memory()
+process.start_anew()
 process.run_in_place()
 import jax, jax.numpy as jnp
 
@@ -108,3 +108,46 @@ def test_a_second_start_compiles_nothing(tmp_path, name):
   environment["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "100"
   environment[name] = str(tmp_path / "else")
   assert [run(_PROGRAMS, environment)[2] for _ in range(2)] == ["0", "0"]
+
+
+_LOCALE = r"""
+import pathlib, sys
+from enas_jax import process
+process.start_anew()
+from enas_jax import folder, process
+from enas_jax.report import display
+process.show_what_can_be()
+path = pathlib.Path(sys.argv[1])
+shown = display.Display(path / "log.txt")
+shown.say("sch\u00f6n \u2013 \u4e2d " + str(path))
+shown.table("m\u00fcde", ["\u4e2d"], [["\u00e9"]])
+shown.close()
+folder.write(path / "own.txt", "\u4e2d")
+print(sys.getfilesystemencoding())
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="It sets a locale.")
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_files_are_utf_8_and_the_output_is_what_it_can_be(tmp_path, encoding):
+  path = tmp_path / "caf\u00e9"
+  path.mkdir()
+  locale = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+  environment = {**os.environ, **locale, "PYTHONIOENCODING": encoding}
+  environment.pop("ENAS_JAX_STARTED", None)
+  done = subprocess.run(
+      [sys.executable, "-c", _LOCALE, str(path)],
+      env=environment,
+      cwd=ROOT,
+      capture_output=True,
+      check=True,
+  )
+  text = done.stdout.decode(encoding)
+  seen = {"ascii": "sch?n ? ?", "latin-1": "sch\u00f6n ? ?"}
+  line = seen.get(encoding, "sch\u00f6n \u2013 \u4e2d")
+  assert text.splitlines()[0].startswith(line)
+  assert ("\u2502" in text) == (encoding == "utf-8")  # a table in ASCII
+  log = (path / "log.txt").read_text(encoding="utf-8")
+  assert log.startswith(f"sch\u00f6n \u2013 \u4e2d {path}\n")
+  assert (path / "own.txt").read_bytes() == "\u4e2d".encode()
+  assert text.endswith("utf-8\n")

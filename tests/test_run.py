@@ -2,11 +2,17 @@
 
 import contextlib
 import dataclasses
+import errno
+import fcntl
 import functools
+import gc
 import json
 import os
+import re
+import resource
 import shutil
 import signal
+import sys
 import time
 
 import chex
@@ -17,7 +23,7 @@ import orbax.checkpoint as ocp
 import pytest
 
 import enas_jax
-from enas_jax import build, data, folder, keeper, loop, run, steps
+from enas_jax import build, data, folder, keeper, loop, run, signals, steps
 from enas_jax.configs import (
   cifar_macro,
   cifar_micro,
@@ -25,9 +31,9 @@ from enas_jax.configs import (
   digits_micro,
 )
 from enas_jax.derive import outcome
-from enas_jax.errors import ConfigError
+from enas_jax.errors import ConfigError, Unwritable, writing
 from enas_jax.keeper import Diverged
-from enas_jax.report import display, words
+from enas_jax.report import display, metrics, words
 from enas_jax.tasks import TASKS
 
 
@@ -266,7 +272,7 @@ def test_a_resumed_run_is_the_uninterrupted_run(
     # An hour passes in a step before.
     slow = lambda: clock() + 3600 * (stop.left < 3)
     patched.setattr(time, "monotonic", slow)
-    with pytest.raises(folder.Interrupted):
+    with pytest.raises(signals.Interrupted):
       ran(config, tmp_path / "run")
   resumed = ran(config, tmp_path / "run")
   for name in ("encoding", "scores", "cost"):
@@ -275,6 +281,81 @@ def test_a_resumed_run_is_the_uninterrupted_run(
   for name in ("metrics.jsonl", "derive.jsonl"):
     assert lines(tmp_path / "run" / name) == lines(path / name)
   chex.assert_trees_all_equal(last(tmp_path / "run"), last(path))
+
+
+@pytest.fixture
+def full():
+  """Lets no file grow beyond some bytes, as a full disk or a quota does."""
+  before = resource.getrlimit(resource.RLIMIT_FSIZE)
+  yield lambda size: resource.setrlimit(
+      resource.RLIMIT_FSIZE, (size, before[1])
+  )
+  resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_full_disk_is_one_line_and_the_run_goes_on(
+    whole, tmp_path, monkeypatch, capfd, full
+):
+  path, result = whole
+  config, left = search_config(), [17]
+  pace_step = display.Pace.step
+
+  def step(pace, *args):
+    left[0] -= 1
+    if not left[0]:
+      full(30_000)  # the log goes on, a checkpoint cannot
+    pace_step(pace, *args)
+
+  monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)  # as it was
+  with monkeypatch.context() as patched:
+    patched.setattr(display.Pace, "step", step)
+    with pytest.raises(Unwritable) as caught:
+      ran(config, tmp_path / "run")
+  full(-1)
+  gc.collect()
+  message = str(caught.value)
+  assert message.startswith(f"cannot write to {tmp_path / 'run'}")
+  assert "File too large." in message and "\n" not in message
+  captured = capfd.readouterr()
+  assert captured.err == "" and "Traceback" not in captured.out
+  assert timeless(ran(config, tmp_path / "run")) == timeless(result)
+  for name in ("metrics.jsonl", "derive.jsonl"):
+    assert lines(tmp_path / "run" / name) == lines(path / name)
+  chex.assert_trees_all_equal(last(tmp_path / "run"), last(path))
+
+
+def test_metrics_on_a_full_disk(tmp_path, full):
+  writer = metrics.Writer(tmp_path, 0, 1)
+  full(100)
+  with pytest.raises(Unwritable, match="File too large"), writing("here"):
+    for epoch in range(9):
+      writer.write(epoch, {"loss": 0.5})
+      writer.flush()
+  with pytest.raises(OSError):
+    writer.close()
+  full(-1)
+
+
+@pytest.mark.parametrize(
+    "error, words",
+    [
+        (OSError(errno.ENOSPC, "", "a/b"), "a/b: No space left on device."),
+        (OSError(errno.EDQUOT, ""), "here: Disk quota exceeded."),
+        (ValueError("x [os_error_code='28']"), "here: No space left on device"),
+    ],
+)
+def test_whoever_cannot_write_is_told_in_one_line(error, words):
+  with pytest.raises(Unwritable, match=re.escape(words)), writing("here"):
+    try:
+      raise error
+    except type(error):
+      raise RuntimeError("of a package") from error
+
+
+def test_other_errors_stay_what_they_are():
+  for error in (FileNotFoundError(errno.ENOENT, "", "a"), ValueError("b")):
+    with pytest.raises(type(error)), writing("here"):
+      raise error
 
 
 def test_several_steps_a_call_are_the_same_steps(whole, tmp_path):
@@ -446,7 +527,7 @@ def test_a_retraining_that_diverges_is_a_row(diverging, tmp_path, monkeypatch):
 
   def retrained(name):
     with contextlib.closing(display.Display(tmp_path / name)) as shown:
-      stage = run.Stage(plan, tmp_path, shown, folder.Signals(print, tmp_path))
+      stage = run.Stage(plan, tmp_path, shown, signals.Signals(print, tmp_path))
       test = run._retrained(stage, found, drawn)
     return test, (tmp_path / name).read_text()
 
@@ -483,10 +564,80 @@ def test_checkpoints_of_another_shape_are_kept_and_refused(whole, tmp_path):
 
 
 def test_a_folder_at_work_is_refused(tmp_path):
-  path = folder.claim(tmp_path / "run", build.plan(search_config()).record)
-  refused = pytest.raises(ConfigError, match="another process is at work in")
-  with folder.locked(path), refused, folder.locked(path):
+  path, said = folder.claim(tmp_path / "run", {}), []
+  refused = pytest.raises(ConfigError, match="another process is at work")
+  lock = lambda: folder.locked(path, said.append)
+  with lock(), refused, lock():
     pass
+  assert not said
+
+
+@pytest.mark.parametrize(
+    "number, refused",
+    [
+        (errno.ENOSYS, False),
+        (errno.ENOLCK, False),
+        (errno.EOPNOTSUPP, False),
+        (errno.EACCES, True),
+        (errno.EIO, True),
+    ],
+)
+def test_a_file_system_without_locks_is_told_of(
+    number, refused, tmp_path, monkeypatch
+):
+  def flock(*unused):
+    raise OSError(number, os.strerror(number))
+
+  path, said = folder.claim(tmp_path / "run", {}), []
+  monkeypatch.setattr(fcntl, "flock", flock)
+  expected = contextlib.nullcontext()
+  if refused:
+    words = f"cannot be locked: {os.strerror(number)}."
+    expected = pytest.raises(ConfigError, match=words)
+  with expected, folder.locked(path, said.append):
+    [line] = said
+    assert f"has no locks ({os.strerror(number)})" in line
+
+
+def test_a_folder_with_the_file_of_a_shell_is_used(tmp_path):
+  for name in ("shell.log", "slurm-1.out", ".nfs01", "printed.txt"):
+    (tmp_path / name).touch()
+  folder.claim(tmp_path, {})
+  assert (tmp_path / "config.json").exists()
+
+
+@pytest.mark.parametrize(
+    "name, why",
+    [
+        ("log.txt", "which a run writes itself"),
+        ("own.py", "and is not the folder of a run"),
+        ("metrics.jsonl", "and is not the folder of a run"),
+        (".git/", "and is not the folder of a run"),
+        ("old.log/", "and is not the folder of a run"),
+    ],
+)
+def test_a_folder_with_anything_else_is_named_with_it(name, why, tmp_path):
+  path = tmp_path / name
+  path.mkdir() if name.endswith("/") else path.touch()
+  message = f"{tmp_path} holds {path.name}, {why}. Name another folder."
+  with pytest.raises(ConfigError, match=re.escape(message)):
+    folder.claim(tmp_path, {})
+  assert os.listdir(tmp_path) == [path.name]
+
+
+@pytest.mark.parametrize("text", ["gs://b/run", "s3://b", "file:///tmp/x"])
+def test_a_bucket_is_no_folder(text, tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  for use in (folder.claim, folder.finished):
+    with pytest.raises(ConfigError, match=f"--workdir: {text} is no folder"):
+      use(text, {})
+  assert not os.listdir(tmp_path)
+
+
+def test_a_run_in_the_home_folder(tmp_path, monkeypatch):
+  monkeypatch.setenv("HOME", str(tmp_path))
+  assert folder.claim("~/run", {}) == tmp_path / "run"
+  assert (tmp_path / "run" / "config.json").exists()
 
 
 def test_a_finished_folder_is_not_run_again(whole, capsys):

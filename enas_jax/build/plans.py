@@ -228,7 +228,7 @@ def _recorded(config: ConfigDict, **found: Any) -> dict[str, Any]:
 
   Where it goes on from a model, the hash of its weights is recorded, too.
   """
-  path = options.checked("init", config.get("init", ""), str)
+  path = options.checked("init", config.get("init", ""), options.Path)
   if path:
     found["init_sha256"] = starts.weights(path)
   return configfile.recorded({**config.to_dict(), **found})

@@ -74,6 +74,6 @@ def brought(config: ConfigDict) -> dict[str, Any]:
   A file, or the one of a folder, and a preset bring them; integers do not.
   """
   of, _ = part(config)
-  text = options.checked("arch", config.arch, str)
+  text = options.checked("arch", config.arch, options.Path)
   name = registry.recorded(config.space.name)
   return archfile.brought("arch", text, of, name)

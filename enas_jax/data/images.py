@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from enas_jax import process
+from enas_jax import options, process
 from enas_jax.data import augment as augments
 from enas_jax.data import telling
 from enas_jax.data.augment import Augment
@@ -28,7 +28,8 @@ from enas_jax.types import MEASURES, Split
 
 _CHUNK = 1024  # images that are counted together on the host
 
-Path = Annotated[str, MinLen(1)]  # the path of a folder, which "" is not
+# The path of a folder, which "" is not.
+Path = Annotated[options.Path, MinLen(1)]
 
 
 class Images(NamedTuple):

@@ -15,7 +15,7 @@ import numpy as np
 
 from enas_jax.data import listing, telling, text
 from enas_jax.errors import ConfigError
-from enas_jax.options import Ge
+from enas_jax.options import Ge, Path
 
 _KEY = "path"
 _SUFFIXES = ("txt", "tokens", "raw")  # the last two are WikiText's
@@ -29,7 +29,7 @@ _ENCODINGS = {
 
 def load(
     *,
-    path: str | None = None,
+    path: Path | None = None,
     vocabulary: Annotated[int, Ge(3)] | None = None,
     unit: Literal["word", "character"] = "word",
 ) -> text.TextSource:

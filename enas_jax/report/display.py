@@ -25,7 +25,7 @@ class Display:
     self._console = rich_console.Console(
         highlight=False, soft_wrap=True, quiet=not show
     )
-    self._log = log.open("a")
+    self._log = log.open("a", encoding="utf-8", errors="surrogateescape")
     self._bar = None
 
   def say(self, text: str) -> None:

@@ -34,7 +34,7 @@ _SWEEPS = 8  # sweeps down and up; more of them hardly change a picture
 def write(folder: pathlib.Path, graphs: dict[str, list[Edge]]) -> pathlib.Path:
   """Writes `arch.svg` into the folder of a run and returns its path."""
   path = folder / "arch.svg"
-  path.write_text(svg(graphs))
+  path.write_text(svg(graphs), encoding="utf-8")
   return path
 
 

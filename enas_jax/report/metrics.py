@@ -1,12 +1,16 @@
 """Writes the numbers of each epoch as JSON lines and TensorBoard events."""
 
+import contextlib
 import json
 import math
 import os
 import pathlib
+import platform
+import time
 from typing import Any
 
-import tensorboardX
+from tensorboardX import record_writer, summary
+from tensorboardX.proto import event_pb2
 
 
 class Writer:
@@ -22,9 +26,14 @@ class Writer:
     path.touch()
     os.truncate(path, min(size, path.stat().st_size))
     self._lines = path.open("ab")
-    self._events = tensorboardX.SummaryWriter(
-        str(folder / "events"), purge_step=epoch
-    )
+    (folder / "events").mkdir(exist_ok=True)
+    # Not SummaryWriter: its thread would wait for ever on a full disk.
+    name = f"events.out.tfevents.{time.time():.0f}.{platform.node()}"
+    self._events = record_writer.RecordWriter(str(folder / "events" / name))
+    self._event(0, file_version="brain.Event:2")
+    # What was written from this epoch on is to be forgotten.
+    log = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
+    self._event(epoch, session_log=log)
 
   def flush(self) -> int:
     """Writes all to the disk and returns the size of `metrics.jsonl`, bytes."""
@@ -39,9 +48,13 @@ class Writer:
     self._lines.flush()
     for name, value in values.items():
       if math.isfinite(value):  # a plot cannot show any other value
-        self._events.add_scalar(name, value, epoch)
+        self._event(epoch, summary=summary.scalar(name, value))
+
+  def _event(self, epoch: int, **what: Any) -> None:
+    event = event_pb2.Event(step=epoch, wall_time=time.time(), **what)
+    self._events.write(event.SerializeToString())
 
   def close(self) -> None:
     """Closes both files."""
-    self._lines.close()
-    self._events.close()
+    with contextlib.closing(self._events):
+      self._lines.close()

@@ -70,6 +70,12 @@ def classes(plan: Plan) -> str:
   )
 
 
+def training(plan: Plan) -> str:
+  """Says which arch a training trains, so that another one is seen at once."""
+  lines = archfile.described(plan.experiment.arch, plan.space)
+  return "Training this architecture:\n  " + "\n  ".join(lines)
+
+
 def started(plan: Plan) -> str:
   """Says what a training goes on from."""
   path, fresh = plan.start

@@ -22,7 +22,7 @@ experiments/README.md; --table writes it of lines that --json printed before.
 from enas_jax import process
 
 if __name__ == "__main__":
-  process.keep_memory()  # as a run has it, and PyTorch with it
+  process.start_anew()  # as a run has it, and PyTorch with it
 
 import functools
 import json
@@ -103,7 +103,7 @@ def main() -> None:
     if _ALL.value:
       lines = _everything()
     else:
-      lines = pathlib.Path(_FROM.value).read_text().splitlines()
+      lines = pathlib.Path(_FROM.value).read_text(encoding="utf-8").splitlines()
     _write([json.loads(line) for line in lines])
     return
   if _AOT.value:
@@ -303,7 +303,7 @@ def _everything():
 
 
 def _write(results) -> None:
-  before, _, rest = _TABLE.read_text().partition(_BEGIN)
+  before, _, rest = _TABLE.read_text(encoding="utf-8").partition(_BEGIN)
   _, _, after = rest.partition(_END)
   table = _table(results)
   _TABLE.write_text(f"{before}{_BEGIN}\n\n{table}\n{_END}{after}")

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from enas_jax.errors import ConfigError
-from enas_jax.options import Count, Gt, Lt, NonNegative, Small
+from enas_jax.options import Count, Gt, Le, Lt, NonNegative, Small
 from enas_jax.spaces import schedule as rows
 from enas_jax.spaces.base import Space
 from enas_jax.spaces.macro import size
@@ -99,7 +99,7 @@ class Macro(Space):
       decides for neither.
   """
 
-  layers: Annotated[Count, Small(3)] = 12
+  layers: Annotated[Count, Le(100), Small(3)] = 12
   operations: str = _SIX
   scale: NonNegative = 1.5
   skip_target: Annotated[float, Gt(0), Lt(1)] = 0.4

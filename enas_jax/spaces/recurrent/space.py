@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from enas_jax.errors import ConfigError
-from enas_jax.options import Count, NonNegative, Small
+from enas_jax.options import Count, Le, NonNegative, Small
 from enas_jax.spaces import schedule as rows
 from enas_jax.spaces.base import Space
 from enas_jax.spaces.recurrent.arch import OPERATIONS, RecurrentArch
@@ -43,7 +43,7 @@ class Recurrent(Space):
     scale: The tanh constant of all choices, 0 for none; 2.5 in 2018.
   """
 
-  nodes: Annotated[Count, Small(2)] = 8
+  nodes: Annotated[Count, Le(100), Small(2)] = 8
   dialect: Literal["lm", "2018"] = "lm"
   scale: NonNegative = 2.25
 

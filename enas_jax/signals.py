@@ -1,0 +1,181 @@
+"""Ends a process in order when SIGINT or SIGTERM comes.
+
+A process ends by the signal itself, so that a loop of the shell ends with it
+(130 or 143 there). Python gives a signal to its handler only between two of its
+own instructions, and a compilation is one of them; so a thread watches, and
+ends what does not come back.
+"""
+
+from collections.abc import Callable, Iterator
+import contextlib
+import ctypes
+import os
+import pathlib
+import select
+import signal
+import sys
+import threading
+import time
+from typing import NoReturn
+
+_GRACE = 20.0  # seconds that a process has after a signal
+_AT_ONCE = 1.0  # and after Ctrl-C was pressed a second time
+_NUMBERS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Interrupted(KeyboardInterrupt):
+  """Says that a signal came and that all that was done is saved.
+
+  Attributes:
+    number: the signal.
+  """
+
+  def __init__(self, number: int = signal.SIGINT):
+    super().__init__(f"stopped by {signal.Signals(number).name}")
+    self.number = number
+
+
+def die(number: int) -> NoReturn:
+  """Ends the process by a signal, from whichever thread."""
+  first = threading.current_thread() is threading.main_thread()
+  if first:  # from another one it might wait for ever
+    for stream in (sys.stdout, sys.stderr):
+      with contextlib.suppress(Exception):  # a pipe whose reader has gone
+        stream.flush()
+  # `signal.signal` is for the main thread alone.
+  set_handler = ctypes.pythonapi.PyOS_setsig
+  set_handler.argtypes = [ctypes.c_int, ctypes.c_void_p]
+  set_handler.restype = ctypes.c_void_p
+  set_handler(number, None)
+  if first:
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {number})
+  os.kill(os.getpid(), number)
+  time.sleep(1.0)  # until it arrives
+  os._exit(128 + number)
+
+
+@contextlib.contextmanager
+def caught(
+    handler: Callable[[int, object], None],
+    last: Callable[[int], None] = lambda number: None,
+    grace: float = _GRACE,
+) -> Iterator[threading.Lock]:
+  """Handles SIGINT and SIGTERM, and ends a process that does not come back.
+
+  In another thread than the main one it does nothing, since Python gives no
+  signal to a handler there.
+
+  Args:
+    handler: as `signal.signal` takes it.
+    last: is told of the signal before the process ends.
+    grace: the seconds from the first signal to that end.
+
+  Yields:
+    A lock. While it is held, the process is not ended.
+  """
+  busy = threading.Lock()
+  if threading.current_thread() is not threading.main_thread():
+    yield busy
+    return
+  reader, writer = os.pipe()
+  os.set_blocking(writer, False)
+  watch = threading.Thread(
+      target=_watch, args=(reader, busy, last, grace), daemon=True
+  )
+  watch.start()
+  wakeup = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+  before = {
+      number: signal.signal(number, handler)
+      for number in _NUMBERS
+      if signal.getsignal(number) != signal.SIG_IGN  # as nohup and & have it
+  }
+  try:
+    yield busy
+  finally:
+    for number, its in before.items():
+      signal.signal(number, its)
+    signal.set_wakeup_fd(wakeup, warn_on_full_buffer=False)
+    os.close(writer)
+    watch.join()
+    os.close(reader)
+
+
+def _watch(
+    reader: int,
+    busy: threading.Lock,
+    last: Callable[[int], None],
+    grace: float,
+) -> None:
+  """Waits for signals; ends the process when its time is over.
+
+  It returns when the other end of the pipe is closed.
+  """
+  number, end = 0, None
+  while True:
+    left = None if end is None else end - time.monotonic()
+    if left is not None and left <= 0:
+      with busy, contextlib.suppress(Exception):
+        last(number)
+      die(number)
+    if not _readable(reader, left):
+      continue
+    came = os.read(reader, 1)
+    if not came:
+      return
+    if came[0] not in _NUMBERS:
+      continue
+    if end is None:
+      number, end = came[0], time.monotonic() + grace
+    elif came[0] == signal.SIGINT:
+      number, end = came[0], min(end, time.monotonic() + _AT_ONCE)
+
+
+def _readable(reader: int, seconds: float | None) -> bool:
+  return bool(select.select([reader], [], [], seconds)[0])
+
+
+class Signals:
+  """Turns the first SIGINT or SIGTERM into a wish to stop.
+
+  A second SIGINT ends the process at once. Where a step does not end in time,
+  the process ends without it, but never amid what is done under `saving`.
+  """
+
+  def __init__(self, say: Callable[[str], None], path: pathlib.Path):
+    self.caught = 0  # the number of the signal
+    self.saving: contextlib.AbstractContextManager = contextlib.nullcontext()
+    self._say, self._path = say, path
+    self._open = contextlib.ExitStack()
+
+  def __enter__(self) -> "Signals":
+    self.saving = self._open.enter_context(caught(self._catch, self._last))
+    return self
+
+  def __exit__(self, *unused) -> None:
+    self._open.close()
+
+  def stop_if_caught(self) -> None:
+    """Raises Interrupted if a signal came. Call it when all is saved."""
+    if self.caught:
+      self._say(
+          f"Stopped; everything is saved in {self._path}. The same command"
+          " goes on from there."
+      )
+      raise Interrupted(self.caught)
+
+  def _catch(self, number, frame) -> None:
+    """Handles a signal."""
+    del frame
+    if self.caught and number == signal.SIGINT:
+      raise KeyboardInterrupt
+    if not self.caught:
+      self._say("Stopping after this step; Ctrl-C now ends at once.")
+    self.caught = number
+
+  def _last(self, number: int) -> None:
+    """Says that the process ends before its step has."""
+    del number
+    self._say(
+        "Stopped amid a step, which took too long. The same command goes on"
+        f" from what was saved in {self._path}."
+    )

@@ -1,0 +1,126 @@
+"""How a process ends when a signal comes."""
+
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from enas_jax import signals
+
+ROOT = pathlib.Path(__file__).parent.parent
+# A loop that never lets the handler end it, as a long compilation does.
+_STUCK = """
+import pathlib, sys, time
+from enas_jax import signals
+number = []
+with signals.caught(
+    lambda *its: number.append(its[0]),
+    lambda number: print("at last", number, flush=True),
+    grace=0.2,
+) as busy:
+  print("ready", flush=True)
+  {amid}
+  while True:
+    time.sleep(0.01)
+"""
+_SAVING = """
+  with busy:
+    while not number:
+      time.sleep(0.01)
+    time.sleep(0.8)
+    pathlib.Path("saved").touch()
+"""
+
+
+def started(code, folder):
+  """A process of this code that has said that it is ready."""
+  process = subprocess.Popen(
+      [sys.executable, "-c", code],
+      cwd=folder,
+      env={**os.environ, "PYTHONPATH": str(ROOT)},
+      stdout=subprocess.PIPE,
+      stderr=subprocess.PIPE,
+      text=True,
+  )
+  assert process.stdout.readline() == "ready\n"
+  return process
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("amid", ["", _SAVING], ids=["", "saving"])
+def test_what_does_not_come_back_is_ended_by_the_signal(
+    number, amid, tmp_path
+):
+  process = started(_STUCK.format(amid=amid), tmp_path)
+  process.send_signal(number)
+  text, wrong = process.communicate(timeout=60)
+  assert process.returncode == -number  # 130 or 143 in a shell
+  assert (text, wrong) == (f"at last {number:d}\n", "")
+  assert (tmp_path / "saved").exists() == bool(amid)
+
+
+def test_ctrl_c_twice_does_not_wait(tmp_path):
+  code = _STUCK.format(amid="").replace("0.2", "1e6")
+  process = started(code, tmp_path)
+  for _ in range(2):
+    process.send_signal(signal.SIGINT)
+    # Two at once would be one.
+    with pytest.raises(subprocess.TimeoutExpired):
+      process.wait(0.3)
+  process.communicate(timeout=60)
+  assert process.returncode == -signal.SIGINT
+
+
+def test_what_a_shell_ignores_stays_ignored(tmp_path):
+  code = "import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)"
+  process = started(code + _STUCK.format(amid=""), tmp_path)
+  process.send_signal(signal.SIGINT)
+  process.send_signal(signal.SIGTERM)
+  process.communicate(timeout=60)
+  assert process.returncode == -signal.SIGTERM
+
+
+def test_handlers_and_threads_are_as_before():
+  before = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]
+  threads, seen = threading.active_count(), []
+  with signals.caught(lambda *its: seen.append(its[0])):
+    os.kill(os.getpid(), signal.SIGTERM)
+  assert seen == [signal.SIGTERM]
+  assert threading.active_count() == threads
+  after = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]
+  assert after == before
+
+
+_SLOW = """
+import time
+
+def get_config():
+  print("ready", flush=True)
+  time.sleep(600)
+"""
+
+
+def test_a_signal_while_it_reads_is_one_line_and_ends_the_shells_loop(
+    tmp_path,
+):
+  (tmp_path / "slow.py").write_text(_SLOW, encoding="utf-8")
+  line = f"{sys.executable} -m enas_jax.main --config=slow.py --workdir=W"
+  shell = subprocess.Popen(
+      ["bash", "-c", f"for n in 1 2 3; do {line}; echo {{}} $?; done"],
+      cwd=tmp_path,
+      env={**os.environ, "PYTHONPATH": str(ROOT)},
+      stdout=subprocess.PIPE,
+      stderr=subprocess.PIPE,
+      text=True,
+      start_new_session=True,
+  )
+  assert shell.stdout.readline() == "ready\n"
+  os.killpg(shell.pid, signal.SIGINT)  # as a terminal does at Ctrl-C
+  text, wrong = shell.communicate(timeout=60)
+  assert (text, wrong) == ("", "Stopped by SIGINT.\n")
+  assert shell.returncode == -signal.SIGINT
+  assert os.listdir(tmp_path) == ["slow.py"] or not (tmp_path / "W").exists()
