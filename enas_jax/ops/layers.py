@@ -57,7 +57,8 @@ def depthwise_normal(
   An output of such a kernel reads size * size numbers of one channel, and that
   is the fan-in. TensorFlow keeps the kernel as [size, size, channels, 1], so
   the reference's fan-in is size * size * channels, and its kernels start
-  smaller by a factor of sqrt(channels).
+  smaller by a factor of sqrt(channels). Test accuracies tell neither from the
+  other (experiments/README.md, "Where depthwise kernels start").
 
   Args:
     size: The side of the window.
