@@ -63,8 +63,6 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     each.task = {"name": "classification"}
     each.space = {"name": "own_images"}
     each.network = {"filters": 32}
-    del each.child.freeze_aux
-  del config.objective  # architectures have no size here
   if parse(variant).smoke:
     config.network.filters = final.network.filters = 4
     config.retrain.random = 1

@@ -149,6 +149,9 @@ class SearchSpace(Protocol):
   # On the class: the published archs by name; {} by default.
   presets: Mapping[str, Preset]
   sized: bool  # whether archs differ in size, so that `size` exists; False
+  # Whether the final network is the shared one with only what an arch chose, by
+  # the same names; False: it may be another network.
+  carries: bool
 
   def parse(self, text: str) -> list[int] | None:
     """Returns the integers of a text in the space's own notation.
