@@ -62,7 +62,6 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     each.task = {"name": "classification"}
     each.space = {"name": f"{__file__}:Layers"}
     each.network = {"filters": 32}
-    del each.child.freeze_aux
   if parse(variant).smoke:
     config.network.filters = final.network.filters = 4
     config.retrain.random = 1

@@ -153,6 +153,9 @@ class SearchSpace(Protocol):
   presets: Mapping[str, Preset]
   sized: bool  # whether `size` exists; False
   alike: bool  # whether all archs have the same size; False
+  # Whether the final network is the shared one with only what an arch chose, by
+  # the same names; False: it may be another network.
+  carries: bool
 
   def parse(self, text: str) -> list[int] | None:
     """Returns the integers of a text in the space's own notation.

@@ -4,6 +4,9 @@ They are those of the house's own spaces (`ops/layers.py`), and ask the network
 around them (`ops/mode.py`) whether it is searched: then a norm uses the
 statistics of the batch, since averages would mix all architectures. In a final
 network it tracks moving averages.
+
+Flax's own layers work beside them. Its convolutions are slow in a branch on the
+CPU, where XLA runs them on one thread (`ops/conv.py`).
 """
 
 from flax import linen as nn

@@ -2,9 +2,11 @@
 
 An index may be an int of Python or numpy; then only the branch that it names is
 built. Or it is a jax i32[]; then one program serves every value. Four networks
-choose in four places of a program, and each place has a function:
+choose in four places of a program, and each place has a function, and so have
+networks of a user's own:
 
   choose  runs one branch in a switch, for the macro layers
+  keep    runs one branch and keeps its products, for `spaces.choices`
   line    runs one branch and keeps its result, for the edges of NAS-Bench-201
   update  runs one branch that changes a large carry in place, for the buffers
           of the micro cell
@@ -77,6 +79,138 @@ def _switch_bwd(branches, residuals, g):
 
 
 _switch.defvjp(_switch_fwd, _switch_bwd)
+
+
+PRODUCT = "product"  # the name of a result that `keep` keeps
+
+
+def keep(
+    index: jax.Array | int,
+    branches: tuple[Callable, ...],
+    x: Any,
+    weights: Any,
+) -> Any:
+  """Returns what `choose` does, and keeps products for the backward pass.
+
+  The results of matrix products and convolutions are kept, and of what is named
+  PRODUCT by `jax.ad_checkpoint.checkpoint_name`. All else is run again, which
+  is cheap beside them. What a branch keeps goes through the switch in slots,
+  which branches share where shape and type agree; the others fill them with
+  zeros.
+
+  The arguments are those of `choose`.
+  """
+  if isinstance(index, jax.Array):
+    return _keep(branches, index, x, weights)
+  return branches[index](x, weights)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _keep(branches, index, x, weights):
+  return lax.switch(index, branches, x, weights)
+
+
+def _is_product(primitive, *_, **params):
+  if primitive.name == "name":
+    return params["name"] == PRODUCT
+  return primitive.name in ("dot_general", "conv_general_dilated")
+
+
+class _Pull(NamedTuple):
+  """What a branch keeps for its backward pass, without the arrays."""
+
+  tree: Any  # of the pull-back
+  given: tuple[int | None, ...]  # the input that each leaf is; None: it is kept
+  slots: tuple[int, ...]  # the slots of the leaves that are kept
+
+
+def _pulled(branch, x, weights):
+  """Returns (y, the tree of the pull-back, inputs of its leaves, the kept)."""
+  alone = jax.checkpoint(branch, policy=_is_product, prevent_cse=False)
+  y, pull = jax.vjp(alone, x, weights)
+  leaves, tree = jax.tree.flatten(pull)
+  inputs = jax.tree.leaves((x, weights))
+  given = tuple(
+      next((n for n, each in enumerate(inputs) if each is leaf), None)
+      for leaf in leaves
+  )
+  kept = [leaf for leaf, n in zip(leaves, given, strict=True) if n is None]
+  return y, tree, given, kept
+
+
+def _shared_slots(branches, x, weights):
+  """Returns the `_Pull` of each branch, and the shapes of all slots."""
+  pulls, shapes = [], []
+  for branch in branches:
+    found = []
+
+    def note(x, weights, branch=branch, found=found):
+      _, tree, given, kept = _pulled(branch, x, weights)
+      found.append((tree, given))
+      return kept
+
+    kept = jax.eval_shape(note, x, weights)
+    free, slots = list(range(len(shapes))), []
+    for leaf in kept:
+      wanted = leaf.shape, leaf.dtype
+      slot = next((n for n in free if shapes[n] == wanted), None)
+      if slot is None:
+        slot = len(shapes)
+        shapes.append(wanted)
+      else:
+        free.remove(slot)
+      slots.append(slot)
+    pulls.append(_Pull(*found[0], tuple(slots)))
+  return tuple(pulls), shapes
+
+
+def _keep_fwd(branches, index, x, weights):
+  pulls, shapes = _shared_slots(branches, x, weights)
+
+  def forward(branch, pull):
+    def run(x, weights):
+      y, _, _, kept = _pulled(branch, x, weights)
+      filled = [jnp.zeros(*each) for each in shapes]
+      for slot, leaf in zip(pull.slots, kept, strict=True):
+        filled[slot] = leaf
+      return y, filled
+
+    return run
+
+  runs = [
+      forward(branch, pull)
+      for branch, pull in zip(branches, pulls, strict=True)
+  ]
+  y, slots = lax.switch(index, runs, x, weights)
+  return y, (index, x, weights, slots, _Static(pulls))
+
+
+@jax.tree_util.register_static
+class _Static(tuple):
+  """A residual that is no array."""
+
+
+def _keep_bwd(branches, residuals, g):
+  """Pulls back through the chosen branch, given its products."""
+  del branches
+  index, x, weights, slots, pulls = residuals
+
+  def backward(pull):
+    def run(x, weights, slots, g):
+      inputs, kept = jax.tree.leaves((x, weights)), iter(pull.slots)
+      leaves = [
+          slots[next(kept)] if n is None else inputs[n] for n in pull.given
+      ]
+      return jax.tree.unflatten(pull.tree, leaves)(g)
+
+    return run
+
+  return None, *lax.switch(
+      index, [backward(pull) for pull in pulls], x, weights, slots, g
+  )
+
+
+_keep.defvjp(_keep_fwd, _keep_bwd)
 
 
 class Branch(NamedTuple):

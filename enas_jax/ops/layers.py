@@ -9,10 +9,11 @@ import math
 
 from flax import linen as nn
 import jax
+from jax.ad_checkpoint import checkpoint_name
 import jax.numpy as jnp
 import numpy as np
 
-from enas_jax.ops import conv, norm, pool
+from enas_jax.ops import choose, conv, norm, pool
 
 _MOMENTUM = 0.9  # of the moving averages: new = 0.9 old + 0.1 batch
 _DRAW = 1 << 16  # normals drawn at a time
@@ -117,6 +118,7 @@ class Conv(nn.Module):
       x = conv.pointwise(conv.strided(x, self.stride), kernel[0, 0])
     else:
       x = conv.dense(x, kernel, self.stride)
+    x = checkpoint_name(x, choose.PRODUCT)
     return BatchNorm(self.track, self.affine)(x, train=train)
 
 
@@ -181,7 +183,8 @@ class SeparableConv(nn.Module):
           f"pointwise_{stack}", he_normal(inputs), (inputs, self.channels)
       )
       x = conv.depthwise(jax.nn.relu(x), depthwise, stride)
-      x = conv.pointwise(x, pointwise)
+      x = conv.pointwise(checkpoint_name(x, choose.PRODUCT), pointwise)
+      x = checkpoint_name(x, choose.PRODUCT)
       x = BatchNorm(self.track)(x, train=train)
     return x
 

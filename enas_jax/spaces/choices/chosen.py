@@ -274,7 +274,7 @@ def _switched(choice, own, args, kwargs):
   x = [leaf for leaf, is_moved in zip(leaves, moved, strict=True) if is_moved]
   weights = {module.name: _weights(module) for module in own}
   index = int(choice.value) if choice.fixed else choice.value
-  return choose.choose(
+  return choose.keep(
       index, tuple(map(branch, own)), (x, keys), weights
   )
 
