@@ -82,10 +82,10 @@ def texts(path: pathlib.Path, count: int, seed: int = 0):
   files = [path / f"{part}.txt" for part in ("train", "valid", "test")]
   for number in range(count):
     raw = _TEXTS[number % len(_TEXTS)]
-    for file in files:
-      file.write_bytes(raw)
     broken = rng.choice(files)
-    broken.write_bytes(_broken(raw, rng))
+    for file in files:
+      file.unlink(missing_ok=True)  # quicker than to write over it
+      file.write_bytes(_broken(raw, rng) if file == broken else raw)
     options = {
         "unit": rng.choice(["word", "character"]),
         "vocabulary": rng.choice([None, 3, 9]),
@@ -97,7 +97,6 @@ def texts(path: pathlib.Path, count: int, seed: int = 0):
         assert numbers.dtype == np.int32 and len(numbers)
         assert 0 <= numbers.min() <= numbers.max() < source.vocabulary
 
-    # A word that only the other texts have is one of theirs.
     found[f"text {_outcome(read, path)}"] += 1
   return found
 

@@ -7,6 +7,7 @@ later all go through `Preprocess`, so that they agree to the bit.
 from collections.abc import Iterator
 import contextlib
 import dataclasses
+import logging
 import pathlib
 from typing import Any, TYPE_CHECKING
 import warnings
@@ -142,11 +143,14 @@ def _reading(name: str | pathlib.Path) -> Iterator[None]:
   """Turns any error of Pillow into one line that names the picture.
 
   Pillow's own limit to the number of pixels is off meanwhile: `_check` looks at
-  the memory that there is. So are its warnings, of which each picture may have
-  its own.
+  the memory that there is. So are its warnings and its log: each picture would
+  add lines of its own.
   """
   from PIL import Image
 
+  log = logging.getLogger("PIL")
+  level = log.level
+  log.setLevel(logging.CRITICAL)
   most, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
   try:
     with warnings.catch_warnings():
@@ -159,6 +163,7 @@ def _reading(name: str | pathlib.Path) -> Iterator[None]:
     raise ConfigError("path", f"cannot read {name}: {reason}") from None
   finally:
     Image.MAX_IMAGE_PIXELS = most
+    log.setLevel(level)
 
 
 def _check(picture: "PIL.Image.Image", name: str | pathlib.Path) -> None:
