@@ -95,6 +95,20 @@ def test_modes_of_memory_are_white_too(mode):
   np.testing.assert_array_equal(found[..., 0], SEEN)
 
 
+@pytest.mark.parametrize("mode", ["1", "L"])
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_grey_is_shrunk_as_all_channels_are(mode, channels):
+  random = np.random.RandomState(0)
+  picture = Image.fromarray(random.randint(0, 256, (40, 60), np.uint8))
+  picture = picture.convert(mode)
+  found = Preprocess((8, 6, channels)).pixels(picture)
+  wide = picture.convert(preprocess.MODES[channels])
+  expected = preprocess._central(wide, 6, 8)
+  np.testing.assert_array_equal(
+      found, np.asarray(expected).reshape(8, 6, channels)
+  )
+
+
 def test_half_transparent_is_half_white_and_opaque_is_as_it_was():
   random = np.random.RandomState(0)
   colours = random.randint(0, 256, (8, 8, 3), np.uint8)
