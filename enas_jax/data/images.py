@@ -164,7 +164,8 @@ class Source:
     for part, images in zip(("train on", "validate on"), parts, strict=True):
       lacking = {*range(self.classes)} - {*np.unique(images.labels).tolist()}
       if lacking:
-        names = telling.few(self.names[n] for n in sorted(lacking))
+        called = dict(enumerate(self.names))  # a user's own may lack some
+        names = telling.few(called.get(n, n) for n in sorted(lacking))
         telling.tell(
             f"No image to {part}, of {len(images.labels):,}, is of {names}."
             " config.data.valid says how many of the training images are held"
