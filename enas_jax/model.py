@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from enas_jax import modelfile, options, remade
-from enas_jax.data import listing, preprocess
+from enas_jax.data import listing, preprocess, telling
 from enas_jax.data.preprocess import Preprocess
 from enas_jax.errors import ConfigError, kind, lookup
 from enas_jax.texts import Texts, Words
@@ -283,9 +283,10 @@ def evaluate(
   """Measures what `predict` says of a folder; see `Model.evaluate`."""
   root, files = pathlib.Path(folder).expanduser(), []
   for each in subfolders(root):
-    if each.name not in classes:
-      lookup(str(root), each.name, dict.fromkeys(classes), "class")
-    number = classes.index(each.name)
+    name = telling.printable(each.name)
+    if name not in classes:
+      lookup(str(root), name, dict.fromkeys(classes), "class")
+    number = classes.index(name)
     files += [(file, number) for file in listing.of_class(each).pictures]
   if not files:
     raise ConfigError(

@@ -6,7 +6,8 @@ Reads `count` broken pictures, in every format and mode that data/folder.py
 takes, with orientations and transparency, and `count` broken texts. Of each
 file some bytes are changed, cut or repeated, once or several times. It is
 either read, as many a changed byte is another pixel, or refused in one line
-that names the file; anything else ends this with a traceback.
+that names the file; anything else ends this with a traceback. The system
+refuses more than --megabytes of addresses on top of what is taken at first.
 """
 
 import argparse
@@ -15,6 +16,7 @@ import io
 import json
 import pathlib
 import random
+import resource
 import tempfile
 import time
 
@@ -24,7 +26,7 @@ from PIL import Image
 from enas_jax.data import ptb
 from enas_jax.data.preprocess import open_picture, Preprocess
 from enas_jax.errors import ConfigError
-from experiments.mutations import spoiled
+from experiments.mutations import of_process, spoiled
 
 _MOST = 4  # bytes or places that are broken in one file
 _LINE = 1500  # characters of an error
@@ -82,10 +84,10 @@ def texts(path: pathlib.Path, count: int, seed: int = 0):
   files = [path / f"{part}.txt" for part in ("train", "valid", "test")]
   for number in range(count):
     raw = _TEXTS[number % len(_TEXTS)]
-    for file in files:
-      file.write_bytes(raw)
     broken = rng.choice(files)
-    broken.write_bytes(_broken(raw, rng))
+    for file in files:
+      file.unlink(missing_ok=True)  # quicker than to write over it
+      file.write_bytes(_broken(raw, rng) if file == broken else raw)
     options = {
         "unit": rng.choice(["word", "character"]),
         "vocabulary": rng.choice([None, 3, 9]),
@@ -97,7 +99,6 @@ def texts(path: pathlib.Path, count: int, seed: int = 0):
         assert numbers.dtype == np.int32 and len(numbers)
         assert 0 <= numbers.min() <= numbers.max() < source.vocabulary
 
-    # A word that only the other texts have is one of theirs.
     found[f"text {_outcome(read, path)}"] += 1
   return found
 
@@ -144,7 +145,11 @@ def main() -> None:
   parser = argparse.ArgumentParser()
   parser.add_argument("--count", type=int, default=50_000)
   parser.add_argument("--seed", type=int, default=0)
+  parser.add_argument("--megabytes", type=int, default=2000)
   given = parser.parse_args()
+  # A header may claim more pixels than the machine should give.
+  most = (of_process("VmSize") + given.megabytes) * 1000 * 1024
+  resource.setrlimit(resource.RLIMIT_AS, (most, most))
   for attack in (pictures, texts):
     begun = time.monotonic()
     with tempfile.TemporaryDirectory() as root:

@@ -208,7 +208,7 @@ def _loads(path: pathlib.Path) -> bool:
   return True
 
 
-def _of_process(what: str) -> int:
+def of_process(what: str) -> int:
   """Returns a number of /proc/self/status, in MB."""
   text = pathlib.Path("/proc/self/status").read_text(encoding="utf-8")
   line = next(li for li in text.splitlines() if li.startswith(what))
@@ -232,14 +232,14 @@ def main() -> None:
   with tempfile.TemporaryDirectory() as root:
     # Threads and caches are there before anything is measured.
     attack(own, pathlib.Path(root) / "first", 20, given.seed + 1)
-    before = _of_process("VmHWM")
-    most = (_of_process("VmSize") + given.megabytes) * 1000 * 1024
+    before = of_process("VmHWM")
+    most = (of_process("VmSize") + given.megabytes) * 1000 * 1024
     resource.setrlimit(resource.RLIMIT_AS, (most, most))
     found = attack(own, pathlib.Path(root) / "model", given.count, given.seed)
   result = {
       **dict(sorted(found.items())),
       "peak_mb_before": before,
-      "peak_mb_after": _of_process("VmHWM"),
+      "peak_mb_after": of_process("VmHWM"),
       "seconds": round(time.monotonic() - begun),
   }
   print(json.dumps(result))

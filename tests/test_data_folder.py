@@ -1,6 +1,7 @@
 """What cameras, systems and archives do to a folder of pictures."""
 
 import io
+import os
 import pathlib
 
 import numpy as np
@@ -8,10 +9,11 @@ from PIL import Image
 import pytest
 
 from enas_jax import data, model, process
-from enas_jax.data import listing, telling
+from enas_jax.data import listing, preprocess, telling
 from enas_jax.data.images import Images
 from enas_jax.data.preprocess import open_picture, Preprocess
 from enas_jax.errors import ConfigError
+from experiments import mutated_data
 
 # A disc that only the opacity shows: all is black.
 ROWS, COLUMNS = np.mgrid[:16, :12]
@@ -91,6 +93,20 @@ def test_modes_of_memory_are_white_too(mode):
     picture.putalpha(Image.fromarray(DISC))
   found = Preprocess((16, 12, 1)).pixels(picture)
   np.testing.assert_array_equal(found[..., 0], SEEN)
+
+
+@pytest.mark.parametrize("mode", ["1", "L"])
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_grey_is_shrunk_as_all_channels_are(mode, channels):
+  random = np.random.RandomState(0)
+  picture = Image.fromarray(random.randint(0, 256, (40, 60), np.uint8))
+  picture = picture.convert(mode)
+  found = Preprocess((8, 6, channels)).pixels(picture)
+  wide = picture.convert(preprocess.MODES[channels])
+  expected = preprocess._central(wide, 6, 8)
+  np.testing.assert_array_equal(
+      found, np.asarray(expected).reshape(8, 6, channels)
+  )
 
 
 def test_half_transparent_is_half_white_and_opaque_is_as_it_was():
@@ -234,6 +250,17 @@ def test_numbers_in_the_names_of_classes_sort_as_numbers(tmp_path):
   assert order == ["9", "10", "a", "a09", "a9", "a10", "b", "é2"]
 
 
+def test_a_name_that_is_no_unicode_can_be_written_and_measured(tmp_path):
+  name = os.fsdecode(b"caf\xe9")
+  source, told = load(write(tmp_path, 2, 1, ["a", name]))
+  assert source.names == ("a", r"caf\xe9")
+  "".join([*source.names, *told]).encode()
+  found = model.evaluate(
+      lambda paths: np.eye(2)[[0, 1]], list(source.names), tmp_path / "test"
+  )
+  assert found.accuracy == 1.0
+
+
 def test_the_last_images_keep_the_shares_of_the_classes(tmp_path):
   write(tmp_path, 155, 1, "a")
   write(tmp_path, 5, 1, ["bad"])
@@ -264,21 +291,23 @@ def test_a_class_without_a_validation_image_is_told():
 
 
 def test_a_large_picture_is_shrunk_or_refused_in_a_line(tmp_path, monkeypatch):
+  # As 20,000 x 9,000 pixels are, but quicker.
+  monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+  monkeypatch.setattr(preprocess, "_LARGE", 1000)
   write(tmp_path, 1, 1)
   path = tmp_path / "train" / "a" / "00.png"
-  picture = Image.new("1", (20_000, 9_000), 1)
-  picture.save(path)
-  assert path.stat().st_size < 50_000
-  before = Image.MAX_IMAGE_PIXELS
+  Image.new("1", (200, 90), 1).save(path)
   source, _ = load(tmp_path, size=4)
-  assert before == Image.MAX_IMAGE_PIXELS
+  assert Image.MAX_IMAGE_PIXELS == 1000  # for others it is as it was
   assert (source.train().images == 255).all((1, 2, 3)).any()
-  monkeypatch.setattr(process, "free_memory", lambda: 10**8)
+  with pytest.raises(Image.DecompressionBombError):
+    Image.open(path)
+  monkeypatch.setattr(process, "free_memory", lambda: 10_000)
   with pytest.raises(ConfigError) as caught:
     load(tmp_path, size=4)
   assert str(caught.value) == (
-      f"path: {path} has 20,000 x 9,000 pixels, which take 0.9 GB of memory to"
-      " read; 0.1 GB are free."
+      f"path: {path} has 200 x 90 pixels, which take 0.0 GB of memory to read;"
+      " 0.0 GB are free."
   )
 
 
@@ -377,6 +406,9 @@ def test_reading_tells_what_how_many_and_how_long(tmp_path, monkeypatch):
   assert told[-1] == "Read 60,000 pictures in D in 0:01:00."
   assert len(told) == 6  # after 2, 4, 8, 16 and 32 seconds, and at last
   telling.tell("nobody listens")
+  with telling.heard(told.append):
+    [*telling.counted(range(9), "headers in D", brief=True)]
+  assert len(told) == 6
 
 
 def test_a_missing_folder_or_a_foreign_file_is_a_line():
@@ -384,3 +416,12 @@ def test_a_missing_folder_or_a_foreign_file_is_a_line():
     listing.listed(pathlib.Path("/nowhere/at/all"))
   with pytest.raises(ConfigError, match=r"^path: cannot read "):
     open_picture(io.BytesIO(b"no picture\nat all"))
+
+
+def test_broken_pictures_and_texts_are_read_or_refused_in_a_line(tmp_path):
+  for attack in (mutated_data.pictures, mutated_data.texts):
+    found = attack(tmp_path, 300)
+    assert sum(found.values()) == 300
+    for what in ("read", "refused"):
+      count = sum(n for key, n in found.items() if key.endswith(what))
+      assert count > 40, (found, what)

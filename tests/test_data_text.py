@@ -124,7 +124,9 @@ def test_the_most_frequent_words_are_known(tmp_path):
   assert source.words.numbers(["b", "never"]).tolist() == [2, 1]
   with pytest.raises(ConfigError, match=r"^path: the word 'e' of .*data.voca"):
     told(path)
-  assert told(path, vocabulary=99)[0].vocabulary == 6
+  source, lines = told(path, vocabulary=99)
+  assert source.vocabulary == 6
+  assert lines[0].startswith(f"All 5 words in {path}/train.txt are known. No ")
 
 
 def test_characters_are_words_too(tmp_path):

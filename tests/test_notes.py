@@ -34,11 +34,10 @@ def config(tmp_path):
 def test_what_is_read_is_told_at_once_and_logged(config, tmp_path, monkeypatch):
   told = []
   plan = build.plan(config, tell=told.append)
-  root = tmp_path / "D"
+  train = tmp_path / "D" / "train"
   assert told == [*plan.notes] == [
-      f"Left out of {root / 'train'}:"
-      " folders and files of systems: 1 (@eaDir).",
-      f"Read 72 pictures in {root / 'train'} in 0:00:00.",
+      f"Left out of {train}: folders and files of systems: 1 (@eaDir).",
+      f"Read 72 pictures in {train} in 0:00:00.",
   ]
   monkeypatch.setattr(run, "_search", lambda stage: {"done": True})
   run.run(plan, str(tmp_path / "W"))

@@ -52,8 +52,12 @@ def loader(name: str, path: str | None = None) -> Callable:
     ConfigError: There is no such set.
   """
   name = options.checked("name", name, str)
-  if part := registry.named("name", name, "data", DATASETS):
-    return part
+  try:
+    if part := registry.named("name", name, "data", DATASETS):
+      return part
+  except ConfigError:
+    if not tfds.knows(name):  # cifar10:3.0.2 is a version, no module
+      raise
   if tfds.exists(name, options.checked("path", path, Path | None)):
     return functools.partial(tfds.load, name=name)
   near = difflib.get_close_matches(name, [*DATASETS, *tfds.names()], n=3)

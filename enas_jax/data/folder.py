@@ -47,7 +47,7 @@ def load(*, path: Path, size: Count | None = None) -> Source:
         f"the classes in {root}/train and {root}/test differ: only one of them"
         f" has {telling.few(odd)}.",
     )
-  shape, resize = _shape(train, size), size is not None
+  shape, resize = _shape(train, root / "train", size), size is not None
   read = functools.partial(_read, shape=shape, resize=resize)
   return Source(
       shape=shape,
@@ -90,7 +90,8 @@ def _files(root: pathlib.Path, split: str) -> tuple[list[str], Files]:
   loose = top._replace(folders=[], others=top.others + top.pictures)
   if line := listing.left_out(folder, [loose, *inner.values()]):
     telling.tell(line)
-  return [*inner], _in_shares([each.pictures for each in inner.values()])
+  names = [telling.printable(name) for name in inner]
+  return names, _in_shares([each.pictures for each in inner.values()])
 
 
 def _in_shares(classes: list[list[pathlib.Path]]) -> Files:
@@ -109,14 +110,17 @@ def _in_shares(classes: list[list[pathlib.Path]]) -> Files:
   return [(path, number) for _, number, path in sorted(placed)]
 
 
-def _shape(files: Files, size: int | None) -> tuple[int, int, int]:
+def _shape(
+    files: Files, folder: pathlib.Path, size: int | None
+) -> tuple[int, int, int]:
   from PIL import Image
 
   def coloured(path: pathlib.Path) -> bool:
     with open_picture(path) as picture:
       return Image.getmodebase(picture.mode) != "L"
 
-  colour = any(coloured(path) for path, _ in files)
+  headers = telling.counted(files, f"headers in {folder}", brief=True)
+  colour = any(coloured(path) for path, _ in headers)
   width, height = (size, size) if size else size_of(files[0][0])
   return height, width, 3 if colour else 1
 

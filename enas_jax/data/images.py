@@ -163,13 +163,14 @@ class Source:
     """Holds out the last training images; tells which classes they lack."""
     parts = hold_out(self.train(), count)
     for part, images in zip(("train on", "validate on"), parts, strict=True):
-      lacking = np.bincount(images.labels, minlength=self.classes) == 0
-      if lacking.any():
-        names = [self.names[n] for n in np.flatnonzero(lacking)]
+      lacking = {*range(self.classes)} - {*np.unique(images.labels).tolist()}
+      if lacking:
+        called = dict(enumerate(self.names))  # a user's own may lack some
+        names = telling.few(called.get(n, n) for n in sorted(lacking))
         telling.tell(
-            f"No image to {part}, of {len(images.labels):,}, is of"
-            f" {telling.few(names)}. config.data.valid says how many of the"
-            " training images are held out."
+            f"No image to {part}, of {len(images.labels):,}, is of {names}."
+            " config.data.valid says how many of the training images are held"
+            " out."
         )
     return parts
 

@@ -7,6 +7,7 @@ later all go through `Preprocess`, so that they agree to the bit.
 from collections.abc import Iterator
 import contextlib
 import dataclasses
+import logging
 import pathlib
 from typing import Any, TYPE_CHECKING
 import warnings
@@ -25,9 +26,9 @@ _TOO_DEEP = "more than 8 bits a channel."
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}  # by the number of channels
 _ORIENTATION = 0x0112  # the tag of EXIF
 _LARGE = 1 << 24  # pixels from which on the memory is looked at
-# Bytes of a pixel of a picture of several channels, and how many copies of it
-# there are at once when what is transparent becomes white.
-_BYTES, _COPIES = 4, 5
+# Bytes that a pixel takes at most while it is read: of a grey picture 3 copies
+# of a byte, of any other 5 copies of 4 bytes, to make white of the transparent.
+_GREY, _ANY = 3 * 1, 5 * 4
 _LINE = 300  # characters of the reason why a file cannot be read
 
 
@@ -74,12 +75,16 @@ class Preprocess:
             f"the images differ: {name} has {picture.width}x{picture.height}"
             f" pixels, others {width}x{height}. Give the size to resize to.",
         )
-      if picture.has_transparency_data and channels != 4:
-        picture = _on_white(picture)
-      picture = picture.convert(MODES[channels])
+      mode = MODES[channels]
+      if _is_grey(picture):  # is one channel for as long as it is large
+        picture = picture.convert("L")
+      elif picture.has_transparency_data and channels != 4:
+        picture = _on_white(picture).convert(mode)
+      else:
+        picture = picture.convert(mode)
       if picture.size != (width, height):
         picture = _central(picture, width, height)
-      return np.asarray(picture).reshape(self.shape)
+      return np.asarray(picture.convert(mode)).reshape(self.shape)
 
   def normalise(self, pixels: Any) -> Any:
     """Returns f32[..., C], what a network reads, of pixels u8[..., C]."""
@@ -142,11 +147,14 @@ def _reading(name: str | pathlib.Path) -> Iterator[None]:
   """Turns any error of Pillow into one line that names the picture.
 
   Pillow's own limit to the number of pixels is off meanwhile: `_check` looks at
-  the memory that there is. So are its warnings, of which each picture may have
-  its own.
+  the memory that there is. So are its warnings and its log: each picture would
+  add lines of its own.
   """
   from PIL import Image
 
+  log = logging.getLogger("PIL")
+  level = log.level
+  log.setLevel(logging.CRITICAL)
   most, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
   try:
     with warnings.catch_warnings():
@@ -159,6 +167,7 @@ def _reading(name: str | pathlib.Path) -> Iterator[None]:
     raise ConfigError("path", f"cannot read {name}: {reason}") from None
   finally:
     Image.MAX_IMAGE_PIXELS = most
+    log.setLevel(level)
 
 
 def _check(picture: "PIL.Image.Image", name: str | pathlib.Path) -> None:
@@ -167,8 +176,7 @@ def _check(picture: "PIL.Image.Image", name: str | pathlib.Path) -> None:
     raise ConfigError("path", f"{name} has {_TOO_DEEP}")
   pixels = picture.width * picture.height
   if pixels > _LARGE:
-    deep = picture.mode not in ("1", "L", "P")
-    need = pixels * (_BYTES if deep else 1) * _COPIES
+    need = pixels * (_GREY if _is_grey(picture) else _ANY)
     free = process.free_memory()
     if need > free:
       raise ConfigError(
@@ -177,6 +185,12 @@ def _check(picture: "PIL.Image.Image", name: str | pathlib.Path) -> None:
           f" take {need / 1e9:,.1f} GB of memory to read; {free / 1e9:,.1f} GB"
           " are free.",
       )
+
+
+def _is_grey(picture: "PIL.Image.Image") -> bool:
+  """Says whether a picture is of one channel, in which nothing is transparent.
+  """
+  return picture.mode in ("1", "L") and not picture.has_transparency_data
 
 
 def _on_white(picture: "PIL.Image.Image") -> "PIL.Image.Image":

@@ -63,12 +63,7 @@ def load(
   train = split(_content(files["train"]))
   words = text.Words(text.known(train, vocabulary), _SPLITTERS[unit])
   if vocabulary:
-    telling.tell(
-        f"Of the {len(set(train)):,} {unit}s in {files['train']} the"
-        f" {len(words.vocabulary):,} most frequent are known, {text.EOS} and"
-        f" {text.UNKNOWN} among them."
-    )
-  del train  # it would be kept as long as the source
+    telling.tell(_known({*train}, words, unit, files["train"]))
 
   def reader(part: str) -> Callable[[], np.ndarray]:
     return lambda: _read(files[part], words, unit, vocabulary)
@@ -80,6 +75,23 @@ def load(
       reader("test"),
       words,
   )
+
+
+def _known(
+    seen: set[str], words: text.Words, unit: str, file: pathlib.Path
+) -> str:
+  """Says how many of the words that training sees are known."""
+  if not all(word in words for word in seen):
+    return (
+        f"Of the {len(seen):,} {unit}s in {file} the"
+        f" {len(words.vocabulary):,} most frequent are known, {text.EOS} and"
+        f" {text.UNKNOWN} among them."
+    )
+  unseen = "" if text.UNKNOWN in seen else (
+      f" No {text.UNKNOWN} is in it, so one in the other texts is new to what"
+      " it trains."
+  )
+  return f"All {len(seen):,} {unit}s in {file} are known.{unseen}"
 
 
 def _find(folder: pathlib.Path, part: str) -> pathlib.Path:

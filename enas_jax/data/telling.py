@@ -30,10 +30,17 @@ def heard(tell: Tell) -> Iterator[None]:
 def tell(line: str) -> None:
   """Tells a line to whoever listens."""
   if listener := _LISTENER.get():
-    listener(line)
+    listener(printable(line))
 
 
-def counted(items: Sequence, what: str) -> Iterator[Any]:
+def printable(text: str) -> str:
+  """Returns a text that can be printed; names of files may be no Unicode."""
+  return text.encode(errors="surrogateescape").decode(errors="backslashreplace")
+
+
+def counted(
+    items: Sequence, what: str, brief: bool = False
+) -> Iterator[Any]:
   """Yields the items, and tells how many are read and how long it takes.
 
   While it takes, lines come after 2 seconds, 4, 8 and so on.
@@ -41,6 +48,7 @@ def counted(items: Sequence, what: str) -> Iterator[Any]:
   Args:
     items: The items, each of which is read before the next is asked for.
     what: What they are and where, such as "pictures in D/train".
+    brief: Whether nothing is told of what takes less than 2 seconds.
   """
   begun, due = time.monotonic(), _FIRST
   for done, item in enumerate(items):
@@ -53,7 +61,8 @@ def counted(items: Sequence, what: str) -> Iterator[Any]:
           " left."
       )
     yield item
-  tell(f"Read {len(items):,} {what} in {clock(time.monotonic() - begun)}.")
+  if not brief or due > _FIRST:
+    tell(f"Read {len(items):,} {what} in {clock(time.monotonic() - begun)}.")
 
 
 def few(names: Iterable[Any]) -> str:

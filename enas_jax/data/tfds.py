@@ -35,11 +35,16 @@ def names() -> list[str]:
   return tfds.list_builders(with_community_datasets=False)
 
 
+def knows(name: str) -> bool:
+  """Says whether TFDS knows the set, in whichever version."""
+  return _base(name) in names()
+
+
 def exists(name: str, path: str | None) -> bool:
   """Says whether TFDS knows the set, or it is prepared in `path`."""
   import tensorflow_datasets as tfds
 
-  if _base(name) in names():
+  if knows(name):
     return True
   try:
     tfds.builder(name, data_dir=path)
