@@ -121,9 +121,10 @@ class Plan(NamedTuple):
   derive: Derive | None = None
   uniform: Strategy | None = None  # random search, which every report has
   benchmark: Benchmark | None = None  # what archs score in truth, if known
-  # Numpy or traced arch -> Size, of its final network at the sizes of the
-  # search; None: all architectures of the space are of one size.
+  # Numpy or traced arch -> Size, of the network that the final config of the
+  # search trains; None: all architectures of the space are of one size.
   size: Callable | None = None
+  size_here: Callable | None = None  # the same at the sizes of the search
   penalty: Callable | None = None  # arch -> f32[], what its size takes off
   finalist: "Plan | None" = None  # how finalists are trained
   finalist_block: str = ""  # the block of the config that says so

@@ -50,10 +50,12 @@ def _search(config: ConfigDict, sources: dict) -> Plan:
   network = parts.network(config, space.network, source, run)
   chain = parts.optimiser(config, run, train)
   task = parts.task(config, network, chain, any_arch)
-  size = None
+  size = size_here = None
   if space.sized:
-    final = network.clone(final=True)
-    size = functools.partial(space.size, network=final, image=source.shape)
+    of = functools.partial(space.size, image=source.shape)
+    final = recipes.network(config, space.network, source, run)
+    size = functools.partial(of, network=final)
+    size_here = functools.partial(of, network=network.clone(final=True))
   objective = parts.block(config, "objective", settings.Objective)
   penalty = parts.penalty(objective, size)
   if penalty:
@@ -94,6 +96,7 @@ def _search(config: ConfigDict, sources: dict) -> Plan:
           config, space, record["space"], space.network, network, source
       ),
       size=size,
+      size_here=size_here,
       penalty=penalty,
   )
   return _with_recipes(config, sources, made, any_arch)
