@@ -213,7 +213,7 @@ CASES = [
     ),
     (
         [SEARCH, W, "--config.space.nodes=0"],
-        "config.space.nodes: must be a whole number >= 1, got 0.",
+        "config.space.nodes: must be a whole number >= 1 and <= 50, got 0.",
     ),
     (
         [SEARCH, W, "--config.reinforce.temperature=0"],
@@ -324,7 +324,7 @@ CASES = [
     ),
     (
         ["--config=configs/cifar_macro.py:smoke", W, "--config.space.layers=0"],
-        "config.space.layers: must be a whole number >= 1, got 0.",
+        "config.space.layers: must be a whole number >= 1 and <= 100, got 0.",
     ),
     (
         [
