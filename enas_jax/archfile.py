@@ -1,6 +1,7 @@
 """Reads and writes archs as text: presets, integers, `arch.json`."""
 
 from collections.abc import Sequence
+import difflib
 import itertools
 import json
 import os
@@ -12,7 +13,7 @@ import jax
 import numpy as np
 
 from enas_jax import options
-from enas_jax.errors import ConfigError, one_line, suggest
+from enas_jax.errors import ConfigError, one_line
 from enas_jax.types import Arch, Head, SearchSpace
 
 # Where a folder says its arch.
@@ -95,8 +96,9 @@ def _written(text: str, space: SearchSpace, file: str = "") -> Sequence[int]:
     if odd := _ODD.search(line):
       if file:
         raise ValueError(f"{file}line {number}: {odd[0]!r:.80} is no integer")
-      near = suggest(text, space.presets).split("Choices:")[0]
-      raise ValueError(f"{text!r} is no file and no preset. {near}".rstrip())
+      near = difflib.get_close_matches(text, space.presets, n=1)
+      hint = f". Did you mean {near[0]!r}?" if near else ""
+      raise ValueError(f"{text!r} is no file and no preset{hint}")
   if not file and not text.strip():
     raise ValueError(f"{text!r} is no file and no preset")
   return [int(value) for value in re.findall(r"-?\d+", text)]

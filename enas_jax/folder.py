@@ -44,6 +44,8 @@ def path_of(workdir: str | os.PathLike) -> pathlib.Path:
       folder.
   """
   text = os.fspath(workdir)
+  if not text:
+    raise ConfigError("--workdir", "is empty.")
   if re.match(r"\w[\w+.-]*://", text):
     raise ConfigError(
         "--workdir",

@@ -130,9 +130,10 @@ class Plan(NamedTuple):
   derive: Derive | None = None
   uniform: Strategy | None = None  # random search, which every report has
   benchmark: Benchmark | None = None  # what archs score in truth, if known
-  # Numpy or traced arch -> Size, of its final network at the sizes of the
-  # search; None: all are of one size, or nothing asks for it.
+  # Numpy or traced arch -> Size, of the network that the final config of the
+  # search trains; None: all are of one size, or nothing asks for it.
   size: Callable | None = None
+  size_here: Callable | None = None  # the same at the sizes of the search
   penalty: Callable | None = None  # arch -> f32[], what its cost takes off
   timed: Timed | None = None  # what is timed before the search begins
   milliseconds: Callable | None = None  # arch -> its time, once that is done

@@ -320,7 +320,7 @@ def _on_config(values, seeds: list[int]) -> None:
   })
   if "arch" in values.config:
     raise ConfigError("--config", "it trains one architecture; none searches.")
-  path = values.workdir or "runs/search_vs_random"
+  path = str(folder.path_of(values.workdir or "runs/search_vs_random"))
   found = compared(values.config, values.strategies, seeds, path)
   where = pathlib.Path(path)
   folder.write_json(where / "comparison.json", found)

@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 import enas_jax
-from enas_jax import command, data
+from enas_jax import command, data, folder
 from enas_jax.configs import digits_micro_final
 from enas_jax.errors import ConfigError
 
@@ -53,7 +53,7 @@ def main() -> None:
   values = flags.FLAGS
   if not values.workdir:
     raise ConfigError("--workdir", "is required.")
-  root = pathlib.Path(values.workdir)
+  root = folder.path_of(values.workdir)
   variant = "smoke" if values.smoke else ""
   _write(root)
   found = {}

@@ -119,7 +119,7 @@ def test_a_run_records_integers_not_where_they_came_from():
     [
         ({"name": "macro"}, "is of the space 'macro', not of 'micro'"),
         ({"name": "micro", "layers": 2}, "json: space.layers: no such key"),
-        ({"name": "micro", "nodes": "2"}, "must be a whole number >= 1, got"),
+        ({"name": "micro", "nodes": "2"}, "number >= 1 and <= 50, got"),
     ],
 )
 def test_a_file_of_a_space_that_cannot_be(space, message, tmp_path):

@@ -262,8 +262,8 @@ def test_a_key_of_other_runs_is_refused(config, block, value, message):
 @pytest.mark.parametrize(
     "key, value, message",
     [
-        ("layers", 0, "must be a whole number >= 1, got 0."),
-        ("layers", 2.0, "must be a whole number >= 1, got"),
+        ("layers", 0, "must be a whole number >= 1 and <= 100, got 0."),
+        ("layers", 2.0, "must be a whole number >= 1 and <= 100, got"),
         ("skip_target", 0.0, "must be a number > 0"),
         ("operations", "conv", "unknown operation"),
         ("widen", 0, "must be a whole number >= 1, got 0."),

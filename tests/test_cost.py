@@ -83,7 +83,7 @@ def test_what_is_counted_on_a_few_is_of_the_mean_size_of_all():
   few, many = [conv] * cost.SAMPLES, [conv] * cost.SAMPLES + [pool] * 12
   small = cost.report(plan, few, [pool] * cost.SAMPLES, [], 1.0)
   large = cost.report(plan, few, many, [], 1.0)
-  sizes = plan.size(conv).flops, plan.size(pool).flops
+  sizes = plan.size_here(conv).flops, plan.size_here(pool).flops
   ratio = small["flops_each"]["child_step"] / large["flops_each"]["child_step"]
   of_many = (cost.SAMPLES * sizes[0] + 12 * sizes[1]) / len(many)
   assert ratio < 0.9

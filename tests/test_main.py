@@ -8,6 +8,7 @@ import json
 import os
 import pathlib
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -213,7 +214,7 @@ CASES = [
     ),
     (
         [SEARCH, W, "--config.space.nodes=0"],
-        "config.space.nodes: must be a whole number >= 1, got 0.",
+        "config.space.nodes: must be a whole number >= 1 and <= 50, got 0.",
     ),
     (
         [SEARCH, W, "--config.reinforce.temperature=0"],
@@ -324,7 +325,7 @@ CASES = [
     ),
     (
         ["--config=configs/cifar_macro.py:smoke", W, "--config.space.layers=0"],
-        "config.space.layers: must be a whole number >= 1, got 0.",
+        "config.space.layers: must be a whole number >= 1 and <= 100, got 0.",
     ),
     (
         [
@@ -333,7 +334,7 @@ CASES = [
             "--config.arch=0 0 7 0 0 0",
             "--config.space.layers=3",
         ],
-        "config.arch: layer 1 has skip bit 0 = 7, which is not 0 or 1.",
+        "config.arch: layer 1 has skip bit 0 = 7, which is not 0 or 1. ...",
     ),
     (
         [SEARCH, W, "--config.task.name=clasification"],
@@ -403,22 +404,24 @@ CASES = [
     (
         [FINAL, W, "--config.arch=enas_mirco"],
         "config.arch: 'enas_mirco' is no file and no preset. Did you mean"
-        " 'enas_micro'? Choices: digits_micro, enas_micro. Or the path of an"
-        " arch.json or of its search, or the integers.",
+        " 'enas_micro'? This space reads a preset (digits_micro, enas_micro),"
+        " the path of an arch.json or of the folder of a run, 40 integers, or"
+        " the path of a file of integers.",
     ),
     (
         [FINAL, W, "--config.arch=configs"],
         "config.arch: the folder configs has no arch.json, with which a search"
-        " ends, and no model/model.json, with which a training does.",
+        " ends, and no model/model.json, with which a training does. This"
+        "...",
     ),
     (
         [FINAL, W, "--config.arch=0 1 2"],
-        "config.arch: 40 integers make an architecture of 5 nodes, got 3.",
+        "config.arch: 40 integers make an architecture of 5 nodes, got 3. ...",
     ),
     (
         [FINAL, W, f"--config.arch={'9 ' * 40}"],
         "config.arch: node 2 of the normal cell reads input 9, which is not one"
-        " of 0..1.",
+        " of 0..1. This space reads ...",
     ),
     (
         [SEARCH, "--workdir=/proc/none"],
@@ -430,9 +433,49 @@ CASES = [
     ),
     (
         [SEARCH, "--workdir=configs"],
-        "--workdir: configs is not empty and is not the folder of a run.",
+        "--workdir: configs holds __init__.py, and is not the folder of a run."
+        " Name another folder.",
     ),
 ]
+
+
+def _of_file():
+  """The cases in mistakes.txt: a line of words, and a line of the answer."""
+  file = pathlib.Path(__file__).with_name("mistakes.txt")
+  found = file.read_text(encoding="utf-8").splitlines()
+  for typed, answer in zip(found[::2], found[1::2], strict=True):
+    yield shlex.split(typed.removeprefix("$ ")), answer
+
+
+CASES += _of_file()
+
+# The files that they name, in the folder {files}.
+FILES = {
+    "foreign.json": '{"op_1": {"_value": "conv", "_idx": 0}}',
+    "nested.json": '{"a":' * 100_000,
+    "list.json": "[1, 2.5]",
+    "words.json": '"enas_micro"',
+    "no_space.json": '{"encoding": [0, 1, 0, 1]}',
+    "no_encoding.json": '{"space": {"name": "micro"}}',
+    "macro.json": '{"space": {"name": "macro"}, "encoding": [0]}',
+    "text.json": '{"space": {"name": "micro"}, "encoding": "0 1"}',
+    "fractions.json": '{"space": {"name": "micro"}, "encoding": [0.5]}',
+    "huge_nodes.json": (
+        '{"space": {"name": "micro", "nodes": 1000000000}, "encoding": [0]}'
+    ),
+    "extra.json": '{"space": {"name": "micro", "cells": 2}, "encoding": [0]}',
+    "bytes.json": "\xff\xfe\x00",
+    "cut.json": '{"space": {"name": "mic',
+    "string_space.json": '{"space": "micro", "encoding": [0]}',
+    "empty_object.json": "{}",
+    "printed.txt": "[0 1]\n[2 3 4]\n",
+    "words.txt": "[0 1 2]\n[skip 3 4]\n",
+    "short.txt": "",
+    "beside/log.txt": "",
+    "no_config.py": "",
+    "broken.py": "def get_config(:\n",
+    "list.py": "def get_config():\n  return []\n",
+}
 
 
 def answers(cases, root, program="enas_jax.main"):
@@ -457,6 +500,10 @@ def _serve(root, program):
   sys.path.insert(0, os.getcwd())
   main = importlib.import_module(program)
 
+  files = pathlib.Path(root, "files")
+  (files / "beside").mkdir(parents=True)
+  for name, content in FILES.items():
+    (files / name).write_text(content, encoding="latin-1")
   for number, args in enumerate(json.load(sys.stdin)):
     home = pathlib.Path(root, str(number))
     home.mkdir()
@@ -482,6 +529,8 @@ def _serve(root, program):
 
 def _in(home, text):
   text = text.replace("--workdir=W", f"--workdir={home}/W")
+  text = text.replace("{HOME}", os.path.expanduser("~"))
+  text = text.replace("{files}", str(home.parent / "files"))
   return text.replace("{}", str(home))
 
 

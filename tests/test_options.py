@@ -9,7 +9,8 @@ from typing import Annotated, Literal, NamedTuple, Optional
 from flax import linen as nn
 import pytest
 
-from enas_jax import options
+from enas_jax import options, settings
+from enas_jax.data import folder, ptb, tfds
 from enas_jax.errors import ConfigError
 from enas_jax.options import Count, Decay, Ge, Keep, Positive, Small
 
@@ -158,3 +159,20 @@ def test_bounds_of_ones_own_are_told():
 
   with pytest.raises(ConfigError, match=r"size: must be .* number >= 8, got 7"):
     options.read(own, {"size": 7})
+
+
+def test_a_path_may_begin_in_the_home_folder(monkeypatch):
+  monkeypatch.setenv("HOME", "/home/me")
+  assert options.checked("path", "~/set", options.Path) == "/home/me/set"
+  assert options.checked("path", "/a/~", options.Path) == "/a/~"
+  odd = "caf\udce9"  # a name that is not UTF-8 is a path all the same
+  assert options.checked("path", odd, options.Path) == odd
+  for part, key in [
+      (settings.Benchmark, "path"),
+      (settings.Training, "init"),
+      (ptb.load, "path"),
+      (folder.load, "path"),
+      (tfds.load, "path"),
+  ]:
+    annotation = options.of(part)[key].annotation
+    assert options.checked(key, "~/x", annotation) == "/home/me/x"

@@ -120,7 +120,11 @@ def test_a_signal_while_it_reads_is_one_line_and_ends_the_shells_loop(
   )
   assert shell.stdout.readline() == "ready\n"
   os.killpg(shell.pid, signal.SIGINT)  # as a terminal does at Ctrl-C
-  text, wrong = shell.communicate(timeout=60)
+  try:
+    text, wrong = shell.communicate(timeout=60)
+  except subprocess.TimeoutExpired:  # the loop went on
+    os.killpg(shell.pid, signal.SIGKILL)
+    raise
   assert (text, wrong) == ("", "Stopped by SIGINT.\n")
   assert shell.returncode == -signal.SIGINT
   assert os.listdir(tmp_path) == ["slow.py"] or not (tmp_path / "W").exists()

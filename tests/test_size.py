@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import json
+import types
 
 from flax import linen as nn
 import jax
@@ -10,8 +11,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from enas_jax import build, data, run, steps
-from enas_jax.configs import digits_micro, own_images, pydoc_recurrent
+from enas_jax import build, data, run, settings, steps
+from enas_jax.build import recipes, spaces
+from enas_jax.configs import (
+  cifar_macro,
+  digits_macro,
+  digits_micro,
+  own_images,
+  pydoc_recurrent,
+)
 from enas_jax.derive import candidates, flops, latency, objective, places
 from enas_jax.errors import ConfigError
 from enas_jax.nn import avg_pool, Classifier, ConvNorm
@@ -24,6 +32,7 @@ from enas_jax.tasks import TASKS
 NETWORKS = [
     ("macro", {"layers": 4}, {"filters": 3, "widen": 2, "concat": True}),
     ("macro", {"layers": 7}, {"filters": 4, "plain_convs": True}),
+    ("macro", {"layers": 3}, {"filters": 3, "concat": True, "stretch": 2}),
     ("micro", {"nodes": 2}, {"filters": 4, "cells": 4}),
     ("micro", {"nodes": 4}, {"filters": 4, "cells": 1}),
     ("nasbench201", {}, {"filters": 4, "cells": 2}),
@@ -80,6 +89,35 @@ def test_the_references_counts(name, preset, hparams, params):
   network = space.network(classes=10, final=True, **hparams)
   arch = space.unflatten(given.encoding)
   assert space.size(arch, network, (32, 32, 3)).params == params
+
+
+def final_size(config):
+  """(space, arch -> its Size) of a search on images of 32 pixels."""
+  space, _ = spaces.read(config, {})
+  source = types.SimpleNamespace(facts={"classes": 10})
+  run = settings.Run(epochs=1)
+  network = recipes.network(config, space.network, source, run)
+  return space, lambda arch: space.size(arch, network, (32, 32, 3))
+
+
+def test_the_cost_is_that_of_the_network_that_is_retrained():
+  config = cifar_macro.get_config()
+  space, size = final_size(config)
+  alone, most = (
+      space.unflatten(
+          [n for layer in range(12) for n in (0, *[bit] * layer)]
+      )
+      for bit in (0, 1)
+  )
+  assert size(alone).params == 9_293_472
+  assert size(most).params == 15_763_104
+  config.network.filters = 7  # of the search alone
+  assert final_size(config)[1](most).params == 15_763_104
+  own = digits_macro.get_config()
+  space, size = final_size(own)
+  arch = space.unflatten([0] * 21)
+  own.retrain.config.network.filters *= 2
+  assert final_size(own)[1](arch).params > 3 * size(arch).params
 
 
 def test_the_objective_takes_off_what_is_above_its_target(monkeypatch):

@@ -80,9 +80,14 @@ def _search(config: ConfigDict, sources: dict) -> Plan:
     with registry.calling("space.name", config.space.name):
       checks.steps(task, train, any_arch, shared=True)
   benchmark = _benchmark(config, space)
-  final = network
-  if hasattr(network, "final"):
-    final = network.clone(final=True)
+  size_here = None
+  if space.sized:
+    size_here = functools.partial(
+        space.size, network=network.clone(final=True), image=source.shape
+    )
+  final = recipes.network(config, space.network, source, run)
+  if space.carries:
+    final = final.clone(final=True)
   make_final = functools.partial(parts.task, config, final, chain, any_arch)
   objective = objectives.read(config)
   size = objectives.size(
@@ -128,6 +133,7 @@ def _search(config: ConfigDict, sources: dict) -> Plan:
           config, space, record["space"], space.network, network, source
       ),
       size=size,
+      size_here=size_here,
       penalty=penalty,
       timed=objectives.timed(objective, make_final),
   )

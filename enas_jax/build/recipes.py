@@ -1,8 +1,11 @@
 """Recipes: how a search trains what it finds, without what it decides."""
 
+from collections.abc import Callable
+from typing import Any
+
 from ml_collections import ConfigDict
 
-from enas_jax import registry
+from enas_jax import registry, settings
 from enas_jax.build import configfile, parts
 from enas_jax.errors import ConfigError
 
@@ -79,6 +82,34 @@ def completed(config: ConfigDict, block: str, measure: str) -> ConfigDict:
   return final
 
 
+def network(
+    config: ConfigDict, make: Callable, source: Any, run: settings.Run
+) -> Any:
+  """Returns the network that what a search derives is trained as.
+
+  Args:
+    config: of the search, which names a final config or holds a recipe.
+    make: makes the network of the search's space.
+    source: the data of the search.
+    run: the settings of the search.
+
+  Raises:
+    ConfigError: there is no such config, or its network cannot be.
+  """
+  retrain = parts.block(config, "retrain", settings.Retrain, ("config",))
+  if config.get("retrain", {}).get("config"):
+    final = completed(config, "retrain", "test")
+    with parts.inside("retrain.config"):
+      return parts.network(final, make, source, run)
+  final = _named(retrain.command, config.space.name)
+  try:
+    return parts.network(final, make, source, run)
+  except ConfigError as error:
+    raise ConfigError(
+        "retrain.command", f"{retrain.command!r}: config.{error}"
+    ) from None
+
+
 def _split(key: str) -> tuple[str, str]:
   block, _, name = key.rpartition(".")
   return block, name
@@ -91,7 +122,7 @@ def command(config: ConfigDict) -> tuple[str, ...]:
     ConfigError: there is no such file, it fails, or trains no such arch.
   """
   text = config.get("retrain", {}).get("command", "")
-  _check_command(text, config.space.name)
+  _named(text, config.space.name)
   pairs = [(key, config.get(key)) for key in _ALIKE]
   pairs += [
       (f"{block}.{key}", config.get(block, {}).get(key))
@@ -103,8 +134,12 @@ def command(config: ConfigDict) -> tuple[str, ...]:
   )
 
 
-def _check_command(text: str, space: str) -> None:
-  """Raises ConfigError unless the file of the command trains an arch."""
+def _named(text: str, space: str) -> ConfigDict:
+  """Returns the final config that a command names.
+
+  Raises:
+    ConfigError: there is no such file, it fails, or trains no such arch.
+  """
   key = "retrain.command"
   if not text:
     raise ConfigError(
@@ -127,3 +162,4 @@ def _check_command(text: str, space: str) -> None:
         f"must be a final config of the space {space!r}, got a"
         f" {'final config' if 'arch' in final else 'search'} of {name!r}.",
     )
+  return final

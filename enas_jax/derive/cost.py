@@ -102,10 +102,10 @@ def _mean(
   of `archs`.
   """
   counts = np.array([count(arch) for arch in sample])
-  if plan.size is None:  # all archs have the same size
+  if plan.size_here is None:  # all archs have the same size
     return counts.mean()
   own, all_ = (
-      np.mean([plan.size(arch).flops for arch in some])
+      np.mean([plan.size_here(arch).flops for arch in some])
       for some in (sample, archs)
   )
   return counts.mean() / own * all_

@@ -125,7 +125,7 @@ def size(content: dict[str, Any], random: Sequence[dict[str, Any]]) -> str:
       for edge in (min, max)
   )
   return (
-      f"Its final network, at the sizes of this search, has"
+      f"Its final network, of the config that retrains it, has"
       f" {content['params']:,} parameters and takes {content['flops']:.3e}"
       f" FLOPs an image; random ones {least:,} to {most:,} and"
       f" {less:.3e} to {more:.3e}."

@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 
@@ -15,11 +16,15 @@ class MacroArch(NamedTuple):
 
 
 def stretched(arch: MacroArch, times: int) -> MacroArch:
-  """Returns a numpy arch with every layer repeated `times` times in a row.
+  """Returns an arch with every layer repeated `times` times in a row.
 
-  A skip reads the last copy of the layer that it read before.
+  A skip reads the last copy of the layer that it read before. The arch is of
+  numpy or jax, and so is what is returned.
   """
-  ops = np.repeat(arch.ops, times)
-  skips = np.zeros((len(ops), len(ops)), np.int32)
-  skips[:, ::times] = np.repeat(arch.skips, times, axis=0)
-  return MacroArch(ops, skips)
+  xp = jnp if isinstance(arch.ops, jax.Array) else np
+  # The columns between those of the last copies stay 0.
+  last = np.eye(times, dtype=np.int32)[:1]
+  return MacroArch(
+      xp.repeat(arch.ops, times),
+      xp.kron(xp.repeat(arch.skips, times, axis=0), last),
+  )

@@ -14,7 +14,7 @@ from enas_jax.options import Count, Gt, Le, Lt, NonNegative, Small
 from enas_jax.spaces import schedule as rows
 from enas_jax.spaces.base import Space
 from enas_jax.spaces.macro import size
-from enas_jax.spaces.macro.arch import MacroArch
+from enas_jax.spaces.macro.arch import MacroArch, stretched
 from enas_jax.spaces.macro.network import MacroNetwork
 from enas_jax.types import Edge, Feed, Head, NO_ANCHOR, Preset, Schedule, Size
 
@@ -189,4 +189,6 @@ class Macro(Space):
       network: MacroNetwork,
       image: tuple[int, int, int],
   ) -> Size:
-    return size.of(arch, self.layers, network, image)
+    if network.stretch > 1:
+      arch = stretched(arch, network.stretch)
+    return size.of(arch, len(arch.ops), network, image)
