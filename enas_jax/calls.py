@@ -72,6 +72,7 @@ def search(
     Interrupted: a KeyboardInterrupt; everything is saved, and the same call
       goes on.
     Diverged: a number is not finite, also after going back.
+    Unwritable: the disk is full, or a limit was met; the same call goes on.
   """
   plan, result = _ran(config, workdir, show, training=False)
   path = folder.path_of(workdir)
@@ -113,6 +114,7 @@ def train(
     Interrupted: a KeyboardInterrupt; everything is saved, and the same call
       goes on.
     Diverged: a number is not finite, also after going back.
+    Unwritable: the disk is full, or a limit was met; the same call goes on.
   """
   plan, _ = _ran(config, workdir, show, training=True)
   return _trained(plan, folder.path_of(workdir))

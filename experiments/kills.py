@@ -20,7 +20,7 @@ import sys
 import tempfile
 import time
 
-from absl import app, flags
+from absl import app, flags, logging
 import numpy as np
 import orbax.checkpoint as ocp
 
@@ -122,6 +122,7 @@ def _killed(
 
 
 def main(_) -> None:
+  logging.set_verbosity(logging.WARNING)  # Orbax tells every file it opens
   root = pathlib.Path(tempfile.mkdtemp())
   cache, whole = str(root / "cache"), {}
   names = _ONLY.value or [*_RUNS]

@@ -474,6 +474,8 @@ def test_a_search_that_retrains_sets_the_derived_beside_random(
   }
   assert finals["derived"]["encoding"] == result["encoding"]
   assert finals["derived"]["test/accuracy"] == result["test"]["derived"]
+  log = (tmp_path / "run" / "retrain" / "derived" / "log.txt").read_text()
+  assert "Training this architecture:\n  " + "\n  ".join(found.readable) in log
   arch = json.loads((tmp_path / "run" / "arch.json").read_text())
   assert (found.encoding, found.readable, found.score) == (
       arch["encoding"], arch["readable"], arch["score"]
