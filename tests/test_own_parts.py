@@ -273,6 +273,15 @@ def test_a_space_that_is_made_already_has_no_options(own):
   assert refusal(config).startswith("config.space.layers: no such key")
 
 
+def test_an_arch_that_is_none_is_refused_whatever_makes_the_space(own):
+  config = config_of(own).retrain.config.unlock()
+  config.space = {"name": f"{own}:made"}
+  config.arch = str(own.parent)
+  message = refusal(config)
+  assert message.startswith(f"config.arch: the folder {own.parent} has no arch")
+  assert "This space reads the path of an arch.json" in message
+
+
 def test_a_baseline_network_of_ones_own(own):
   from enas_jax.configs import ptb_lstm_final
 
