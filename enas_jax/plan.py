@@ -171,11 +171,14 @@ def effective(record: dict[str, Any]) -> dict[str, Any]:
   Returns:
     Each value by its dotted key.
   """
+  without = {*_WITHOUT_EFFECT}
+  if record.get("objective", {}).get("cost"):
+    # What is counted is the network of the config that it names.
+    without.remove("retrain.command")
   return {
       key: value
       for key, value in _flat(record).items()
-      if re.sub(r"^(derive|retrain)\.config\.", "", key)
-      not in _WITHOUT_EFFECT
+      if re.sub(r"^(derive|retrain)\.config\.", "", key) not in without
   }
 
 
