@@ -13,6 +13,7 @@ import pytest
 import enas_jax
 from enas_jax import build, loop, modelfile, registry
 from enas_jax.build import configfile
+from enas_jax.configs import digits_micro, digits_micro_final
 from enas_jax.errors import ConfigError
 from enas_jax.keeper import Diverged
 from experiments import search_vs_random
@@ -410,6 +411,11 @@ def test_parts_that_fail_in_a_step_fail_at_the_start(own, tmp_path):
 
       class Space(own.Space):
         module = Net
+
+      def lost(network):
+        def loss(*given):
+          raise ValueError("never")
+        return own.classification(network)._replace(loss=loss)
       """)
   for block, name, message in [
       ("strategy", "words", "config.strategy.name: its ask must return an"),
@@ -423,6 +429,11 @@ def test_parts_that_fail_in_a_step_fail_at_the_start(own, tmp_path):
     if block == "strategy":
       del config.greedy
     assert message.format(file) in refusal(config)
+  for config in (digits_micro, digits_micro_final):
+    config = config.get_config("smoke").unlock()
+    config.task = {"name": f"{file}:lost"}
+    said = refusal(config)
+    assert said == f"config.task.name: {file}:28: ValueError: never"
 
 
 def test_the_block_of_a_strategy_is_its_own(own, tmp_path):

@@ -14,7 +14,6 @@ from enas_jax.build import (
   parts,
   recipes,
   spaces,
-  trial,
 )
 from enas_jax.build import start as starts
 from enas_jax.build.facts import facts
@@ -67,8 +66,7 @@ def _search(config: ConfigDict, sources: dict) -> Plan:
   space, values = spaces.read(config, {})
   with registry.calling("space.name", config.space.name):
     any_arch = jax.device_get(random(space).ask((), jax.random.key(0)))
-    if checks.own(space):
-      checks.conversions(space, any_arch)
+    checks.conversions(space, any_arch)
   asked, strategy, uniform = parts.strategies(config, run, space)
   if config.get("network", {}).get("final"):
     raise ConfigError("network.final", "is for trainings, got True.")
@@ -76,9 +74,8 @@ def _search(config: ConfigDict, sources: dict) -> Plan:
   network = parts.network(config, space.network, source, run)
   chain = parts.optimiser(config, run, train)
   task = parts.task(config, network, chain, any_arch)
-  if checks.own(space):
-    with registry.calling("space.name", config.space.name):
-      checks.steps(task, train, any_arch, shared=True)
+  checks.network(config, space, task, train, any_arch, shared=True)
+  checks.strategy(config, strategy, any_arch, asked.archs)
   benchmark = _benchmark(config, space)
   size_here = None
   if space.sized:
@@ -119,7 +116,6 @@ def _search(config: ConfigDict, sources: dict) -> Plan:
       same_batch=asked.same_batch,
       **parts.of_run(run),
   )
-  trial.check_steps(config, experiment, any_arch)
   record = _recorded(config, space=values)
   made = Plan(
       experiment=experiment,
@@ -171,9 +167,7 @@ def _training(config: ConfigDict, sources: dict, arch: Arch = None) -> Plan:
     network = network.clone(final=True)
   chain = parts.optimiser(config, run, train)
   task = parts.task(config, network, chain, arch)
-  if space and checks.own(space):
-    with registry.calling("space.name", config.space.name):
-      checks.steps(task, train, arch, shared=False)
+  checks.network(config, space, task, train, arch, shared=False)
   strategy = fixed(arch)
   start = None
   made_of = facts(config, space, record.get("space"), make, network, source)
