@@ -173,7 +173,7 @@ def _search(stage: Stage) -> dict[str, Any]:
   folder.write_json(file, content)
   say(words.derived(plan, content, how, str(file), str(picture)))
   if plan.size:
-    say(words.size(content, ranked[RANDOM]))
+    say(words.size(plan, content, ranked[RANDOM]))
   if plan.benchmark:
     say("\n".join(words.truth(content["benchmark"])))
   if plan.timed:

@@ -436,6 +436,33 @@ def test_parts_that_fail_in_a_step_fail_at_the_start(own, tmp_path):
     assert said == f"config.task.name: {file}:28: ValueError: never"
 
 
+def test_a_space_of_one_network_says_its_size(own, tmp_path):
+  file = written(tmp_path, "one.py", """
+      import own
+      from enas_jax.types import Size
+
+      class Net(own.nn.Module):
+        classes: int
+        dtype: str = "float32"
+
+        @own.nn.compact
+        def __call__(self, images, arch, *, train, dropout=None, progress=1.0):
+          return own.nn.Dense(self.classes)(images.mean((1, 2))), None
+
+      class Space(own.Space):
+        module = Net
+
+        def size(self, arch, network, image):
+          return Size(image[2] * network.classes, 0.0)
+      """)
+  config = config_of(own).unlock()
+  config.space.name = f"{file}:Space"
+  for each in (config, config.retrain.config):
+    each.network = {}
+  plan = build.plan(config)
+  assert plan.size(()) == plan.size_here(())
+
+
 def test_the_block_of_a_strategy_is_its_own(own, tmp_path):
   file = written(tmp_path, "named.py", """
       from enas_jax.strategies.random import random as data

@@ -77,30 +77,26 @@ def _search(config: ConfigDict, sources: dict) -> Plan:
   checks.network(config, space, task, train, any_arch, shared=True)
   checks.strategy(config, strategy, any_arch, asked.archs)
   benchmark = _benchmark(config, space)
-  size_here = None
-  if space.sized:
-    size_here = functools.partial(
-        space.size, network=network.clone(final=True), image=source.shape
-    )
+  image = getattr(source, "shape", None)
+  size_here = functools.partial(
+      space.size, network=_final(network), image=image
+  )
   final = recipes.network(config, space.network, source, run)
-  if space.carries:
-    final = final.clone(final=True)
+  final = _final(final) if space.carries else final
   make_final = functools.partial(parts.task, config, final, chain, any_arch)
   objective = objectives.read(config)
   size = objectives.size(
       space,
       final,
-      getattr(source, "shape", None),
+      image,
       make_final,
       train,
       objective,
       wanted=benchmark is not None and not benchmark.sized,
   )
   penalty = objectives.penalty(objective, size)
-  if penalty:
-    task = penalised(task, penalty)
   experiment = Experiment(
-      task=task,
+      task=penalised(task, penalty) if penalty else task,
       strategy=strategy,
       children=uniform if asked.children == "random" else strategy,
       tx=chain.tx,
@@ -129,11 +125,17 @@ def _search(config: ConfigDict, sources: dict) -> Plan:
           config, space, record["space"], space.network, network, source
       ),
       size=size,
-      size_here=size_here,
+      size_here=size_here if space.sized else None,
       penalty=penalty,
       timed=objectives.timed(objective, make_final),
   )
   return _with_recipes(config, sources, made, any_arch)
+
+
+def _final(network: Any) -> Any:
+  """Returns a network as it is in a training, where that is another one."""
+  final = hasattr(network, "final")
+  return network.clone(final=True) if final else network
 
 
 def _benchmark(config: ConfigDict, space: SearchSpace) -> Benchmark | None:
@@ -164,7 +166,7 @@ def _training(config: ConfigDict, sources: dict, arch: Arch = None) -> Plan:
   train, watched, held = splits
   network = parts.network(config, make, source, run)
   if space and space.carries:
-    network = network.clone(final=True)
+    network = _final(network)
   chain = parts.optimiser(config, run, train)
   task = parts.task(config, network, chain, arch)
   checks.network(config, space, task, train, arch, shared=False)
