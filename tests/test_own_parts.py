@@ -588,3 +588,9 @@ def test_a_trained_model_is_given_its_own_parts(own, tmp_path):
   assert model.space == space(layers=2)
   blank = np.zeros((8, 8, 1), np.uint8)
   assert model.predict(blank).shape == (1, 3)
+  # A training that goes on from it has named these parts itself.
+  config = config_of(own).retrain.config.unlock()
+  config.space = {"name": f"{own}:Space", "layers": 2}
+  config.data.name = f"{own}:load"
+  config.arch = config.init = str(tmp_path)
+  assert build.plan(config).start.fresh == ()

@@ -25,6 +25,7 @@ from enas_jax.plan import Experiment, Plan, text_of
 from enas_jax.strategies.evolution import neighbours, second_neighbours
 from enas_jax.strategies.fixed import fixed
 from enas_jax.strategies.random import random
+from enas_jax.tasks import TASKS
 from enas_jax.types import Arch, Benchmark, SearchSpace
 
 
@@ -182,7 +183,11 @@ def _training(config: ConfigDict, sources: dict, arch: Arch = None) -> Plan:
         train,
         made_of,
         source.facts,
-        space,
+        {
+            "space": space,
+            "network": make,
+            "task": parts.named(config, "task", TASKS)[0],
+        },
         arch,
     )
   return Plan(
