@@ -1,6 +1,6 @@
 """Reads and writes archs as text: presets, integers, `arch.json`."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 import difflib
 import itertools
 import json
@@ -53,17 +53,17 @@ def parse(key: str, text: str, space: SearchSpace) -> Arch:
     raise ConfigError(key, f"{error}{end} {forms(space)}") from None
 
 
-def forms(space: SearchSpace | type[SearchSpace]) -> str:
+def forms(space: SearchSpace | Callable[..., SearchSpace]) -> str:
   """Lists the forms in which a space reads an arch, as a sentence.
 
   Args:
-    space: The space, or the class of one whose options are not known.
+    space: The space, or what makes one whose options are not known.
   """
   presets = sorted(getattr(space, "presets", ()))
   known = [f"a preset ({', '.join(presets)})"] if presets else []
   known.append("the path of an arch.json or of the folder of a run")
   count = ""
-  if not isinstance(space, type):
+  if not callable(space):
     schedule = space.schedule
     mask = np.asarray(schedule.mask)
     first = mask & (mask.cumsum(1) == 1)
@@ -157,7 +157,7 @@ def read(key: str, text: str) -> dict[str, Any] | None:
 
 
 def brought(
-    key: str, text: str, of: type[SearchSpace], name: str
+    key: str, text: str, of: Callable[..., SearchSpace], name: str
 ) -> dict[str, Any]:
   """Returns the options of the space that an arch brings with it.
 
@@ -166,7 +166,7 @@ def brought(
   Args:
     key: The place of the text in the config, for the error.
     text: As in `parse`.
-    of: The class of the space.
+    of: The class of the space, or a function that makes it.
     name: What the user calls the space.
 
   Raises:

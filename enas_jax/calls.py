@@ -6,7 +6,6 @@
   trained.scores["test/accuracy"], trained.model().predict("picture.png")
 """
 
-import json
 import os
 import pathlib
 from typing import Any, NamedTuple
@@ -139,7 +138,7 @@ def _ran(
 
 def _trained(plan: Plan, path: pathlib.Path) -> Trained:
   """Returns what lies in the folder of a training that has ended."""
-  result = json.loads((path / "result.json").read_text(encoding="utf-8"))
+  result = folder.read_json(path / "result.json")
   encoding = result.get("encoding", [])
   return Trained(
       path,

@@ -156,10 +156,10 @@ def again(drop: Iterable[str], add: Iterable[str]) -> str:
   """
   names, kept, rest = {*drop}, [], iter(sys.argv[1:])
   for word in rest:
-    name, _, value = word.lstrip("-").partition("=")
+    name, equals, _ = word.lstrip("-").partition("=")
     if not word.startswith("-") or name not in names:
       kept.append(word)
-    elif not value:  # --workdir W is two words
+    elif not equals:  # --workdir W is two words
       next(rest, None)
   module = sys.modules["__main__"].__spec__
   program = f"-m {module.name}" if module else sys.argv[0]

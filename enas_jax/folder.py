@@ -160,21 +160,7 @@ def finished(
     return None
   _agree(path, record)
   result = path / "result.json"
-  return _loaded(result) if result.exists() else None
-
-
-def _loaded(file: pathlib.Path) -> Any:
-  """Returns what a file of JSON holds.
-
-  Raises:
-    ConfigError: The file cannot be read.
-  """
-  try:
-    return json.loads(file.read_text(encoding="utf-8"))
-  except (OSError, ValueError, RecursionError) as error:
-    raise ConfigError(
-        "--workdir", f"{file} cannot be read ({one_line(error):.200})."
-    ) from None
+  return read_json(result) if result.exists() else None
 
 
 def _agree(path: pathlib.Path, record: dict[str, Any]) -> dict[str, Any]:
@@ -184,7 +170,7 @@ def _agree(path: pathlib.Path, record: dict[str, Any]) -> dict[str, Any]:
     OtherConfig: they differ in a value that changes what comes out.
     ConfigError: the record cannot be read.
   """
-  found = _loaded(path / "config.json")
+  found = read_json(path / "config.json")
   if not isinstance(found, dict):
     raise ConfigError("--workdir", f"{path / 'config.json'} is not of a run.")
   there = effective(found)
@@ -224,6 +210,20 @@ def lines(file: pathlib.Path) -> list[dict[str, Any]]:
     return []
   whole = file.read_text(encoding="utf-8").split("\n")[:-1]
   return [json.loads(line) for line in whole]
+
+
+def read_json(file: pathlib.Path) -> Any:
+  """Returns what a file of JSON holds.
+
+  Raises:
+    ConfigError: The file cannot be read.
+  """
+  try:
+    return json.loads(file.read_text(encoding="utf-8"))
+  except (OSError, ValueError, RecursionError) as error:
+    raise ConfigError(
+        "--workdir", f"{file} cannot be read ({one_line(error):.200})."
+    ) from None
 
 
 def write_json(path: pathlib.Path, content: Any) -> None:

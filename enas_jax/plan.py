@@ -133,7 +133,8 @@ class Plan(NamedTuple):
   # Numpy or traced arch -> Size, of the network that the final config of the
   # search trains; None: all are of one size, or nothing asks for it.
   size: Callable | None = None
-  size_here: Callable | None = None  # the same at the sizes of the search
+  # The same at the sizes of the search, where the space itself says it.
+  size_here: Callable | None = None
   penalty: Callable | None = None  # arch -> f32[], what its cost takes off
   timed: Timed | None = None  # what is timed before the search begins
   milliseconds: Callable | None = None  # arch -> its time, once that is done
@@ -171,11 +172,14 @@ def effective(record: dict[str, Any]) -> dict[str, Any]:
   Returns:
     Each value by its dotted key.
   """
+  without = {*_WITHOUT_EFFECT}
+  if record.get("objective", {}).get("cost"):
+    # What is counted is the network of the config that it names.
+    without.remove("retrain.command")
   return {
       key: value
       for key, value in _flat(record).items()
-      if re.sub(r"^(derive|retrain)\.config\.", "", key)
-      not in _WITHOUT_EFFECT
+      if re.sub(r"^(derive|retrain)\.config\.", "", key) not in without
   }
 
 

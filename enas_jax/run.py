@@ -173,7 +173,7 @@ def _search(stage: Stage) -> dict[str, Any]:
   folder.write_json(file, content)
   say(words.derived(plan, content, how, str(file), str(picture)))
   if plan.size:
-    say(words.size(content, ranked[RANDOM]))
+    say(words.size(plan, content, ranked[RANDOM]))
   if plan.benchmark:
     say("\n".join(words.truth(content["benchmark"])))
   if plan.timed:
@@ -196,13 +196,13 @@ def _timed(stage: Stage) -> Stage:
   if not file.exists():
     stage.say(words.TIMING)
     folder.write_json(file, latency.table(stage.plan))
-  saved = json.loads(file.read_text())
+  saved = folder.read_json(file)
   return stage._replace(plan=latency.bound(stage.plan, saved))
 
 
 def _device(path: pathlib.Path) -> str:
   """Returns the device on which a run timed the choices."""
-  return json.loads((path / _TIMES).read_text())["device"]
+  return folder.read_json(path / _TIMES)["device"]
 
 
 def _training(stage: Stage) -> dict[str, Any]:

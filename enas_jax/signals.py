@@ -3,11 +3,13 @@
 A process ends by the signal itself, so that a loop of the shell ends with it
 (130 or 143 there). Python gives a signal to its handler only between two of its
 own instructions, and a compilation is one of them; so a thread watches, and
-ends what does not come back.
+ends what does not come back. Only the process of a command is ended so: that of
+a notebook, or of whoever else calls a run, has more to lose than the run.
 """
 
 from collections.abc import Callable, Iterator
 import contextlib
+import contextvars
 import ctypes
 import os
 import pathlib
@@ -21,6 +23,8 @@ from typing import NoReturn
 _GRACE = 20.0  # seconds that a process has after a signal
 _AT_ONCE = 1.0  # and after Ctrl-C was pressed a second time
 _NUMBERS = (signal.SIGINT, signal.SIGTERM)
+# Whether a thread watches over the process.
+_WATCHED = contextvars.ContextVar[bool]("watched", default=False)
 
 
 class Interrupted(KeyboardInterrupt):
@@ -58,7 +62,7 @@ def die(number: int) -> NoReturn:
 def caught(
     handler: Callable[[int, object], None],
     last: Callable[[int], None] = lambda number: None,
-    grace: float = _GRACE,
+    grace: float | None = _GRACE,
 ) -> Iterator[threading.Lock]:
   """Handles SIGINT and SIGTERM, and ends a process that does not come back.
 
@@ -68,7 +72,7 @@ def caught(
   Args:
     handler: as `signal.signal` takes it.
     last: is told of the signal before the process ends.
-    grace: the seconds from the first signal to that end.
+    grace: the seconds from the first signal to that end; None: it is not ended.
 
   Yields:
     A lock. While it is held, the process is not ended.
@@ -77,6 +81,20 @@ def caught(
   if threading.current_thread() is not threading.main_thread():
     yield busy
     return
+  with contextlib.ExitStack() as stack:
+    if grace is not None:
+      stack.enter_context(_watched(busy, last, grace))
+    for number in _NUMBERS:
+      if signal.getsignal(number) != signal.SIG_IGN:  # as nohup and & have it
+        stack.callback(signal.signal, number, signal.signal(number, handler))
+    yield busy
+
+
+@contextlib.contextmanager
+def _watched(
+    busy: threading.Lock, last: Callable[[int], None], grace: float
+) -> Iterator[None]:
+  """Runs the thread that watches."""
   reader, writer = os.pipe()
   os.set_blocking(writer, False)
   watch = threading.Thread(
@@ -84,16 +102,11 @@ def caught(
   )
   watch.start()
   wakeup = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
-  before = {
-      number: signal.signal(number, handler)
-      for number in _NUMBERS
-      if signal.getsignal(number) != signal.SIG_IGN  # as nohup and & have it
-  }
+  token = _WATCHED.set(True)
   try:
-    yield busy
+    yield
   finally:
-    for number, its in before.items():
-      signal.signal(number, its)
+    _WATCHED.reset(token)
     signal.set_wakeup_fd(wakeup, warn_on_full_buffer=False)
     os.close(writer)
     watch.join()
@@ -137,7 +150,7 @@ def _readable(reader: int, seconds: float | None) -> bool:
 class Signals:
   """Turns the first SIGINT or SIGTERM into a wish to stop.
 
-  A second SIGINT ends the process at once. Where a step does not end in time,
+  A second SIGINT stops at once. Where a step of a command does not end in time,
   the process ends without it, but never amid what is done under `saving`.
   """
 
@@ -148,7 +161,10 @@ class Signals:
     self._open = contextlib.ExitStack()
 
   def __enter__(self) -> "Signals":
-    self.saving = self._open.enter_context(caught(self._catch, self._last))
+    grace = _GRACE if _WATCHED.get() else None
+    self.saving = self._open.enter_context(
+        caught(self._catch, self._last, grace)
+    )
     return self
 
   def __exit__(self, *unused) -> None:

@@ -11,7 +11,7 @@ import pytest
 from test_run import Stop
 
 import enas_jax
-from enas_jax import build, controller, folder, run, spaces, testing
+from enas_jax import build, controller, run, signals, spaces, testing
 from enas_jax.archfile import described
 from enas_jax.configs import own_images, own_text
 from enas_jax.errors import ConfigError
@@ -520,7 +520,7 @@ def test_a_stopped_search_goes_on_and_its_model_loads(tmp_path, monkeypatch):
 
   with monkeypatch.context() as patched:
     Stop(patched, 20)
-    with pytest.raises(folder.Interrupted):
+    with pytest.raises(signals.Interrupted):
       searched()
   result = searched()
   log = (tmp_path / "run" / "log.txt").read_text()

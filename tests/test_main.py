@@ -593,6 +593,13 @@ def test_a_mistake_is_one_line_and_nothing_is_written(answered, number):
   assert not files
 
 
+def test_an_empty_value_keeps_the_word_after_it(monkeypatch):
+  from enas_jax import command
+
+  monkeypatch.setattr(sys, "argv", ["main.py", "--config.init=", "--config=a"])
+  assert command.again(["config.init"], ["--b"]).endswith(" --config=a --b")
+
+
 if __name__ == "__main__":
   if len(sys.argv) > 1:
     _serve(*sys.argv[1:])

@@ -13,6 +13,7 @@ import pytest
 import enas_jax
 from enas_jax import build, loop, modelfile, registry
 from enas_jax.build import configfile
+from enas_jax.configs import digits_micro, digits_micro_final
 from enas_jax.errors import ConfigError
 from enas_jax.keeper import Diverged
 from experiments import search_vs_random
@@ -273,6 +274,15 @@ def test_a_space_that_is_made_already_has_no_options(own):
   assert refusal(config).startswith("config.space.layers: no such key")
 
 
+def test_an_arch_that_is_none_is_refused_whatever_makes_the_space(own):
+  config = config_of(own).retrain.config.unlock()
+  config.space = {"name": f"{own}:made"}
+  config.arch = str(own.parent)
+  message = refusal(config)
+  assert message.startswith(f"config.arch: the folder {own.parent} has no arch")
+  assert "This space reads the path of an arch.json" in message
+
+
 def test_a_baseline_network_of_ones_own(own):
   from enas_jax.configs import ptb_lstm_final
 
@@ -401,6 +411,11 @@ def test_parts_that_fail_in_a_step_fail_at_the_start(own, tmp_path):
 
       class Space(own.Space):
         module = Net
+
+      def lost(network):
+        def loss(*given):
+          raise ValueError("never")
+        return own.classification(network)._replace(loss=loss)
       """)
   for block, name, message in [
       ("strategy", "words", "config.strategy.name: its ask must return an"),
@@ -414,6 +429,38 @@ def test_parts_that_fail_in_a_step_fail_at_the_start(own, tmp_path):
     if block == "strategy":
       del config.greedy
     assert message.format(file) in refusal(config)
+  for config in (digits_micro, digits_micro_final):
+    config = config.get_config("smoke").unlock()
+    config.task = {"name": f"{file}:lost"}
+    said = refusal(config)
+    assert said == f"config.task.name: {file}:28: ValueError: never"
+
+
+def test_a_space_of_one_network_says_its_size(own, tmp_path):
+  file = written(tmp_path, "one.py", """
+      import own
+      from enas_jax.types import Size
+
+      class Net(own.nn.Module):
+        classes: int
+        dtype: str = "float32"
+
+        @own.nn.compact
+        def __call__(self, images, arch, *, train, dropout=None, progress=1.0):
+          return own.nn.Dense(self.classes)(images.mean((1, 2))), None
+
+      class Space(own.Space):
+        module = Net
+
+        def size(self, arch, network, image):
+          return Size(image[2] * network.classes, 0.0)
+      """)
+  config = config_of(own).unlock()
+  config.space.name = f"{file}:Space"
+  for each in (config, config.retrain.config):
+    each.network = {}
+  plan = build.plan(config)
+  assert plan.size(()) == plan.size_here(())
 
 
 def test_the_block_of_a_strategy_is_its_own(own, tmp_path):
@@ -541,3 +588,9 @@ def test_a_trained_model_is_given_its_own_parts(own, tmp_path):
   assert model.space == space(layers=2)
   blank = np.zeros((8, 8, 1), np.uint8)
   assert model.predict(blank).shape == (1, 3)
+  # A training that goes on from it has named these parts itself.
+  config = config_of(own).retrain.config.unlock()
+  config.space = {"name": f"{own}:Space", "layers": 2}
+  config.data.name = f"{own}:load"
+  config.arch = config.init = str(tmp_path)
+  assert build.plan(config).start.fresh == ()

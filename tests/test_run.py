@@ -33,6 +33,7 @@ from enas_jax.configs import (
 from enas_jax.derive import outcome
 from enas_jax.errors import ConfigError, Unwritable, writing
 from enas_jax.keeper import Diverged
+from enas_jax.plan import effective
 from enas_jax.report import display, metrics, words
 from enas_jax.tasks import TASKS
 
@@ -640,6 +641,15 @@ def test_a_run_in_the_home_folder(tmp_path, monkeypatch):
   monkeypatch.setenv("HOME", str(tmp_path))
   assert folder.claim("~/run", {}) == tmp_path / "run"
   assert (tmp_path / "run" / "config.json").exists()
+
+
+def test_the_final_config_matters_where_an_objective_counts_its_network():
+  record = {"retrain": {"command": "one"}, "objective": {"cost": ""}}
+  other = {**record, "retrain": {"command": "other"}}
+  assert effective(record) == effective(other)
+  for each in (record, other):
+    each["objective"] = {"cost": "params"}
+  assert effective(record) != effective(other)
 
 
 def test_a_finished_folder_is_not_run_again(whole, capsys):

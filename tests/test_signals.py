@@ -95,6 +95,17 @@ def test_handlers_and_threads_are_as_before():
   assert after == before
 
 
+def test_only_the_process_of_a_command_is_ended(tmp_path):
+  def watching():
+    with signals.Signals(print, tmp_path):
+      return threading.active_count()
+
+  before = threading.active_count()
+  assert watching() == before  # a notebook goes on after its run
+  with signals.caught(lambda *its: None):
+    assert watching() == before + 2
+
+
 _SLOW = """
 import time
 

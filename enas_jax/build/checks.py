@@ -1,7 +1,8 @@
-"""Checks a space that is not the house's before anything is written.
+"""Tries a user's own space, strategy and task before anything is written.
 
-What would end a search late, or make it wrong in silence, ends it now: the
-conversions of an arch are tried, and a step is traced.
+What would end a search late, or make it wrong in silence, ends it now, in one
+line: the conversions of an arch are tried, and a step is traced. Nothing is
+compiled.
 """
 
 import pathlib
@@ -13,15 +14,16 @@ from flax import linen as nn
 from flax.core import tracers
 import jax
 import jax.numpy as jnp
+from ml_collections import ConfigDict
 import numpy as np
 
 import enas_jax
-from enas_jax import archfile
+from enas_jax import archfile, registry, steps
 from enas_jax.derive import cost
 from enas_jax.errors import ConfigError, one_line
 from enas_jax.report import drawing
 from enas_jax.spaces.choices import kept, Misuse
-from enas_jax.types import Arch, SearchSpace, Split, Task
+from enas_jax.types import Arch, SearchSpace, Split, Strategy, Task
 
 _HOUSE = pathlib.Path(enas_jax.__file__).parent
 _TRACED = (
@@ -50,18 +52,15 @@ _HINTS = {
 }
 
 
-def own(space: SearchSpace) -> bool:
-  """Says whether a space is the user's, and no space of the house."""
-  return not type(space).__module__.startswith("enas_jax.")
-
-
 def conversions(space: SearchSpace, arch: Arch) -> None:
   """Raises ConfigError unless an arch of the space can be told and drawn.
 
   Args:
-    space: A space of the user's.
+    space: The space; one of the house is not tried.
     arch: Any arch of it, in numpy arrays.
   """
+  if not _own(space):
+    return
   for leaf in jax.tree.leaves(arch):
     if leaf.dtype != jnp.int32:
       raise ConfigError(
@@ -84,18 +83,67 @@ def conversions(space: SearchSpace, arch: Arch) -> None:
     )
 
 
-def steps(task: Task, train: Split, arch: Arch, shared: bool) -> None:
-  """Traces a child step and a reward.
+def network(
+    config: ConfigDict,
+    space: SearchSpace | None,
+    task: Task,
+    train: Split,
+    arch: Arch,
+    shared: bool,
+) -> None:
+  """Traces a child step and a reward where the space or the task is a user's.
 
   Args:
-    task: The task of a network of the user's.
+    config: Names them.
+    space: The space; None: the network is a baseline.
+    task: The task of its network.
     train: The split that the batch is of.
     arch: Any arch in numpy arrays.
     shared: Whether the network is the shared one of a search.
 
   Raises:
-    ConfigError: The network does not do what a search needs, and it is known
-      what to write instead. Any other error of the user's code goes through.
+    ConfigError: The code fails, or does not do what a search needs.
+  """
+  key, name = "space.name", config.get("space", {}).get("name")
+  if not (space and _own(space)):
+    key, name = "task.name", config.task.name
+    if not registry.is_own(name):
+      return
+  with registry.calling(key, name):
+    _steps(key, task, train, arch, shared)
+
+
+def strategy(
+    config: ConfigDict, made: Strategy, arch: Arch, count: int
+) -> None:
+  """Tries the steps of a strategy, if it is the user's own.
+
+  Args:
+    config: Names the strategy.
+    made: The strategy.
+    arch: Any arch of the space.
+    count: The number of archs of a step.
+
+  Raises:
+    ConfigError: It fails, or returns something of another form.
+  """
+  name = config.strategy.name
+  if registry.is_own(name):
+    with registry.calling("strategy.name", name):
+      _strategy(name, made, arch, count)
+
+
+def _own(space: SearchSpace) -> bool:
+  """Says whether a space is the user's, and no space of the house."""
+  return not type(space).__module__.startswith("enas_jax.")
+
+
+def _steps(
+    key: str, task: Task, train: Split, arch: Arch, shared: bool
+) -> None:
+  """Raises ConfigError of `key` where it is known what to write instead.
+
+  Any other error of the user's code goes through.
   """
   given = jax.tree.map(jnp.asarray, arch) if shared else arch
 
@@ -123,7 +171,7 @@ def steps(task: Task, train: Split, arch: Arch, shared: bool) -> None:
     words = _known(error)
     if words is None:
       raise
-    raise ConfigError("space.name", f"{_place(error)}{words}") from error
+    raise ConfigError(key, f"{_place(error)}{words}") from error
 
 
 def _trace(task, train, arch, graded, shared) -> None:
@@ -165,3 +213,41 @@ def _place(error: Exception) -> str:
     if not outside and not system:
       found = f"{frame.filename}:{frame.lineno}: "
   return found
+
+
+def _strategy(
+    name: str, strategy: Strategy, arch: Arch, count: int
+) -> None:
+  """Raises ConfigError unless a strategy keeps its form from step to step."""
+  key = jax.eval_shape(lambda: jax.random.key(0))
+  state = jax.eval_shape(strategy.init, key)
+  asked = jax.eval_shape(strategy.ask, state, key)
+  _same("ask", "an arch of the space", asked, arch)
+  archs = jax.eval_shape(
+      lambda *given: steps.propose(strategy, *given, count), state, key
+  )
+  rewards = jax.ShapeDtypeStruct((count,), jnp.float32)
+  told = jax.eval_shape(strategy.tell, state, archs, rewards)
+  if not isinstance(told, tuple) or len(told) != 2:
+    raise ConfigError(
+        "strategy.name",
+        f"the tell of {name!r} must return a state and a dict of numbers.",
+    )
+  _same("tell", "a state of the form of init's", told[0], state)
+
+
+def _same(function: str, wanted: str, found: object, form: object) -> None:
+  """Raises ConfigError unless two trees have the same shapes and types."""
+  trees = [
+      jax.tree.map(
+          lambda leaf: (leaf.shape, jax.dtypes.canonicalize_dtype(leaf.dtype)),
+          tree,
+      )
+      for tree in (found, form)
+  ]
+  if trees[0] != trees[1]:
+    raise ConfigError(
+        "strategy.name",
+        f"its {function} must return {wanted}, {trees[1]!r:.200}, got"
+        f" {trees[0]!r:.200}.",
+    )

@@ -14,7 +14,6 @@ from enas_jax.build import (
   parts,
   recipes,
   spaces,
-  trial,
 )
 from enas_jax.build import start as starts
 from enas_jax.build.facts import facts
@@ -26,6 +25,7 @@ from enas_jax.plan import Experiment, Plan, text_of
 from enas_jax.strategies.evolution import neighbours, second_neighbours
 from enas_jax.strategies.fixed import fixed
 from enas_jax.strategies.random import random
+from enas_jax.tasks import TASKS
 from enas_jax.types import Arch, Benchmark, SearchSpace
 
 
@@ -67,8 +67,7 @@ def _search(config: ConfigDict, sources: dict) -> Plan:
   space, values = spaces.read(config, {})
   with registry.calling("space.name", config.space.name):
     any_arch = jax.device_get(random(space).ask((), jax.random.key(0)))
-    if checks.own(space):
-      checks.conversions(space, any_arch)
+    checks.conversions(space, any_arch)
   asked, strategy, uniform = parts.strategies(config, run, space)
   if config.get("network", {}).get("final"):
     raise ConfigError("network.final", "is for trainings, got True.")
@@ -76,34 +75,29 @@ def _search(config: ConfigDict, sources: dict) -> Plan:
   network = parts.network(config, space.network, source, run)
   chain = parts.optimiser(config, run, train)
   task = parts.task(config, network, chain, any_arch)
-  if checks.own(space):
-    with registry.calling("space.name", config.space.name):
-      checks.steps(task, train, any_arch, shared=True)
+  checks.network(config, space, task, train, any_arch, shared=True)
+  checks.strategy(config, strategy, any_arch, asked.archs)
   benchmark = _benchmark(config, space)
-  size_here = None
-  if space.sized:
-    size_here = functools.partial(
-        space.size, network=network.clone(final=True), image=source.shape
-    )
+  image = getattr(source, "shape", None)
+  size_here = functools.partial(
+      space.size, network=_final(network), image=image
+  )
   final = recipes.network(config, space.network, source, run)
-  if space.carries:
-    final = final.clone(final=True)
+  final = _final(final) if space.carries else final
   make_final = functools.partial(parts.task, config, final, chain, any_arch)
   objective = objectives.read(config)
   size = objectives.size(
       space,
       final,
-      getattr(source, "shape", None),
+      image,
       make_final,
       train,
       objective,
       wanted=benchmark is not None and not benchmark.sized,
   )
   penalty = objectives.penalty(objective, size)
-  if penalty:
-    task = penalised(task, penalty)
   experiment = Experiment(
-      task=task,
+      task=penalised(task, penalty) if penalty else task,
       strategy=strategy,
       children=uniform if asked.children == "random" else strategy,
       tx=chain.tx,
@@ -119,7 +113,6 @@ def _search(config: ConfigDict, sources: dict) -> Plan:
       same_batch=asked.same_batch,
       **parts.of_run(run),
   )
-  trial.check_steps(config, experiment, any_arch)
   record = _recorded(config, space=values)
   made = Plan(
       experiment=experiment,
@@ -133,11 +126,17 @@ def _search(config: ConfigDict, sources: dict) -> Plan:
           config, space, record["space"], space.network, network, source
       ),
       size=size,
-      size_here=size_here,
+      size_here=size_here if space.sized else None,
       penalty=penalty,
       timed=objectives.timed(objective, make_final),
   )
   return _with_recipes(config, sources, made, any_arch)
+
+
+def _final(network: Any) -> Any:
+  """Returns a network as it is in a training, where that is another one."""
+  final = hasattr(network, "final")
+  return network.clone(final=True) if final else network
 
 
 def _benchmark(config: ConfigDict, space: SearchSpace) -> Benchmark | None:
@@ -168,12 +167,10 @@ def _training(config: ConfigDict, sources: dict, arch: Arch = None) -> Plan:
   train, watched, held = splits
   network = parts.network(config, make, source, run)
   if space and space.carries:
-    network = network.clone(final=True)
+    network = _final(network)
   chain = parts.optimiser(config, run, train)
   task = parts.task(config, network, chain, arch)
-  if space and checks.own(space):
-    with registry.calling("space.name", config.space.name):
-      checks.steps(task, train, arch, shared=False)
+  checks.network(config, space, task, train, arch, shared=False)
   strategy = fixed(arch)
   start = None
   made_of = facts(config, space, record.get("space"), make, network, source)
@@ -186,7 +183,11 @@ def _training(config: ConfigDict, sources: dict, arch: Arch = None) -> Plan:
         train,
         made_of,
         source.facts,
-        space,
+        {
+            "space": space,
+            "network": make,
+            "task": parts.named(config, "task", TASKS)[0],
+        },
         arch,
     )
   return Plan(

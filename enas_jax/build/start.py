@@ -1,6 +1,6 @@
 """A training that goes on from the weights of a model (`config.init`)."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from enas_jax import model, modelfile
 from enas_jax.errors import ConfigError
 from enas_jax.plan import Facts, Start
-from enas_jax.types import SearchSpace, Split, Task
+from enas_jax.types import Split, Task
 
 _SHOWN = 3  # names of weights in an error
 _KEY = "init"
@@ -31,7 +31,7 @@ def started(
     train: Split,
     facts: Facts,
     given: Collection[str],
-    space: SearchSpace | None,
+    parts: Mapping[str, Any],
     arch: Any,
 ) -> tuple[Task, Start]:
   """Returns the task whose first weights are those of a model.
@@ -47,17 +47,23 @@ def started(
     train: the split that is trained on.
     facts: what the network of the task is made of.
     given: the options of the network that come from the data.
-    space: of the network; None: a baseline network.
+    parts: the "space" of the training, None for a baseline network, and what
+      makes its "network" and its "task".
     arch: of the training.
 
   Raises:
     ConfigError: there is no such model, or it is another network; the key is
       "init".
   """
-  content = _content(path)
+  content, space = _content(path), parts["space"]
   _check_arch(path, content, facts, space, arch)
+  named = {
+      kind: parts[kind]
+      for kind, its in (("network", facts.network), ("task", facts.task))
+      if its.get("name", "") == content[kind].get("name")
+  }
   try:
-    loaded = model.load(path, space)
+    loaded = model.load(path, space, **named)
   except ConfigError as error:
     raise ConfigError(_KEY, f"{error}") from None
   shapes, wider = _shapes(task, train, arch), _shapes(other, train, arch)

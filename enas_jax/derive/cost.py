@@ -98,11 +98,11 @@ def _mean(
 ) -> float:
   """Estimates the mean of `count` over `archs` from its mean over a sample.
 
-  Where archs differ in size, the mean of the sample is brought to the mean size
-  of `archs`.
+  Where a space says the sizes of its archs, the mean of the sample is brought
+  to the mean size of `archs`.
   """
   counts = np.array([count(arch) for arch in sample])
-  if plan.size_here is None:  # all archs have the same size
+  if plan.size_here is None:
     return counts.mean()
   own, all_ = (
       np.mean([plan.size_here(arch).flops for arch in some])

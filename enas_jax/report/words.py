@@ -118,7 +118,9 @@ def derived(
   )
 
 
-def size(content: dict[str, Any], random: Sequence[dict[str, Any]]) -> str:
+def size(
+    plan: Plan, content: dict[str, Any], random: Sequence[dict[str, Any]]
+) -> str:
   """Compares the size of the derived arch with that of random candidates."""
   (least, less), (most, more) = (
       [edge(line[key] for line in random) for key in ("params", "flops")]
@@ -127,8 +129,8 @@ def size(content: dict[str, Any], random: Sequence[dict[str, Any]]) -> str:
   return (
       f"Its final network, of the config that retrains it, has"
       f" {content['params']:,} parameters and takes {content['flops']:.3e}"
-      f" FLOPs an image; random ones {least:,} to {most:,} and"
-      f" {less:.3e} to {more:.3e}."
+      f" FLOPs for one of the {plan.experiment.train.unit}; random ones"
+      f" {least:,} to {most:,} and {less:.3e} to {more:.3e}."
   )
 
 
