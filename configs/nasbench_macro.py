@@ -6,6 +6,7 @@ r"""ENAS on the space of NAS-Bench-Macro, small enough for two cores.
 T is the benchmark's table (Su et al. 2021, arXiv 2103.11922), which has the
 true accuracy on CIFAR-10 of all 6,561 networks. Those have 32 filters and read
 32 x 32 pixels; here shared weights of a quarter of the filters read 16 x 16.
+Variants as in cifar_micro.py, but no profile.
 """
 
 from flax import linen as nn
@@ -63,13 +64,13 @@ Layers = choices.space(
 
 
 def get_config(variant: str = "") -> ml_collections.ConfigDict:
-  parts, smoke = (cifar_micro, cifar_micro_final), parse(variant).smoke
-  config, final = (part.get_config(variant) for part in parts)
+  smoke = parse(variant, profiles=False).smoke
+  config = cifar_micro.get_config(variant)
+  final = cifar_micro_final.get_config(variant)
   for each in (config, final):
     each.task = {"name": "classification"}
     each.space = {"name": f"{__file__}:Layers"}
     each.network = {"filters": 4 if smoke else 8, "head": 16 if smoke else 320}
-    del each.child.freeze_aux
   final.network.final = True
   config.task.score = "likelihood"
   config.benchmark = {"path": "", "data": ""}

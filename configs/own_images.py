@@ -6,6 +6,8 @@ r"""A convolutional network of one's own on scikit-learn's digits.
 Six layers choose an operation and which earlier layers to add, and the network
 chooses its width. It is searched, derived, and trained from scratch beside two
 random ones. Copy this file to search a network of your own.
+
+Variants as in cifar_micro.py, but no profile.
 """
 
 from flax import linen as nn
@@ -62,7 +64,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     each.task = {"name": "classification"}
     each.space = {"name": f"{__file__}:Layers"}
     each.network = {"filters": 32}
-  if parse(variant).smoke:
+  if parse(variant, profiles=False).smoke:
     config.network.filters = final.network.filters = 4
     config.retrain.random = 1
   else:

@@ -4,6 +4,8 @@ r"""A language model of one's own on Python's own reference.
 
 Four layers choose what they do to the words so far, an activation, and which
 earlier layers to add; what is derived is trained beside two random ones.
+
+Variants as in cifar_micro.py, but no profile.
 """
 
 from flax import linen as nn
@@ -72,14 +74,15 @@ Layers = choices.space(
 
 
 def get_config(variant: str = "") -> ml_collections.ConfigDict:
+  smoke = parse(variant, profiles=False).smoke
   config = pydoc_recurrent.get_config(variant)
   final = pydoc_recurrent_final.get_config(variant)
   for each in (config, final):
     each.space = {"name": f"{__file__}:Layers"}
     each.task = {"name": "language_model"}
-    each.network = {"hidden": 8 if parse(variant).smoke else 64}
+    each.network = {"hidden": 8 if smoke else 64}
     each.network.update(input_keep=0.75, output_keep=0.75)
-  config.child.lr = final.child.lr = 1.0 if parse(variant).smoke else 10.0
+  config.child.lr = final.child.lr = 1.0 if smoke else 10.0
   config.reinforce.skip_weight = 0.8  # draws the inputs to their target
   config.retrain.config = recipe(final)
   return config

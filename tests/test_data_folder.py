@@ -335,7 +335,7 @@ def test_memory_is_the_least_that_the_system_and_limits_leave(monkeypatch):
       "/sys/fs/cgroup/memory.stat": "anon 1\ninactive_file 500\n",
   }
 
-  def read(path):
+  def read(path, encoding):
     if str(path) not in files:
       raise FileNotFoundError(path)
     return files[str(path)]

@@ -367,7 +367,7 @@ CASES = [
     ),
     (
         [SEARCH, W, "--config.data.name=folder", "--config.data.path={}/no"],
-        "config.data.path: there is no folder {}/no/train.",
+        "config.data.path: there is no folder {}/no.",
     ),
     (
         [SEARCH, W, "--config.data.size=4"],

@@ -215,7 +215,7 @@ def test_another_size_and_other_channels_are_brought_to_it(
   file = next((root / "set" / "test").glob("*/*.png"))
   small = Image.open(file)
   wanted = loaded.predict(small)
-  rgba = Image.merge("RGBA", [small] * 3 + [Image.new("L", (8, 8), 7)])
+  rgba = Image.merge("RGBA", [small] * 3 + [Image.new("L", (8, 8), 255)])
   for same in (rgba, np.asarray(rgba), small.convert("RGB")):
     np.testing.assert_array_equal(loaded.predict(same), wanted)
   # Of another size it is what the reader of a folder makes of it.

@@ -56,7 +56,7 @@ def test_a_command_is_accepted(words, monkeypatch):
 
   monkeypatch.setattr(data, "load", stand_in)
   # What these name is on the reader's machine only.
-  theirs = r"--config\.(arch=.*arch\.json|benchmark\.path=T)"
+  theirs = r"--config\.(arch=(.*arch\.json|W_final)|benchmark\.path=T|init=.*)"
   argv = ["main", *(word for word in words if not re.fullmatch(theirs, word))]
   values = flags.FlagValues()
   command.config_flag(values, argv)

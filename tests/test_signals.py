@@ -12,6 +12,13 @@ import pytest
 from enas_jax import signals
 
 ROOT = pathlib.Path(__file__).parent.parent
+# Runs a command that takes Ctrl-C; one in the background of a shell ignores it.
+HEARS = (
+    sys.executable,
+    "-c",
+    "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL);"
+    " os.execvp(sys.argv[1], sys.argv[1:])",
+)
 # A loop that never lets the handler end it, as a long compilation does.
 _STUCK = """
 import pathlib, sys, time
@@ -39,7 +46,7 @@ _SAVING = """
 def started(code, folder):
   """A process of this code that has said that it is ready."""
   process = subprocess.Popen(
-      [sys.executable, "-c", code],
+      [*HEARS, sys.executable, "-c", code],
       cwd=folder,
       env={**os.environ, "PYTHONPATH": str(ROOT)},
       stdout=subprocess.PIPE,
@@ -121,7 +128,7 @@ def test_a_signal_while_it_reads_is_one_line_and_ends_the_shells_loop(
   (tmp_path / "slow.py").write_text(_SLOW, encoding="utf-8")
   line = f"{sys.executable} -m enas_jax.main --config=slow.py --workdir=W"
   shell = subprocess.Popen(
-      ["bash", "-c", f"for n in 1 2 3; do {line}; echo {{}} $?; done"],
+      [*HEARS, "bash", "-c", f"for n in 1 2 3; do {line}; echo {{}} $?; done"],
       cwd=tmp_path,
       env={**os.environ, "PYTHONPATH": str(ROOT)},
       stdout=subprocess.PIPE,

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from enas_jax.options import Count, Le, NonNegative, Small
+from enas_jax.options import Count, Ge, Le, NonNegative, Small
 from enas_jax.spaces import schedule as rows
 from enas_jax.spaces.base import Space
 from enas_jax.spaces.micro import size
@@ -50,7 +50,7 @@ class Micro(Space):
   nodes: Annotated[Count, Le(50), Small(2)] = 5
   index_scale: NonNegative = 1.10
   op_scale: NonNegative = 0.44
-  op_prior: float = 0.44
+  op_prior: Annotated[float, Ge(-10.0), Le(10.0)] = 0.44
   saturated_prior: bool = False
 
   module: ClassVar = MicroNetwork

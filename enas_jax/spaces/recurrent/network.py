@@ -1,6 +1,7 @@
 """The recurrent space's network, a language model of one searched cell."""
 
 import functools
+from typing import Literal
 
 from flax import linen as nn
 import jax
@@ -27,7 +28,7 @@ class RecurrentNetwork(reader.Reader):
   later: Count = 8
   final: bool = False
   loose: bool | None = None
-  dialect: str = "lm"
+  dialect: Literal["lm", "2018"] = "lm"
 
   def reads(self, arch: RecurrentArch) -> dict[str, jax.Array]:
     """Returns the rows of the shared weights that `arch` reads, by table."""
