@@ -22,7 +22,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     config.eval_every = 5
     config.data.update(name="digits", valid=287)
     config.augment.pad = 1
-    # What digits_micro.py derives with seed 0.
+    # What an earlier digits_micro.py derived with seed 0.
     config.arch = "digits_micro"
     config.network.update(cells=1, filters=16, drop_path_keep=0.9)
     config.child.update(batch=64, lr_first=15)
