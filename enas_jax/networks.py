@@ -5,7 +5,7 @@
   logits = net.apply(variables, images, train=False)
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 import os
 from typing import Any
 
@@ -23,7 +23,7 @@ from enas_jax.types import Arch, SearchSpace
 
 def network(
     arch: str | os.PathLike | Sequence[int],
-    space: str | type[SearchSpace] | SearchSpace | None = None,
+    space: str | Callable[..., SearchSpace] | SearchSpace | None = None,
     **given: Any,
 ) -> "ImageNetwork | TextNetwork":
   """Returns the final network of an architecture, as a flax module.
@@ -77,7 +77,7 @@ def _space(text: str, space: Any) -> SearchSpace:
   if isinstance(space, str):
     of = lookup("space", space, SPACES, "search space")
     return of(**archfile.brought("arch", text, of, space))
-  if isinstance(space, type):  # what its file calls it is the caller's affair
+  if callable(space):  # what its file calls it is the caller's affair
     return space(**archfile.brought("arch", text, space, named))
   return space
 
