@@ -82,6 +82,16 @@ def is_own(name: str) -> bool:
   return bool(colon) and (_is_file(where) or word.isidentifier())
 
 
+def foreign(name: str) -> str:
+  """Returns the name with a colon of a part that is none of ours, else ""."""
+  if is_own(name):
+    return name
+  for entry in importlib.metadata.entry_points(group=GROUP):
+    if entry.name.partition(".")[2] == name:
+      return f"{entry.module}:{entry.attr}"
+  return ""
+
+
 def short(name: str) -> str:
   """Returns the last word of a name: `Mine` of `folder/own.py:Mine`."""
   return name.rpartition(":")[2]
@@ -168,11 +178,11 @@ def failing(key: str, shown: str, file: str = "") -> Iterator[None]:
 
 @contextlib.contextmanager
 def calling(key: str, name: str) -> Iterator[None]:
-  """Does what `failing` does while a part is used, if it is a user's own."""
-  if not is_own(name):
+  """Does what `failing` does while a part is used, if it is none of ours."""
+  where = foreign(name).rpartition(":")[0]
+  if not where:
     yield
     return
-  where = name.rpartition(":")[0]
   if _is_file(where):
     file = str(_path(where, _FOLDER.get() or pathlib.Path()))
   else:

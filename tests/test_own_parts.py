@@ -252,6 +252,7 @@ def test_an_installed_package_brings_parts(own, monkeypatch):
   (info / "entry_points.txt").write_text(
       "[enas_jax]\nspace.theirs = own:Space\nstrategy.hasty = own:greedy\n"
       "data.blank = own:load\nspace.broken = own:nothing\n"
+      "strategy.late = own:late\n"
   )
   importlib.invalidate_caches()
   config = config_of(own).unlock()
@@ -260,6 +261,13 @@ def test_an_installed_package_brings_parts(own, monkeypatch):
   config.hasty = {"rate": 2.0}
   del config.greedy
   assert build.plan(config).record["space"]["name"] == "theirs"
+  with monkeypatch.context() as patched:
+    module = importlib.import_module("own")
+    late = lambda space: module.random(space)._replace(ask=lambda key: ())
+    patched.setattr(module, "late", late, raising=False)
+    config.strategy.name = "late"
+    del config.hasty
+    assert refusal(config).startswith("config.strategy.name: own: TypeError: ")
   config.space.name = "their"
   assert "mean 'theirs'? Choices: broken, macro," in refusal(config)
   config.space.name = "broken"

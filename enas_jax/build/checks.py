@@ -107,7 +107,7 @@ def network(
   key, name = "space.name", config.get("space", {}).get("name")
   if not (space and _own(space)):
     key, name = "task.name", config.task.name
-    if not registry.is_own(name):
+    if not registry.foreign(name):
       return
   with registry.calling(key, name):
     _steps(key, task, train, arch, shared)
@@ -128,7 +128,7 @@ def strategy(
     ConfigError: It fails, or returns something of another form.
   """
   name = config.strategy.name
-  if registry.is_own(name):
+  if registry.foreign(name):
     with registry.calling("strategy.name", name):
       _strategy(name, made, arch, count)
 
