@@ -172,8 +172,8 @@ def _search(stage: Stage) -> dict[str, Any]:
   file = path / "arch.json"
   folder.write_json(file, content)
   say(words.derived(plan, content, how, str(file), str(picture)))
-  if plan.size:
-    say(words.size(plan, content, ranked[RANDOM]))
+  if plan.size and (line := words.size(plan, content, ranked[RANDOM])):
+    say(line)
   if plan.benchmark:
     say("\n".join(words.truth(content["benchmark"])))
   if plan.timed:

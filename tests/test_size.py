@@ -282,3 +282,16 @@ def test_where_all_cost_the_same_there_is_no_objective():
   config.objective = {"cost": "params", "target": 1.0, "weight": 1.0}
   with pytest.raises(ConfigError, match=r"config\.objective\.cost: all archit"):
     build.plan(config)
+
+
+def test_candidates_of_before_sizes_were_wanted_have_none():
+  plan = types.SimpleNamespace(
+      experiment=types.SimpleNamespace(
+          train=types.SimpleNamespace(unit="words")
+      )
+  )
+  content = {"params": 20, "flops": 3.0}
+  assert words.size(plan, content, [{"score": 1.0}]) == ""
+  known = {"params": 10, "flops": 2.0}
+  said = words.size(plan, content, [known, {"score": 1.0}])
+  assert "3.000e+00 FLOPs for one of the words; random ones 10 to 10 " in said

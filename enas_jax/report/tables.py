@@ -74,7 +74,7 @@ def finalists(
   if plan.benchmark:
     encodings = [line["encoding"] for line in found]
     true = benchmark.accuracies(plan.benchmark, encodings)
-    columns["true test accuracy"] = [
+    columns[f"test accuracy on {plan.benchmark.data} in truth"] = [
         "unknown" if np.isnan(value) else f"{value:.2f}%" for value in true
     ]
   display.table(

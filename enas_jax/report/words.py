@@ -121,7 +121,14 @@ def derived(
 def size(
     plan: Plan, content: dict[str, Any], random: Sequence[dict[str, Any]]
 ) -> str:
-  """Compares the size of the derived arch with that of random candidates."""
+  """Compares the size of the derived arch with that of random candidates.
+
+  It returns "" where no candidate has one, as those of before a benchmark was
+  given to a run that goes on.
+  """
+  random = [line for line in random if "params" in line]
+  if not random:
+    return ""
   (least, less), (most, more) = (
       [edge(line[key] for line in random) for key in ("params", "flops")]
       for edge in (min, max)
