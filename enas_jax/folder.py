@@ -78,8 +78,7 @@ def claim(workdir: str | pathlib.Path, record: dict[str, Any]) -> pathlib.Path:
   path = path_of(workdir)
   try:
     if (path / "config.json").exists():
-      if _agree(path, record) != _read(record):
-        write_json(path / "config.json", record)
+      _agree(path, record)
     else:
       if path.is_dir():
         _check_free(path)
@@ -163,12 +162,12 @@ def finished(
   return read_json(result) if result.exists() else None
 
 
-def _agree(path: pathlib.Path, record: dict[str, Any]) -> dict[str, Any]:
-  """Returns the record in a folder, which agrees with this one.
+def _agree(path: pathlib.Path, record: dict[str, Any]) -> None:
+  """Raises an error unless a folder is that of a run of this record.
 
   Raises:
     OtherConfig: they differ in a value that changes what comes out.
-    ConfigError: the record cannot be read.
+    ConfigError: the record there cannot be read.
   """
   found = read_json(path / "config.json")
   if not isinstance(found, dict):
@@ -181,7 +180,7 @@ def _agree(path: pathlib.Path, record: dict[str, Any]) -> dict[str, Any]:
       if here.get(key, absent) != there.get(key, absent)
   ]
   if not keys:
-    return found
+    return
   shown = ", ".join(
       f"{key} ({_word(there, key)} there, {_word(here, key)} here)"
       for key in keys[:_SHOWN]

@@ -134,6 +134,8 @@ def _opened(
     display = Display(path / "log.txt", show)
     stack.enter_context(contextlib.closing(display))
     stack.enter_context(folder.locked(path, display.say))
+    # What changes no result may have changed.
+    folder.write_json(path / "config.json", plan.record)
     if signals is None:
       signals = stack.enter_context(Signals(display.say, path))
     if names := plan.facts.classes:

@@ -263,6 +263,11 @@ def test_what_changes_no_result_is_no_reason_to_refuse(
       enas_jax.train(training(pictures), run)
   with pytest.raises(ConfigError, match="began on other data than"):
     enas_jax.train(training(pictures, "odd"), run)
+  before = (run / "config.json").read_text()
+  refused = pytest.raises(ConfigError, match="another process is at work")
+  with folder.locked(run, print), refused:
+    enas_jax.train(other, run)
+  assert (run / "config.json").read_text() == before
   resumed = enas_jax.train(other, run)
   assert resumed.scores == trained.scores
   record = json.loads((run / "config.json").read_text())
