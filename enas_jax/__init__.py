@@ -32,3 +32,8 @@ def __getattr__(name: str) -> Any:
     home = importlib.import_module(f"enas_jax.{_HOME[name]}")
     return getattr(home, name)
   raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+  """Returns the public names, also those that nobody has asked for yet."""
+  return sorted([*globals(), *__all__])

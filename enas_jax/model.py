@@ -39,7 +39,7 @@ class Evaluation(NamedTuple):
 
 def load(
     path: str | os.PathLike,
-    space: type[SearchSpace] | SearchSpace | None = None,
+    space: type[SearchSpace] | SearchSpace | str | None = None,
     *,
     network: Any = None,
     task: Any = None,
@@ -49,8 +49,8 @@ def load(
 
   Args:
     path: the folder of the run, or its `model/`.
-    space: of a model whose space is none of `SPACES`: the space itself, or
-      its class, which is given the options in the file.
+    space: of a model whose space is none of `SPACES`: the space itself, its
+      class, which is given the options in the file, or `own.py:Name`.
     network: likewise what makes a baseline network that is none of `NETWORKS`.
     task: likewise what makes a task that is none of `TASKS`.
     batch: how many pictures go through the network at once; fewer are filled

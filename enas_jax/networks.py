@@ -13,8 +13,8 @@ from flax import linen as nn
 import jax
 import jax.numpy as jnp
 
-from enas_jax import archfile, options
-from enas_jax.errors import ConfigError, lookup, suggest
+from enas_jax import archfile, options, registry
+from enas_jax.errors import ConfigError, suggest
 from enas_jax.ops import reader
 from enas_jax.ops.dot import dot
 from enas_jax.spaces import SPACES
@@ -34,8 +34,9 @@ def network(
   Args:
     arch: the path of an `arch.json` or of the folder of the search that wrote
       it, the name of a preset, or the integers.
-    space: which the architecture is of, by name, class or as it is. A file and
-      a preset say it themselves, unless the space is none of `SPACES`.
+    space: which the architecture is of, by name (also `own.py:Name`), class or
+      as it is. A file and a preset say it themselves, unless the space is none
+      of `SPACES`.
     **given: the options of the network, such as `classes` and `filters` of an
       image space, and `vocabulary` and `hidden` of the recurrent one.
 
@@ -67,16 +68,24 @@ def _space(text: str, space: Any) -> SearchSpace:
   if space is None:
     of_preset = (n for n, of in SPACES.items() if text in of.presets)
     space = named or next(of_preset, None)
-  if space is None:
-    presets = [preset for of in SPACES.values() for preset in of.presets]
-    raise ConfigError(
-        "arch",
-        f"{text!r} is no file and no preset, and integers need space=."
-        f" {suggest(text, presets)}",
-    )
+    if space is None:
+      presets = [preset for of in SPACES.values() for preset in of.presets]
+      raise ConfigError(
+          "arch",
+          f"{text!r} is no file and no preset, and integers need space=."
+          f" {suggest(text, presets)}",
+      )
+    if space not in SPACES:  # no code that a file names is run
+      raise ConfigError(
+          "space",
+          f"{text} is of {space!r}, which is none of {', '.join(SPACES)}; name"
+          " it yourself by space=.",
+      )
   if isinstance(space, str):
-    of = lookup("space", space, SPACES, "search space")
-    return of(**archfile.brought("arch", text, of, space))
+    of = registry.find("space", space, "space", SPACES)
+    if not callable(of):  # a space that is made already
+      return of
+    return of(**archfile.brought("arch", text, of, registry.recorded(space)))
   if callable(space):  # what its file calls it is the caller's affair
     return space(**archfile.brought("arch", text, space, named))
   return space

@@ -12,7 +12,7 @@ from flax import linen as nn
 import jax
 import jax.numpy as jnp
 
-from enas_jax import modelfile, options, rows
+from enas_jax import modelfile, options, registry, rows
 from enas_jax.data import preprocess, text
 from enas_jax.data.images import ImageBatch
 from enas_jax.errors import ConfigError
@@ -79,9 +79,11 @@ def _named(
   if part is None and name not in ours:
     raise ConfigError(
         f"{kind}.name",
-        f"{name!r} is none of {', '.join(ours)}; to trust this model, load it"
-        f" with {kind}=, what has that name.",
+        f"{name!r} is none of {', '.join(ours)}; to trust this model, name it"
+        f" yourself: load it with {kind}=, or give the command --{kind}.",
     )
+  if isinstance(part, str):
+    return registry.find(kind, part, kind, ours)
   return ours[name] if part is None else part
 
 

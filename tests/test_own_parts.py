@@ -13,7 +13,7 @@ import pytest
 import enas_jax
 from enas_jax import build, loop, modelfile, registry
 from enas_jax.build import configfile
-from enas_jax.configs import digits_micro, digits_micro_final
+from enas_jax.configs import digits_micro, digits_micro_final, own_images
 from enas_jax.errors import ConfigError
 from enas_jax.keeper import Diverged
 from experiments import search_vs_random
@@ -582,6 +582,14 @@ def test_own_strategies_are_compared_with_ours(own, tmp_path, monkeypatch):
   ]
 
 
+def test_an_own_strategy_proposes_archs_of_a_space_of_choices(tmp_path):
+  file = tmp_path / "same.py"
+  file.write_text("from enas_jax.strategies.random import random")
+  config = own_images.get_config("smoke")
+  config.strategy.name = f"{file}:random"
+  assert build.plan(config).experiment.strategy.least == 1
+
+
 def test_a_trained_model_is_given_its_own_parts(own, tmp_path):
   plan = build.plan(config_of(own)).retrain
   state = loop.start(plan.experiment)
@@ -594,6 +602,8 @@ def test_a_trained_model_is_given_its_own_parts(own, tmp_path):
   task = registry.find("task", f"{own}:task", "task", {})
   model = enas_jax.load(tmp_path, space, task=task)
   assert model.space == space(layers=2)
+  named = enas_jax.load(tmp_path, f"{own}:Space", task=f"{own}:task")
+  assert named.space == space(layers=2)
   blank = np.zeros((8, 8, 1), np.uint8)
   assert model.predict(blank).shape == (1, 3)
   # A training that goes on from it has named these parts itself.

@@ -238,16 +238,18 @@ def _strategy(
 
 def _same(function: str, wanted: str, found: object, form: object) -> None:
   """Raises ConfigError unless two trees have the same shapes and types."""
-  trees = [
-      jax.tree.map(
-          lambda leaf: (leaf.shape, jax.dtypes.canonicalize_dtype(leaf.dtype)),
-          tree,
-      )
+  own, other = (
+      [
+          f"{jax.dtypes.canonicalize_dtype(leaf.dtype).name}{[*leaf.shape]}"
+          for leaf in jax.tree.leaves(tree)
+      ]
       for tree in (found, form)
-  ]
-  if trees[0] != trees[1]:
+  )
+  # Not the trees: a leaf of theirs may compare by identity.
+  same = jax.tree.structure(found) == jax.tree.structure(form)
+  if not same or own != other:
     raise ConfigError(
         "strategy.name",
-        f"its {function} must return {wanted}, {trees[1]!r:.200}, got"
-        f" {trees[0]!r:.200}.",
+        f"its {function} must return {wanted}, of {', '.join(other):.200}, got"
+        f" {type(found).__name__} of {', '.join(own):.200}.",
     )
