@@ -206,12 +206,15 @@ class Batch(Protocol):
 class Strategy(NamedTuple):
   """Proposes archs and learns from their rewards.
 
-  Every strategy has this form.
+  `init`, `ask` and `tell` are traceable. A state is a tree of arrays whose
+  shapes and types stay. A step calls `ask` M times on one state, with a key
+  each time, and `tell` once with all M archs.
   """
 
   init: Callable[[Key], Any]  # key -> state
-  ask: Callable[[Any, Key], Arch]  # (state, key) -> one arch
-  # (state, archs with a leading axis M, rewards f32[M]) -> (state, metrics)
+  ask: Callable[[Any, Key], Arch]  # (state, key) -> one arch, no leading axis
+  # (state, archs with a leading axis M, rewards f32[M], of which more is
+  # better) -> (state, metrics by name, f32[] each, with the same names always)
   tell: Callable[[Any, Arch, jax.Array], tuple[Any, dict[str, jax.Array]]]
   # (state, key, M) -> M candidates with a leading axis; the first is the arch
   # that the strategy holds for the best. None says that it holds none for the

@@ -171,6 +171,112 @@ class TestSource:
     assert not [a for a in made if a.dtype == jnp.uint8]
 
 
+def changed(**changes):
+  """Makes a read function of ten images with these in place of its arrays."""
+  return lambda: make_images(10)._replace(**changes)
+
+
+GREY = np.zeros((10, 4, 5), np.uint8)
+LABELS = np.arange(10) % 3
+
+
+class TestAWrongSource:
+  @pytest.mark.parametrize("given, line", [
+      (
+          {"names": ("a", "b")},
+          "its names must be a tuple of 3 texts, one for each class, got 2:"
+          " ('a', 'b').",
+      ),
+      (
+          {"names": "abc"},
+          "its names must be a tuple of 3 texts, one for each class, got"
+          " 'abc'.",
+      ),
+      (
+          {"names": (0, 1, 2)},
+          "its names must be a tuple of 3 texts, one for each class, got 3:"
+          " (0, 1, 2).",
+      ),
+      (
+          {"shape": (4, 5)},
+          "its shape must be (height, width, channels), got (4, 5).",
+      ),
+      (
+          {"train": GREY},
+          "its train must be a function that returns Images, got"
+          " uint8[10, 4, 5].",
+      ),
+      (
+          {"test": make_images(6)},
+          "its test must be a function that returns Images, got Images.",
+      ),
+  ])
+  def test_is_refused_when_it_is_made(self, given, line):
+    read = functools.partial(make_images, 10)
+    whole = {"shape": (4, 5, 3), "classes": 3, "train": read, "test": read}
+    with pytest.raises(ConfigError) as caught:
+      Source(**whole | given)
+    assert str(caught.value) == f"name: {line}"
+
+  @pytest.mark.parametrize("read, line", [
+      (
+          lambda: (GREY, LABELS),
+          "what its test returns must be Images, got tuple.",
+      ),
+      *[
+          (
+              changed(images=images),
+              "the images of its test must be uint8[n, 4, 5, 3] in numpy, got"
+              f" {got}.",
+          )
+          for images, got in [
+              (GREY, "uint8[10, 4, 5]"),
+              (GREY[..., None], "uint8[10, 4, 5, 1]"),
+              (np.zeros((10, 4, 5, 3), np.float32), "float32[10, 4, 5, 3]"),
+              (np.zeros((10, 4, 5, 3), np.uint16), "uint16[10, 4, 5, 3]"),
+              (np.zeros((), np.uint8), "uint8[]"),
+              (jnp.zeros(10, np.uint8), "uint8[10] in jaxlib"),
+              ([], "list"),
+          ]
+      ],
+      *[
+          (
+              changed(labels=labels),
+              "the labels of its test must be int32[10] in numpy, one for each"
+              f" image, got {got}.",
+          )
+          for labels, got in [
+              (LABELS[:9], "int64[9]"),
+              (np.eye(3, dtype=np.int32)[LABELS], "int32[10, 3]"),
+              (LABELS.astype(np.float32), "float32[10]"),
+              (LABELS.tolist(), "list"),
+          ]
+      ],
+      *[
+          (
+              changed(labels=labels),
+              "the labels of its test must be 0 to 2 for its 3 classes, got"
+              f" {got}.",
+          )
+          for labels, got in [
+              (np.arange(10) % 5, "0 to 4"),
+              (LABELS - 1, "-1 to 1"),
+          ]
+      ],
+  ])
+  def test_is_refused_when_the_split_is_read(self, read, line):
+    source = make_source(test=read)
+    source.search(batch=3, valid=4, pad=1)
+    with pytest.raises(ConfigError) as caught:
+      source.final(batch=3, eval_batch=2, pad=1)
+    assert str(caught.value) == f"name: {line}"
+
+  def test_but_whole_numbers_of_any_type_are_labels(self):
+    for dtype in (np.int64, np.uint8):
+      read = changed(labels=LABELS.astype(dtype))
+      assert make_source(test=read).test().labels.dtype == dtype
+
+
 class TestStatistics:
   def test_are_those_of_numpy_in_double_precision(self):
     images = make_images(1500)  # more than one chunk

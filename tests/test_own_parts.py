@@ -351,6 +351,32 @@ def test_an_error_of_a_users_file_tells_its_line(
   assert str(file) not in sys.modules or "def" in text
 
 
+def test_an_error_of_ones_own_data_is_one_line_when_it_is_read(own, tmp_path):
+  file = written(tmp_path, "mine.py", """
+      import own
+
+      def make(**changes):
+        source = own.load()
+        return own.dataclasses.replace(source, **changes)
+
+      def read():
+        return open("nowhere.npy")
+
+      def lost():
+        return make(train=read)
+
+      def grey():
+        return make(shape=(8, 8, 3))
+      """)
+  for name, message in [
+      ("lost", f"{file}:9: FileNotFoundError: [Errno 2] No such file"),
+      ("grey", "the images of its train must be uint8[n, 8, 8, 3] in numpy, "),
+  ]:
+    config = config_of(own)
+    config.data.name = f"{file}:{name}"
+    assert refusal(config).startswith(f"config.data.name: {message}")
+
+
 def test_a_part_that_makes_something_else_is_refused_at_the_start(
     own, tmp_path
 ):

@@ -318,7 +318,7 @@ def peeking():
 @pytest.mark.parametrize("make, words", [
     (peeking, "a_search_does_not_read_the_test_split: "),
     (lambda: spoilt(test=source("synthetic").train), "is in both splits"),
-    (lambda: spoilt(classes=5), "every class of 5 and no other"),
+    (lambda: spoilt(classes=5, names=()), "every class of 5 and no other"),
 ])
 def test_a_broken_data_set_is_told(make, words):
   wanted, final = DATASETS["synthetic"]

@@ -220,7 +220,7 @@ def data_set(
       values.update(options.read(data.Augment, augment))
   elif "augment" in config:
     raise ConfigError("augment", f"{name!r} is no set of images.")
-  with _owned():
+  with _owned(), registry.calling("name", name):
     return source, split(**values)
 
 

@@ -22,7 +22,7 @@ from enas_jax.data import augment as augments
 from enas_jax.data import telling
 from enas_jax.data.augment import Augment
 from enas_jax.data.preprocess import Preprocess
-from enas_jax.errors import ConfigError, lookup
+from enas_jax.errors import ConfigError, kind, lookup
 from enas_jax.options import checked, Count, Ge, Le, Small
 from enas_jax.types import MEASURES, Split
 
@@ -33,10 +33,15 @@ Path = Annotated[options.Path, MinLen(1)]
 
 
 class Images(NamedTuple):
-  """Labelled images, in numpy arrays on the host or in arrays on a device."""
+  """Labelled images, in numpy arrays on the host or in arrays on a device.
 
-  images: np.ndarray  # u8[n, H, W, C]
-  labels: np.ndarray  # i32[n], 0 to classes - 1
+  Attributes:
+    images: u8[n, H, W, C], 0 to 255. Grey images have an axis of one channel.
+    labels: i32[n], the number of each image's class, 0 to classes - 1.
+  """
+
+  images: np.ndarray
+  labels: np.ndarray
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,16 +50,21 @@ class Source:
 
   `train` and `test` each read only their own split, so code that is given only
   `train` cannot see the test images. Each reads once, when it is first called;
-  all splits that are made of it share these arrays.
+  all splits that are made of it share these arrays. A split must be `Images` in
+  numpy: images u8[n, *shape], labels of whole numbers [n] in 0 to classes - 1.
 
   Attributes:
     shape: (H, W, C), the shape of an image.
     classes: The number of classes.
-    train: Reads the training split.
-    test: Reads the test split.
+    train: Reads the training split; is a function without arguments.
+    test: Reads the test split as `train` does its own.
     mirrors: Whether a mirrored image still belongs to its class.
     names: The names of the classes in the order of their numbers; (): their
       numbers.
+
+  Raises:
+    ConfigError: A field is not as said here, or a split that is read is not.
+      The key is "name", the option that says which data set it is.
   """
 
   shape: tuple[int, int, int]
@@ -67,10 +77,23 @@ class Source:
   task = "classification"
 
   def __post_init__(self):
-    for split in ("train", "test"):
-      object.__setattr__(self, split, functools.cache(getattr(self, split)))
-    names = self.names or tuple(map(str, range(self.classes)))
+    if len(self.shape) != 3:
+      raise _odd("its shape", "(height, width, channels)", self.shape)
+    names = tuple(self.names) or tuple(map(str, range(self.classes)))
+    form = f"a tuple of {self.classes} texts, one for each class"
+    if isinstance(self.names, str):
+      raise _odd("its names", form, repr(self.names))
+    texts = all(isinstance(name, str) for name in names)
+    if not texts or len(names) != self.classes:
+      raise _odd("its names", form, f"{len(names)}: {names!r:.80}")
     object.__setattr__(self, "names", names)
+    for split in ("train", "test"):
+      read = getattr(self, split)
+      if not callable(read):
+        form = "a function that returns Images"
+        raise _odd(f"its {split}", form, kind(read))
+      read = functools.partial(self._read, split, read)
+      object.__setattr__(self, split, functools.cache(read))
 
   @property
   def facts(self) -> dict[str, int]:
@@ -159,14 +182,33 @@ class Source:
         ),
     )
 
+  def _read(self, split: str, read: Callable[[], Images]) -> Images:
+    """Reads a split; raises ConfigError if it is not as the source says."""
+    found = read()
+    if not isinstance(found, Images):
+      raise _odd(f"what its {split} returns", "Images", kind(found))
+    images, labels = found
+    sides = tuple(self.shape)
+    if _type(images) != "u" or images.itemsize > 1 or images.shape[1:] != sides:
+      form = f"uint8[n, {', '.join(map(str, sides))}] in numpy"
+      raise _odd(f"the images of its {split}", form, _what(images))
+    n = len(images)
+    if _type(labels) not in ("i", "u") or labels.shape != (n,):
+      form = f"int32[{n}] in numpy, one for each image"
+      raise _odd(f"the labels of its {split}", form, _what(labels))
+    if n and not 0 <= labels.min() <= labels.max() < self.classes:
+      form = f"0 to {self.classes - 1} for its {self.classes} classes"
+      seen = f"{labels.min()} to {labels.max()}"
+      raise _odd(f"the labels of its {split}", form, seen)
+    return found
+
   def _hold_out(self, count: int) -> tuple[Images, Images]:
     """Holds out the last training images; tells which classes they lack."""
     parts = hold_out(self.train(), count)
     for part, images in zip(("train on", "validate on"), parts, strict=True):
       lacking = {*range(self.classes)} - {*np.unique(images.labels).tolist()}
       if lacking:
-        called = dict(enumerate(self.names))  # a user's own may lack some
-        names = telling.few(called.get(n, n) for n in sorted(lacking))
+        names = telling.few(self.names[n] for n in sorted(lacking))
         telling.tell(
             f"No image to {part}, of {len(images.labels):,}, is of {names}."
             " config.data.valid says how many of the training images are held"
@@ -177,6 +219,23 @@ class Source:
   def _augment(self, **wanted: Any) -> Augment:
     augment = Augment(**wanted)
     return dataclasses.replace(augment, flip=augment.flip and self.mirrors)
+
+
+def _odd(what: str, form: str, value: Any) -> ConfigError:
+  """Returns the error that something of a data set has not its form."""
+  return ConfigError("name", f"{what} must be {form}, got {value}.")
+
+
+def _type(value: Any) -> str:
+  """Returns the kind of an array's numbers; "" if it is none of numpy."""
+  return value.dtype.kind if isinstance(value, np.ndarray) else ""
+
+
+def _what(value: Any) -> str:
+  """Returns what a value is, and whose array, if it is none of numpy."""
+  if _type(value) or not hasattr(value, "dtype"):
+    return kind(value)
+  return f"{kind(value)} in {type(value).__module__.partition('.')[0]}"
 
 
 class ImageBatch(NamedTuple):
