@@ -119,7 +119,7 @@ def test_an_arch_comes_in_as_the_config_takes_it(tmp_path):
   assert enas_jax.network("digits_micro", classes=3).space == Micro(nodes=3)
   arch_json(tmp_path, integers, name="theirs", nodes=2)
   assert enas_jax.network(folder, Micro, classes=3) == wanted
-  with pytest.raises(ConfigError, match=r"^space: .* is of 'theirs', which is none"):
+  with pytest.raises(ConfigError, match="is of 'theirs', which is none of"):
     enas_jax.network(folder, classes=3)
 
 
