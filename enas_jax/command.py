@@ -5,16 +5,18 @@ A mistake is told in the words of the one who typed it.
 
 from collections.abc import Callable, Iterable
 import functools
+import os
 import re
 import shlex
 import signal
 import sys
+import traceback
 from typing import Any, NoReturn
 
 from absl import app, flags, logging
 from ml_collections import config_flags, ConfigDict
 
-from enas_jax import keeper, process, registry, signals
+from enas_jax import hosts, keeper, process, registry, signals
 from enas_jax.build import configfile
 from enas_jax.errors import ConfigError, one_line, suggest, Unwritable
 
@@ -61,6 +63,24 @@ def config_flag(
 def workdir_flag() -> flags.FlagHolder:
   """Defines --workdir, the folder that a program writes to."""
   return flags.DEFINE_string("workdir", None, "The folder of the run.")
+
+
+def hosts_flags() -> list[flags.FlagHolder]:
+  """Defines the flags that say which processes are one run."""
+  return [
+      flags.DEFINE_string(
+          "coordinator",
+          None,
+          "HOST:PORT of process 0, where a run has several processes and no"
+          " cluster says so.",
+      ),
+      flags.DEFINE_integer(
+          "processes", None, "How many processes the run has.", lower_bound=1
+      ),
+      flags.DEFINE_integer(
+          "process", None, "Which of them this is, from 0.", lower_bound=0
+      ),
+  ]
 
 
 def model_flags() -> list[flags.FlagHolder]:
@@ -110,11 +130,22 @@ def cli(
     with signals.caught(_stop, _stopped):
       app.run(begin, flags_parser=parser)
   except ConfigError as error:
-    sys.exit(_complain(error, 2))
+    _complain(error, 2)
   except (keeper.Diverged, Unwritable) as error:
-    sys.exit(_complain(error, 1))
+    _complain(error, 1)
   except KeyboardInterrupt as error:
-    signals.die(getattr(error, "number", signal.SIGINT))
+    number = getattr(error, "number", signal.SIGINT)
+    if getattr(error, "together", False):
+      hosts.part()
+    else:
+      hosts.leave(f"stopped by {signal.Signals(number).name}.")
+    signals.die(number)
+  except Exception as error:
+    if not hosts.several():
+      raise
+    hosts.verdict()  # it may be that another process has ended
+    traceback.print_exc()
+    _exit(one_line(error), 1)
 
 
 def _stop(number: int, frame: Any) -> NoReturn:
@@ -179,9 +210,19 @@ def _parse(argv: list[str], known: list[str], files: bool) -> list[str]:
     raise explain(argv, error, known) from None
 
 
-def _complain(error: Exception, code: int) -> int:
+def _complain(error: Exception, code: int) -> NoReturn:
   print(f"error: {error}", file=sys.stderr)
-  return code
+  _exit(str(error), code)
+
+
+def _exit(why: str, code: int) -> NoReturn:
+  """Ends the process, and with it the others of its run."""
+  if not hosts.several():
+    sys.exit(code)
+  hosts.leave(why)
+  for stream in (sys.stdout, sys.stderr):
+    stream.flush()
+  os._exit(code)  # in order it would wait for the others
 
 
 def explain(

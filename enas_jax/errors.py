@@ -23,6 +23,10 @@ class ConfigError(Exception):
     super().__init__(f"{key}: {message}")
     self.key, self.message = key, message
 
+  def __reduce__(self) -> tuple:
+    """Says how another process makes it again."""
+    return type(self), (self.key, self.message)
+
   def inside(self, block: str) -> "ConfigError":
     """Returns the same error with the key `block.key`."""
     return ConfigError(f"{block}.{self.key}", self.message)

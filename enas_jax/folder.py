@@ -16,6 +16,9 @@ from enas_jax.plan import effective
 
 _SHOWN = 6  # differing keys in a refusal
 _LOG = "log.txt"
+_RUN_ON = "run_on"  # of config.json
+# Changes the last bits of what comes out; a run goes on all the same.
+_DEVICES = "devices"
 _NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP, errno.EINVAL)
 
 
@@ -30,6 +33,10 @@ class OtherConfig(ConfigError):
   def __init__(self, message: str, there: dict, here: dict):
     super().__init__("--workdir", message)
     self.there, self.here = there, here
+
+  def __reduce__(self) -> tuple:
+    """Says how another process makes it again."""
+    return type(self), (self.message, self.there, self.here)
 
 
 # What a shell or a batch system puts into the folder of a run, by their ends.
@@ -110,6 +117,43 @@ def _check_free(path: pathlib.Path) -> None:
       )
 
 
+def run_on(
+    path: pathlib.Path, step: int, devices: int, processes: int
+) -> dict[str, int] | None:
+  """Notes in a run's config.json on what it goes on from a step.
+
+  Args:
+    path: The folder.
+    step: The step; what was noted of later ones was lost with them.
+    devices: All devices of the run.
+    processes: Which these belong to.
+
+  Returns:
+    On what the steps before were run, where that was something else.
+  """
+  record = read_json(path / "config.json")
+  noted = [each for each in record.get(_RUN_ON, ()) if each["step"] < step]
+  now = {"step": step, "devices": devices, "processes": processes}
+  before = noted[-1] if noted else None
+  if before and {**before, "step": step} == now:
+    before = None
+  else:
+    noted.append(now)
+  write_json(path / "config.json", {**record, _RUN_ON: noted})
+  return before
+
+
+def note(path: pathlib.Path, record: dict[str, Any]) -> None:
+  """Writes the record of a run, and keeps on what it ran.
+
+  What changes no result may have changed.
+  """
+  file = path / "config.json"
+  there = read_json(file) if file.exists() else {}
+  kept = {key: there[key] for key in (_RUN_ON,) if key in there}
+  write_json(file, {**record, **kept})
+
+
 @contextlib.contextmanager
 def locked(
     path: pathlib.Path, say: Callable[[str], None]
@@ -172,12 +216,14 @@ def _agree(path: pathlib.Path, record: dict[str, Any]) -> None:
   found = read_json(path / "config.json")
   if not isinstance(found, dict):
     raise ConfigError("--workdir", f"{path / 'config.json'} is not of a run.")
+  found.pop(_RUN_ON, None)
   there = effective(found)
   here, absent = effective(_read(record)), object()
   keys = [
       key
       for key in sorted({*here, *there})
       if here.get(key, absent) != there.get(key, absent)
+      and key != _DEVICES
   ]
   if not keys:
     return

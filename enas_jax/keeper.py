@@ -8,7 +8,7 @@ import zlib
 import jax
 import numpy as np
 
-from enas_jax import checkpoint, evaluate, loop
+from enas_jax import checkpoint, evaluate, folder, hosts, loop
 from enas_jax.errors import ConfigError
 from enas_jax.plan import Plan
 from enas_jax.report import metrics, words
@@ -30,11 +30,21 @@ class Keeper:
   def __init__(
       self,
       plan: Plan,
+      home: pathlib.Path,
       path: pathlib.Path,
       display: Display,
       signals: Signals,
   ):
-    self._plan, self._path = plan, path
+    """Makes it.
+
+    Args:
+      plan: of the run.
+      home: the folder of the run, where all processes write checkpoints.
+      path: where this process writes all else.
+      display: shows lines and the bar.
+      signals: of the run.
+    """
+    self._plan, self._home, self._path = plan, home, path
     self._display, self._signals = display, signals
     self._pace = Pace()
     self._seen = {}  # the newest numbers, for the live bar
@@ -45,7 +55,7 @@ class Keeper:
 
   def __enter__(self) -> "Keeper":
     self._checkpoints = self._open.enter_context(
-        contextlib.closing(checkpoint.Checkpoints(self._path / "checkpoints"))
+        contextlib.closing(checkpoint.Checkpoints(self._home / "checkpoints"))
     )
     self._open.callback(lambda: self._writer and self._writer.close())
     return self
@@ -66,6 +76,8 @@ class Keeper:
 
   def state(self) -> SearchState:
     """Returns the state to begin with: the newest checkpoint, or the first."""
+    if not hosts.alike(self._data):
+      raise ConfigError("config.data", "is not the same data on all hosts.")
     first = loop.start(self._plan.experiment)
     self._like = checkpoint.shapes(first)
     state = self._restored()
@@ -87,14 +99,15 @@ class Keeper:
     if found and found[1]["data"] != self._data:
       raise ConfigError(
           "--workdir",
-          f"the run in {self._path} began on other data than config.data reads"
+          f"the run in {self._home} began on other data than config.data reads"
           " now. Bring them back, or name another folder.",
       )
     state, facts = found or (None, {"metrics_size": 0, "seconds": 0.0})
     step = int(state.step) if found else 0
-    self._saved = time.monotonic()
+    self._signals.came()  # brings the time up to date
+    self._saved = self._signals.time
     # The epoch's, in whichever process its time was spent.
-    self._begun = self._saved - facts["seconds"]
+    self._begun = time.monotonic() - facts["seconds"]
     epoch = experiment.place(step)[0]
     self._writer = metrics.Writer(
         self._path, facts["metrics_size"], epoch + 1
@@ -103,6 +116,9 @@ class Keeper:
       self._display.say(
           f"Going on from the checkpoint of step {step} of {experiment.steps}."
       )
+    now = experiment.devices, hosts.count()
+    if before := folder.run_on(self._path, step, *now):
+      self._display.say(words.other_devices(before, *now))
     self._pace.skip()
     return state
 
@@ -149,20 +165,20 @@ class Keeper:
 
   def _due(self, step: int) -> bool:
     del step
-    passed = time.monotonic() - self._saved
-    due = passed > self._plan.checkpoint_seconds
-    return due or bool(self._signals.caught)
+    stop = self._signals.came()
+    passed = self._signals.time - self._saved
+    return stop or passed >= self._plan.checkpoint_seconds
 
   def _save(self, state: SearchState) -> None:
     self._save_now(state)
     self._signals.stop_if_caught()
 
   def _save_now(self, state: SearchState) -> None:
-    self._saved = time.monotonic()
+    self._saved = self._signals.time
     with self._signals.saving:
       facts = {
           "metrics_size": self._writer.flush(),
-          "seconds": self._saved - self._begun,
+          "seconds": time.monotonic() - self._begun,
           "data": self._data,
       }
       self._checkpoints.save(state, facts)

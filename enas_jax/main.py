@@ -10,6 +10,12 @@ one of its variants (smoke: every stage in seconds), and --config.KEY changes
 one of its values. The same command goes on from where a run was stopped. A
 value that cannot work ends in one line and exit code 2. A signal saves and then
 ends the process: a shell tells 130 after Ctrl-C, 143 after SIGTERM.
+
+On several hosts the same command is started on each, with one folder that all
+of them see. A TPU pod, SLURM, Kubernetes and MPI say themselves who belongs
+together; elsewhere process I of N is told:
+
+  --coordinator=HOST:PORT --processes=N --process=I --config.devices=0
 """
 
 from enas_jax import process
@@ -20,9 +26,11 @@ if __name__ == "__main__":
 
 from absl import flags
 
-from enas_jax import build, command, run
+from enas_jax import build, command, hosts, run
 from enas_jax.errors import ConfigError
 from enas_jax.folder import OtherConfig
+
+_HOSTS = ("coordinator", "processes", "process")
 
 
 def main() -> None:
@@ -31,12 +39,17 @@ def main() -> None:
     if flags.FLAGS[name].value is None:
       raise ConfigError(f"--{name}", "is required.")
   config, workdir = flags.FLAGS.config, flags.FLAGS.workdir
+  hosts.join(*(flags.FLAGS[name].value for name in _HOSTS))
   try:
     # A run that has ended is told without its data.
-    if not run.finished(workdir, build.record(config)):
-      run.run(build.plan(config, tell=command.tell), workdir)
+    record = hosts.together(lambda: build.record(config))
+    if not run.finished(workdir, record):
+      tell = command.tell if hosts.writes() else None
+      plan = hosts.together(lambda: build.plan(config, tell=tell))
+      run.run(plan, workdir)
   except OtherConfig as error:
     raise _further(error, workdir) or error from None
+  hosts.part()
 
 
 def _further(error: OtherConfig, workdir: str) -> ConfigError | None:
@@ -65,7 +78,12 @@ def _further(error: OtherConfig, workdir: str) -> ConfigError | None:
 
 def cli() -> None:
   """Maps every way to end to a line and an exit code."""
-  command.cli(main, command.config_flag(), command.workdir_flag())
+  command.cli(
+      main,
+      command.config_flag(),
+      command.workdir_flag(),
+      *command.hosts_flags(),
+  )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Runs the steps of the loop on several devices.
+"""Runs the steps of the loop on several devices, of one host or of several.
 
 Each device trains a child of its own on its share of the batch, and the
 gradients of the children are averaged: the paper's estimate with more than one
@@ -15,6 +15,7 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
+import numpy as np
 
 from enas_jax.types import SearchState, Split
 
@@ -29,12 +30,12 @@ def mesh(devices: Sequence[jax.Device]) -> Mesh:
 
 def place(mesh: Mesh, split: Split, state: SearchState) -> SearchState:
   """Puts the state on the devices as the steps expect it."""
-  return SearchState(*map(jax.device_put, state, shardings(mesh, split)[0]))
+  return SearchState(*map(_put, state, shardings(mesh, split)[0]))
 
 
 def place_arrays(mesh: Mesh, split: Split, arrays: Any) -> Any:
   """Puts the arrays of a split on the devices as the child step expects."""
-  return jax.device_put(arrays, shardings(mesh, split)[1])
+  return _put(arrays, shardings(mesh, split)[1])
 
 
 def shardings(mesh: Mesh, split: Split) -> tuple[Any, Any, Any]:
@@ -52,7 +53,21 @@ def shardings(mesh: Mesh, split: Split) -> tuple[Any, Any, Any]:
 
 def place_everywhere(mesh: Mesh, arrays: Any) -> Any:
   """Puts a copy of all `arrays` on each device."""
-  return jax.device_put(arrays, NamedSharding(mesh, _SAME))
+  return _put(arrays, NamedSharding(mesh, _SAME))
+
+
+def _put(tree: Any, sharding: NamedSharding) -> Any:
+  """Puts on the devices of this process what they have of a tree of arrays."""
+
+  def put(leaf):
+    if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+      return jax.random.wrap_key_data(put(jax.random.key_data(leaf)))
+    whole = np.asarray(leaf)
+    return jax.make_array_from_callback(
+        whole.shape, sharding, whole.__getitem__
+    )
+
+  return jax.tree.map(put, tree)
 
 
 def child_step(step: Callable, mesh: Mesh, split: Split) -> Callable:

@@ -1,5 +1,6 @@
 """Sets up a whole process before it computes."""
 
+import ctypes
 import io
 import os
 import pathlib
@@ -104,6 +105,20 @@ def keep_programs() -> None:
     cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     folder = pathlib.Path(cache) / "enas_jax" / platform.node()
     jax.config.update("jax_compilation_cache_dir", str(folder))
+
+
+def set_handler(number: int, handler: int | None) -> None:
+  """Sets the C function that handles a signal, from whichever thread.
+
+  Args:
+    number: The signal.
+    handler: The address of the function; None: what the system does.
+  """
+  # `signal.signal` is for the main thread alone.
+  change = ctypes.pythonapi.PyOS_setsig
+  change.argtypes = [ctypes.c_int, ctypes.c_void_p]
+  change.restype = ctypes.c_void_p
+  change(number, handler)
 
 
 def free_memory() -> int:

@@ -21,17 +21,19 @@ from collections.abc import Iterator
 import contextlib
 import json
 import pathlib
+import tempfile
 import time
 from typing import Any, NamedTuple
+import zlib
 
 import jax
 import numpy as np
 
 import enas_jax
-from enas_jax import evaluate, folder, loop, modelfile
+from enas_jax import evaluate, folder, hosts, loop, modelfile
 from enas_jax.derive import candidates, latency, outcome, ranking
 from enas_jax.derive.candidates import Line, RANDOM
-from enas_jax.errors import writing
+from enas_jax.errors import ConfigError, writing
 from enas_jax.keeper import Diverged, Keeper
 from enas_jax.plan import Plan
 from enas_jax.report import drawing, tables, words
@@ -60,11 +62,14 @@ def run(plan: Plan, workdir: str, *, show: bool = True) -> dict[str, Any]:
     Diverged: training cannot go on.
     Unwritable: the disk is full, or a limit was met; what was saved is whole.
   """
+  text = json.dumps(plan.record, sort_keys=True)
+  if not hosts.alike(zlib.crc32(text.encode())):
+    raise ConfigError("--config", "is not the same in all processes.")
   if done := finished(workdir, plan.record, show=show):
     return done
   with _opened(plan, workdir, show) as stage:
     devices = ", ".join(map(str, jax.devices()))
-    stage.say(f"enas_jax {enas_jax.__version__} on {devices}, in {stage.path}")
+    stage.say(f"enas_jax {enas_jax.__version__} on {devices}, in {stage.home}")
     for line in plan.notes:
       stage.display.note(line)
     if line := words.classes(plan):
@@ -87,8 +92,8 @@ def finished(
   Raises:
     ConfigError: the folder belongs to another config.
   """
-  done = folder.finished(workdir, record)
-  if done and show:
+  done = hosts.first(lambda: folder.finished(workdir, record))
+  if done and show and hosts.writes():
     print(f"{workdir} is finished; its result.json says how it ended.")
   return done
 
@@ -104,7 +109,8 @@ class Stage(NamedTuple):
   """One run or one of its trainings, in a folder of its own."""
 
   plan: Plan
-  path: pathlib.Path
+  home: pathlib.Path  # the folder; all processes write checkpoints there
+  path: pathlib.Path  # where this process writes all else
   display: Display
   signals: Signals
   show: bool = True  # what its log holds
@@ -123,24 +129,30 @@ def _opened(
 ) -> Iterator[Stage]:
   """Claims the folder of a plan and holds it.
 
+  Of several processes one writes there. What the others write, which is the
+  same, goes into a folder that lasts as long as the stage.
+
   Args:
     plan: what is run there.
     workdir: the folder.
     show: whether what its log holds is shown, too.
     signals: of the run that this one is a part of; its own by default.
   """
-  path = folder.claim(workdir, plan.record)
-  with writing(path), contextlib.ExitStack() as stack:
-    display = Display(path / "log.txt", show)
+  home = hosts.first(lambda: folder.claim(workdir, plan.record))
+  with writing(home), contextlib.ExitStack() as stack:
+    path, writes = home, hosts.writes()
+    if not writes:
+      path = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory()))
+    display = Display(path / "log.txt", show and writes)
     stack.enter_context(contextlib.closing(display))
-    stack.enter_context(folder.locked(path, display.say))
-    # What changes no result may have changed.
-    folder.write_json(path / "config.json", plan.record)
+    locked = folder.locked(home, display.say)
+    hosts.first(lambda: stack.enter_context(locked))
+    folder.note(path, plan.record)
     if signals is None:
-      signals = stack.enter_context(Signals(display.say, path))
+      signals = stack.enter_context(Signals(display.say, home))
     if names := plan.facts.classes:
       folder.write(path / "labels.txt", "".join(f"{n}\n" for n in names))
-    yield Stage(plan, path, display, signals, show)
+    yield Stage(plan, home, path, display, signals, show)
 
 
 def _search(stage: Stage) -> dict[str, Any]:
@@ -179,7 +191,9 @@ def _search(stage: Stage) -> dict[str, Any]:
   if plan.benchmark:
     say("\n".join(words.truth(content["benchmark"])))
   if plan.timed:
-    content["latency"] = latency.report(plan, _device(path))
+    content["latency"] = hosts.first(
+        lambda: latency.report(plan, _device(path))
+    )
     say(words.latency(content["latency"], content["milliseconds"]))
   epochs = folder.lines(path / "metrics.jsonl")
   content["cost"] = outcome.spent(plan, lines, finalists, epochs)
@@ -188,18 +202,22 @@ def _search(stage: Stage) -> dict[str, Any]:
   if plan.retrain:
     drawn = [line for line in lines if line["source"] == RANDOM]
     return {**content, "test": _retrained(stage, content, drawn)}
-  say(words.command(plan, str(path)))
+  say(words.command(plan, str(stage.home)))
   return content
 
 
 def _timed(stage: Stage) -> Stage:
   """Times the choices, unless the run has done so, and puts them to use."""
   file = stage.path / _TIMES
-  if not file.exists():
-    stage.say(words.TIMING)
-    folder.write_json(file, latency.table(stage.plan))
-  saved = folder.read_json(file)
-  return stage._replace(plan=latency.bound(stage.plan, saved))
+
+  def saved():
+    if not file.exists():
+      stage.say(words.TIMING)
+      folder.write_json(file, latency.table(stage.plan))
+    return folder.read_json(file)
+
+  found = hosts.first(saved)  # clocks differ
+  return stage._replace(plan=latency.bound(stage.plan, found))
 
 
 def _device(path: pathlib.Path) -> str:
@@ -233,14 +251,14 @@ def _training(stage: Stage) -> dict[str, Any]:
       "encoding": plan.space.flatten(arch) if plan.space else [],
   }
   modelfile.write(stage.path / modelfile.FOLDER, plan, state, result)
-  stage.say(words.trained(plan, result, str(stage.path / "result.json")))
+  stage.say(words.trained(plan, result, str(stage.home / "result.json")))
   return result
 
 
 def _fit(stage: Stage, measure: Any = None) -> SearchState:
   """Runs the loop from the newest checkpoint, or the start, to its end."""
-  plan, path, display, signals, _ = stage
-  with Keeper(plan, path, display, signals) as keeper:
+  plan = stage.plan
+  with Keeper(plan, *stage[1:-1]) as keeper:
     return loop.fit(
         plan.experiment, keeper.state(), keeper.hooks(), measure
     )
@@ -250,7 +268,7 @@ def _scored(stage: Stage, state: SearchState) -> list[Line]:
   """Returns the lines of all candidates; writes those that are missing."""
   drawn = candidates.drawn(stage.plan, state)
   file = stage.path / "derive.jsonl"
-  lines = folder.lines(file)
+  lines = hosts.first(lambda: folder.lines(file))
   # Without a last line that was cut short.
   folder.write(file, "".join(json.dumps(line) + "\n" for line in lines))
   total, pace = len(drawn), Pace()
@@ -264,7 +282,7 @@ def _scored(stage: Stage, state: SearchState) -> list[Line]:
       left = pace.left({"candidate": total - len(lines)})
       bar.show(len(lines), f"candidate {len(lines)}/{total}  {left} left")
       stage.signals.stop_if_caught()
-  return lines
+  return hosts.first(lambda: lines)  # clocks and last bits may differ
 
 
 def _finalists(stage: Stage, state: SearchState, best: Line) -> list[Line]:
@@ -281,7 +299,7 @@ def _finalists(stage: Stage, state: SearchState, best: Line) -> list[Line]:
   stage.say(words.training_finalists(plan, len(wanted)))
   found = []
   for n, line in enumerate(wanted):
-    place = stage.path / "finalists" / str(n)
+    place = stage.home / "finalists" / str(n)
     stage.say(f"Finalist {n + 1} of {len(wanted)}, in {place}.")
     begun = time.monotonic()
     result = _alone(stage, plan.finalist.of(line["encoding"]), place)
@@ -315,7 +333,7 @@ def _retrained(
     wanted[f"random_{n}"] = line["encoding"], line[task.score]
   results = {}
   for name, (encoding, _) in wanted.items():
-    place = stage.path / "retrain" / name
+    place = stage.home / "retrain" / name
     stage.say(
         f"Retraining {name} from scratch, {len(results) + 1} of {len(wanted)},"
         f" in {place}."
@@ -351,7 +369,7 @@ def _retrained(
 
 def _alone(stage: Stage, plan: Plan, path: pathlib.Path) -> dict[str, Any]:
   """Trains one of several networks; where it diverges the others go on."""
-  done = folder.finished(path, plan.record)
+  done = hosts.first(lambda: folder.finished(path, plan.record))
   if done:
     stage.say(f"{path} is finished; its result.json says how it ended.")
     return done

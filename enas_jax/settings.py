@@ -21,7 +21,7 @@ class Run:
     epochs: How often the training split is passed over.
     seed: Everything random follows from it.
     dtype: Type of the computation; weights and sums are float32.
-    devices: Each trains a child on its share of the batch.
+    devices: Each trains a child on its share of the batch; 0: all there are.
     steps_per_call: Child steps that are dispatched at once.
     checkpoint_seconds: The least time between two checkpoints.
   """
@@ -29,7 +29,7 @@ class Run:
   epochs: Annotated[Count, Small(2)]
   seed: Seed = 0
   dtype: Dtype = "float32"
-  devices: Count = 1
+  devices: Whole = 1
   steps_per_call: Count = 1
   checkpoint_seconds: NonNegative = 60.0
 

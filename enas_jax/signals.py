@@ -10,7 +10,6 @@ a notebook, or of whoever else calls a run, has more to lose than the run.
 from collections.abc import Callable, Iterator
 import contextlib
 import contextvars
-import ctypes
 import os
 import pathlib
 import select
@@ -19,6 +18,8 @@ import sys
 import threading
 import time
 from typing import NoReturn
+
+from enas_jax import hosts, process
 
 _GRACE = 20.0  # seconds that a process has after a signal
 _AT_ONCE = 1.0  # and after Ctrl-C was pressed a second time
@@ -32,11 +33,12 @@ class Interrupted(KeyboardInterrupt):
 
   Attributes:
     number: the signal.
+    together: whether all processes of the run end by it at the same place.
   """
 
-  def __init__(self, number: int = signal.SIGINT):
+  def __init__(self, number: int = signal.SIGINT, together: bool = False):
     super().__init__(f"stopped by {signal.Signals(number).name}")
-    self.number = number
+    self.number, self.together = number, together
 
 
 def die(number: int) -> NoReturn:
@@ -46,11 +48,7 @@ def die(number: int) -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
       with contextlib.suppress(Exception):  # a pipe whose reader has gone
         stream.flush()
-  # `signal.signal` is for the main thread alone.
-  set_handler = ctypes.pythonapi.PyOS_setsig
-  set_handler.argtypes = [ctypes.c_int, ctypes.c_void_p]
-  set_handler.restype = ctypes.c_void_p
-  set_handler(number, None)
+  process.set_handler(number, None)
   if first:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {number})
   os.kill(os.getpid(), number)
@@ -150,12 +148,15 @@ def _readable(reader: int, seconds: float | None) -> bool:
 class Signals:
   """Turns the first SIGINT or SIGTERM into a wish to stop.
 
-  A second SIGINT stops at once. Where a step of a command does not end in time,
-  the process ends without it, but never amid what is done under `saving`.
+  Where a run has several processes, a signal to one of them stops all at the
+  same place. A second SIGINT stops at once. Where a step of a command does not
+  end in time, the process ends without it, but never amid what is done under
+  `saving`.
   """
 
   def __init__(self, say: Callable[[str], None], path: pathlib.Path):
-    self.caught = 0  # the number of the signal
+    self.caught = 0  # the number of the signal that came to this process
+    self._watch = hosts.Watch()
     self.saving: contextlib.AbstractContextManager = contextlib.nullcontext()
     self._say, self._path = say, path
     self._open = contextlib.ExitStack()
@@ -170,14 +171,24 @@ class Signals:
   def __exit__(self, *unused) -> None:
     self._open.close()
 
+  def came(self) -> bool:
+    """Says whether a signal came to any process; all of them ask together."""
+    self._watch.look(int(self.caught))
+    return bool(self._watch.caught)
+
+  @property
+  def time(self) -> float:
+    """The seconds until `came` was last asked, the same in all processes."""
+    return self._watch.time
+
   def stop_if_caught(self) -> None:
     """Raises Interrupted if a signal came. Call it when all is saved."""
-    if self.caught:
+    if self.came():
       self._say(
           f"Stopped; everything is saved in {self._path}. The same command"
           " goes on from there."
       )
-      raise Interrupted(self.caught)
+      raise Interrupted(self._watch.caught, together=True)
 
   def _catch(self, number, frame) -> None:
     """Handles a signal."""
@@ -190,8 +201,8 @@ class Signals:
 
   def _last(self, number: int) -> None:
     """Says that the process ends before its step has."""
-    del number
     self._say(
         "Stopped amid a step, which took too long. The same command goes on"
         f" from what was saved in {self._path}."
     )
+    hosts.leave(f"stopped by {signal.Signals(number).name} amid a step.")

@@ -142,7 +142,7 @@ def tried(tmp_path, monkeypatch):
     monkeypatch.setattr(candidates, "scored", scored)
     monkeypatch.setattr(run, "_alone", alone)
     with contextlib.closing(Display(tmp_path / "log.txt")) as shown:
-      stage = run.Stage(plan, tmp_path, shown, None)
+      stage = run.Stage(plan, tmp_path, tmp_path, shown, None)
       first = line("policy", plan.space.unflatten(list(best)))
       return run._finalists(stage, None, first)
 

@@ -530,7 +530,9 @@ def test_a_retraining_that_diverges_is_a_row(diverging, tmp_path, monkeypatch):
 
   def retrained(name):
     with contextlib.closing(display.Display(tmp_path / name)) as shown:
-      stage = run.Stage(plan, tmp_path, shown, signals.Signals(print, tmp_path))
+      stage = run.Stage(
+          plan, tmp_path, tmp_path, shown, signals.Signals(print, tmp_path)
+      )
       test = run._retrained(stage, found, drawn)
     return test, (tmp_path / name).read_text()
 

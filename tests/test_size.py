@@ -241,7 +241,7 @@ def test_latency_is_measured_once_and_kept(tmp_path, monkeypatch):
 
   monkeypatch.setattr(latency, "milliseconds", timed)
   with contextlib.closing(Display(tmp_path / "log.txt")) as shown:
-    stage = run.Stage(build.plan(config), tmp_path, shown, None)
+    stage = run.Stage(build.plan(config), tmp_path, tmp_path, shown, None)
     plan = run._timed(stage).plan
     saved = json.loads((tmp_path / "latency.json").read_text())
     assert saved["base"] == [8.0] and saved["device"]

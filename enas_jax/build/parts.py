@@ -6,13 +6,14 @@ adds it.
 
 from collections.abc import Callable, Iterator
 import contextlib
+import dataclasses
 import json
 from typing import Any
 
 import jax
 from ml_collections import ConfigDict
 
-from enas_jax import data, optim, options, registry, rows, settings
+from enas_jax import data, hosts, optim, options, registry, rows, settings
 from enas_jax.errors import ConfigError, suggest
 from enas_jax.strategies import STRATEGIES
 from enas_jax.strategies.random import random
@@ -85,14 +86,21 @@ def run(
       raise ConfigError(key, f"no such key. {suggest(key, known)}")
   values = {key: config[key] for key in config if key not in blocks}
   run = part(**options.read(part, values))
-  batch = config.get("child", {}).get("batch")
-  if run.devices == 1:  # the usual case asks no device anything
-    return run
-  if run.devices > jax.device_count():
+  if run.devices == 1 and not hosts.several():
+    return run  # the usual case asks no device anything
+  found, count = jax.device_count(), hosts.count()
+  run = dataclasses.replace(run, devices=run.devices or found)
+  if run.devices > found:
+    raise ConfigError(
+        "devices", f"{run.devices} is more than the {found} that JAX finds."
+    )
+  if count > 1 and run.devices < found:
     raise ConfigError(
         "devices",
-        f"{run.devices} is more than the {jax.device_count()} that JAX finds.",
+        f"must be 0, for all, or the {found} that the {count} processes have,"
+        f" got {run.devices}.",
     )
+  batch = config.get("child", {}).get("batch")
   if isinstance(batch, int) and batch % run.devices:
     raise ConfigError(
         "child.batch",

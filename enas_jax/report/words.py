@@ -88,6 +88,29 @@ def started(plan: Plan) -> str:
   )
 
 
+def other_devices(
+    before: dict[str, int], devices: int, processes: int
+) -> str:
+  """Returns a line on a run that goes on on something else than before.
+
+  Args:
+    before: on what it ran, as `folder.run_on` says.
+    devices: on how many it runs now.
+    processes: which these belong to.
+  """
+
+  def some(devices, processes):
+    each = "device" if devices == 1 else "devices"
+    of = f" of {processes} processes" if processes > 1 else ""
+    return f"{devices} {each}{of}"
+
+  there = some(before["devices"], before["processes"])
+  return (
+      f"It ran on {there} and goes on on {some(devices, processes)}: from here"
+      " on it is no longer the same run to the bit, as config.json notes."
+  )
+
+
 def compiled(counts: dict[str, int]) -> str:
   """Says how many programs were compiled for all archs."""
   return (
