@@ -95,9 +95,7 @@ def join(
         f"the processes did not find one another in {_WAIT} s"
         f" ({one_line(error):.200}).",
     ) from None
-  # JAX aborts a process that has lost the coordinator.
-  own.set_handler(signal.SIGABRT, ctypes.cast(_aborted, ctypes.c_void_p))
-  threading.Thread(target=_live, daemon=True).start()
+  _begin()
 
 
 def _check(coordinator: str, processes: int, process: int) -> None:
@@ -277,6 +275,13 @@ def verdict() -> None:
   """
   if several():
     time.sleep(_SILENT + 2 * _BEAT)
+
+
+def _begin() -> None:
+  """Begins to watch over the processes."""
+  # JAX aborts one that has lost the coordinator.
+  own.set_handler(signal.SIGABRT, ctypes.cast(_aborted, ctypes.c_void_p))
+  threading.Thread(target=_live, daemon=True).start()
 
 
 def _live() -> None:

@@ -79,7 +79,7 @@ def _timeless(value: object) -> object:
   return {key: _timeless(its) for key, its in kept.items()}
 
 
-def _outcome(workdir: pathlib.Path) -> dict[str, object]:
+def outcome(workdir: pathlib.Path) -> dict[str, object]:
   """All that has to agree, by name."""
   found = {}
   for path in sorted(workdir.rglob("*.json*")):
@@ -133,14 +133,14 @@ def main(_) -> None:
     _fail(process, text)
     took = time.monotonic() - begun
     print(f"{name} in peace: {took:.0f} s, cold", flush=True)
-    whole[name] = _outcome(root / name)
+    whole[name] = outcome(root / name)
   draw, kills, runs, same = random.Random(_SEED.value), 0, 0, True
   while kills < _KILLS.value:
     name = names[runs % len(names)]
     runs += 1
     workdir = root / f"run_{runs}"
     kills = _killed(name, workdir, cache, draw, kills)
-    expected, found = whole[name], _outcome(workdir)
+    expected, found = whole[name], outcome(workdir)
     keys = {*expected, *found}
     differ = [key for key in keys if expected.get(key) != found.get(key)]
     same = same and not differ

@@ -1,6 +1,8 @@
 """Several devices: what they do together is what one does."""
 
 import functools
+import os
+import signal
 
 import chex
 from flax import linen as nn
@@ -14,6 +16,7 @@ from test_run import lines, ran, tiny_texts
 from enas_jax import (
   build,
   data,
+  folder,
   optim,
   parallel,
   rows,
@@ -296,6 +299,32 @@ def test_a_search_on_two_devices_resumes_to_the_same_bits(
       lines(tmp_path / run / "metrics.jsonl") for run in ("run", "whole")
   )
   assert one == other
+
+
+def test_a_search_goes_on_on_other_devices(tmp_path, monkeypatch, capsys):
+  config = ptb_recurrent.get_config("smoke")
+  config.update(devices=2, space={"nodes": 2})
+  config.data.update(name="ptb", path=tiny_texts(tmp_path / "texts"))
+  pace_step = display.Pace.step
+  for devices in (2, 1, 2):
+    config.devices, left = devices, [4]
+
+    def stop(pace, *args):
+      left[0] -= 1  # noqa: B023
+      if not left[0]:  # noqa: B023
+        os.kill(os.getpid(), signal.SIGTERM)
+      pace_step(pace, *args)
+
+    monkeypatch.setattr(display.Pace, "step", stop)
+    with pytest.raises(signals.Interrupted):
+      ran(config, tmp_path / "run")
+  record = folder.read_json(tmp_path / "run" / "config.json")
+  assert record["run_on"] == [
+      {"step": step, "devices": devices, "processes": 1}
+      for step, devices in ((0, 2), (4, 1), (8, 2))
+  ]
+  told = capsys.readouterr().out
+  assert "It ran on 2 devices and goes on on 1 device: from here on" in told
 
 
 def test_devices_that_are_not_there_or_do_not_divide_are_refused():
