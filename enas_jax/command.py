@@ -14,6 +14,7 @@ import traceback
 from typing import Any, NoReturn
 
 from absl import app, flags, logging
+import jax
 from ml_collections import config_flags, ConfigDict
 
 from enas_jax import hosts, keeper, process, registry, signals
@@ -143,7 +144,8 @@ def cli(
   except Exception as error:
     if not hosts.several():
       raise
-    hosts.verdict()  # it may be that another process has ended
+    if isinstance(error, jax.errors.JaxRuntimeError):
+      hosts.verdict()  # it may be that another process has ended
     traceback.print_exc()
     _exit(one_line(error), 1)
 

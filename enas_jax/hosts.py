@@ -14,9 +14,10 @@ import os
 import pickle
 import platform
 import signal
+import sys
 import threading
 import time
-from typing import Any
+from typing import Any, NoReturn
 
 import jax
 from jax._src import clusters, distributed  # has no other door
@@ -32,7 +33,8 @@ _BEAT = 3.0  # seconds between two signs of life
 _SILENT = 30.0  # seconds without one, after which a process has ended
 _LOST = 60  # the same, when JAX itself ends the others
 _KEY = "enas_jax/"
-_ENDED = threading.Event()  # this process has left the others
+_JOINED = threading.Event()  # this process has found the others
+_ENDED = threading.Event()  # and has left them
 _LOOK = 2.0  # seconds between two questions to all processes
 # What the launchers of MPI say, and how many processes they started.
 _MPI = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE")
@@ -79,6 +81,9 @@ def join(
     _check(**given)
   # A signal is told by `Watch`. JAX would take SIGTERM for itself.
   jax.config.update("jax_enable_preemption_service", False)
+  # JAX aborts a process that does not find the others, or loses the first.
+  own.set_handler(signal.SIGABRT, ctypes.cast(_aborted, ctypes.c_void_p))
+  print(f"Waiting for the other processes, {_WAIT} s at most.", file=sys.stderr)
   try:
     jax.distributed.initialize(
         coordinator,
@@ -92,10 +97,10 @@ def join(
   except Exception as error:  # of gRPC, of a cluster's own service
     raise ConfigError(
         "--coordinator",
-        f"the processes did not find one another in {_WAIT} s"
-        f" ({one_line(error):.200}).",
+        f"the processes do not come together ({one_line(error):.200}).",
     ) from None
-  _begin()
+  _JOINED.set()
+  threading.Thread(target=_live, daemon=True).start()
 
 
 def _check(coordinator: str, processes: int, process: int) -> None:
@@ -254,7 +259,8 @@ class Watch:
 def part() -> None:
   """Ends the run of several processes in order; all of them call it."""
   _ENDED.set()
-  jax.distributed.shutdown()
+  with contextlib.suppress(Exception):  # all is saved, whoever does not come
+    jax.distributed.shutdown()
 
 
 def leave(why: str) -> None:
@@ -277,13 +283,6 @@ def verdict() -> None:
     time.sleep(_SILENT + 2 * _BEAT)
 
 
-def _begin() -> None:
-  """Begins to watch over the processes."""
-  # JAX aborts one that has lost the coordinator.
-  own.set_handler(signal.SIGABRT, ctypes.cast(_aborted, ctypes.c_void_p))
-  threading.Thread(target=_live, daemon=True).start()
-
-
 def _live() -> None:
   """Tells the others that this process lives, and ends it where one does not.
 
@@ -303,13 +302,13 @@ def _live() -> None:
       host = sign.split(" ", 1)[1]
       who = f"process {rank} of {state.num_processes} ({host})"
       if (why := told.get(f"{_KEY}ended/{rank}")) and not _ENDED.is_set():
-        _end(f"{who} has ended: {why}")
+        _end(f"{who} has ended: {why} {_AGAIN}")
       if rank not in seen or seen[rank][0] != sign:
         seen[rank] = sign, now
       elif now - seen[rank][1] > _SILENT:
         _end(
             f"{who} has ended or cannot be reached: it has said nothing for"
-            f" {_SILENT:.0f} s."
+            f" {_SILENT:.0f} s. {_AGAIN}"
         )
 
 
@@ -320,16 +319,23 @@ def _tell(what: str, text: str) -> None:
   state.client.key_value_set(key, text, allow_overwrite=True)
 
 
-def _end(why: str) -> None:
+def _end(why: str, code: int = 1) -> NoReturn:
   """Ends this process at once, from whichever thread."""
-  os.write(2, f"error: {why} {_AGAIN}\n".encode(errors="replace"))
-  os._exit(1)
+  os.write(2, f"error: {why}\n".encode(errors="replace"))
+  os._exit(code)
 
 
 @ctypes.CFUNCTYPE(None, ctypes.c_int)
 def _aborted(number: int) -> None:
   """Says what it means that JAX has aborted this process."""
+  del number
+  if _JOINED.is_set():
+    _end(
+        "JAX has ended this process; see the lines above. Most likely process"
+        f" 0, the coordinator, has ended or cannot be reached. {_AGAIN}"
+    )
   _end(
-      "JAX has ended this process; see the lines above. Most likely process 0,"
-      " the coordinator, has ended or cannot be reached."
+      f"--coordinator: not all processes have come together in {_WAIT} s. Is"
+      " the command the same on all hosts, and can they reach process 0?",
+      code=2,
   )

@@ -35,7 +35,7 @@ from enas_jax.derive import candidates, latency, outcome, ranking
 from enas_jax.derive.candidates import Line, RANDOM
 from enas_jax.errors import ConfigError, writing
 from enas_jax.keeper import Diverged, Keeper
-from enas_jax.plan import Plan
+from enas_jax.plan import effective, Plan
 from enas_jax.report import drawing, tables, words
 from enas_jax.report.display import Display, Pace
 from enas_jax.signals import Signals
@@ -62,7 +62,7 @@ def run(plan: Plan, workdir: str, *, show: bool = True) -> dict[str, Any]:
     Diverged: training cannot go on.
     Unwritable: the disk is full, or a limit was met; what was saved is whole.
   """
-  text = json.dumps(plan.record, sort_keys=True)
+  text = json.dumps(effective(plan.record), sort_keys=True)
   if not hosts.alike(zlib.crc32(text.encode())):
     raise ConfigError("--config", "is not the same in all processes.")
   if done := finished(workdir, plan.record, show=show):
@@ -75,8 +75,7 @@ def run(plan: Plan, workdir: str, *, show: bool = True) -> dict[str, Any]:
     if line := words.classes(plan):
       stage.say(line)
     result = _search(stage) if plan.derive else _training(stage)
-    folder.write_json(stage.path / "result.json", result)
-    return result
+    return _written(stage, result)
 
 
 def finished(
@@ -257,8 +256,8 @@ def _training(stage: Stage) -> dict[str, Any]:
 
 def _fit(stage: Stage, measure: Any = None) -> SearchState:
   """Runs the loop from the newest checkpoint, or the start, to its end."""
-  plan = stage.plan
-  with Keeper(plan, *stage[1:-1]) as keeper:
+  plan, *around, _ = stage
+  with Keeper(plan, *around) as keeper:
     return loop.fit(
         plan.experiment, keeper.state(), keeper.hooks(), measure
     )
@@ -379,5 +378,14 @@ def _alone(stage: Stage, plan: Plan, path: pathlib.Path) -> dict[str, Any]:
     except Diverged as error:
       stage.say(f"It diverged: {error}")
       result = {"diverged": str(error)}
-    folder.write_json(path / "result.json", result)
+    return _written(own, result)
+
+
+def _written(stage: Stage, result: dict[str, Any]) -> dict[str, Any]:
+  """Writes the result of a stage; all processes return the same."""
+
+  def written():
+    folder.write_json(stage.path / "result.json", result)
     return result
+
+  return hosts.first(written)

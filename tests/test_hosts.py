@@ -205,7 +205,9 @@ def test_processes_of_a_cluster_are_found(monkeypatch):
       jax.distributed, "initialize", lambda *a, **k: given.append((a, k))
   )
   monkeypatch.setattr(jax.config, "update", lambda *given: None)
-  monkeypatch.setattr(hosts, "_begin", lambda: None)
+  monkeypatch.setattr(hosts.own, "set_handler", lambda *given: None)
+  monkeypatch.setattr(hosts.threading.Thread, "start", lambda self: None)
+  monkeypatch.setattr(hosts, "_JOINED", hosts.threading.Event())
   slurm(monkeypatch, 2)
   hosts.join()
   ((args, kwargs),) = given
