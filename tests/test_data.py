@@ -15,7 +15,7 @@ from tensorflow_datasets.core import registered
 
 from enas_jax import data, options
 from enas_jax.data import tfds as sets
-from enas_jax.data.images import hold_out
+from enas_jax.data.examples import hold_out
 from enas_jax.errors import ConfigError
 
 TRAIN, TEST = 24, 9  # examples of the sets that are made here

@@ -10,7 +10,7 @@ import pytest
 
 from enas_jax import data, model, process
 from enas_jax.data import listing, preprocess, telling
-from enas_jax.data.images import Images
+from enas_jax.data.examples import Images
 from enas_jax.data.preprocess import open_picture, Preprocess
 from enas_jax.errors import ConfigError
 from experiments import mutated_data
