@@ -1,16 +1,13 @@
 """Data that are read batch by batch, beside the same data in memory."""
 
-import dataclasses
-
 import chex
 import jax
 import numpy as np
 from PIL import Image
 import pytest
 
-from enas_jax import build, evaluate, feeds, loop
+from enas_jax import build, evaluate, loop
 from enas_jax.configs import cifar_macro
-from enas_jax.data import examples, folder, grains
 
 
 @pytest.fixture(scope="module")

@@ -1,10 +1,13 @@
-"""Reads the batches of images that are not held in memory, in their order.
+"""Reads the batches of data that are not held in memory, in their order.
 
 The order of a pass follows from its key, so nothing has to be kept of it: a run
-that goes on begins to read at the place where it stopped.
+that goes on begins to read at the place where it stopped. Pictures are decoded
+by Grain. For a text Grain has nothing that a memory-mapped file does not do:
+its segments are copied out of it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+import itertools
 import sys
 from typing import Any, NamedTuple
 
@@ -99,3 +102,31 @@ class _Batches:
       plan = _ordered(*self._shape, self._order.key(number))
       self._plan = number, np.asarray(plan) + self._start
     return self._examples.read(self._plan[1][place])
+
+
+class Segments:
+  """Reads the segments of a text; it is a `feeds.Stream`."""
+
+  def __init__(self, grid: np.ndarray, rows: Callable, length: int):
+    """Takes the text i32[B, n / B], its plan, and the words of a segment."""
+    self._grid, self._rows, self._length = grid, jax.jit(rows), length
+
+  def read(self, order: Order, number: int, place: int) -> Iterator[np.ndarray]:
+    """Yields i32[B, length] for each segment; behind the text there are zeros.
+
+    Args:
+      order: What is asked for.
+      number: The pass to begin with.
+      place: The place of the first segment in that pass.
+    """
+    for each in itertools.count(number):
+      starts = np.asarray(self._rows(order.key(each))[0])
+      for start in starts[place : order.take]:
+        found = self._grid[:, start : start + self._length]
+        lacking = self._length - found.shape[1]
+        yield np.pad(found, ((0, 0), (0, lacking)))
+      place = 0
+
+  def mark(self) -> np.ndarray:
+    """Returns the text."""
+    return self._grid
