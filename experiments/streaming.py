@@ -165,7 +165,8 @@ def _family(pid: int) -> Iterator[int]:
 def _pss(pid: int) -> int:
   """Returns the bytes of memory that a process takes."""
   with contextlib.suppress(OSError):
-    for line in open(f"/proc/{pid}/smaps_rollup", encoding="ascii"):
+    found = pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text("ascii")
+    for line in found.splitlines():
       if line.startswith("Pss:"):
         return int(line.split()[1]) * 1024
   return 0

@@ -325,6 +325,8 @@ def test_images_that_the_memory_cannot_hold_are_refused(
   with pytest.raises(ConfigError, match=line) as caught:
     source.train()
   assert "\n" not in str(caught.value)
+  # What is drawn is in memory in any case.
+  assert ("config.data.stream" in str(caught.value)) == (name == "folder")
 
 
 def test_memory_is_the_least_that_the_system_and_limits_leave(monkeypatch):

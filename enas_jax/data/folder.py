@@ -187,7 +187,7 @@ class Pictures:
   def mark(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Returns their names, labels and sizes on the disk."""
     sizes = [os.stat(self._path(name)).st_size for name in self.names]
-    return self.names, self.labels, np.array(sizes)
+    return self.names.view(np.uint8), self.labels, np.array(sizes)
 
   def _path(self, name: bytes) -> str:
     return os.path.join(self.folder, os.fsdecode(name))
