@@ -121,7 +121,11 @@ class _Windows(Feed):
   def __call__(self, number, place):
     if (number, place) != self._next:  # the first, or after a step back
       self.close()
-      self._windows = _ahead(self._read(number, place))
+      # A function, not a method: what nobody holds any more ends at once.
+      read = _windows(
+          self._stream, self._put, self._order, self.size, number, place
+      )
+      self._windows = _ahead(read)
     self._next, arrays = next(self._windows)
     return arrays
 
@@ -129,23 +133,28 @@ class _Windows(Feed):
     self._next = None
     self._windows.close()
 
-  def _read(self, number, place):
-    """Yields (what comes after the window, the window on the devices)."""
-    take, size = self._order.take, self.size
-    with contextlib.closing(
-        self._stream.read(self._order, number, place)
-    ) as batches:
-      while number < self._order.passes:
-        count = min(size, take - place)
-        found = [next(batches) for _ in range(count)]
-        # Where a pass ends, its last windows are filled up with any batch.
-        slots = [found[min((n - place) % size, count - 1)] for n in range(size)]
-        place += count
-        if place == take:
-          number, place = number + 1, 0
-        # Stacking copies, so what a reader gave can be used again.
-        stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *slots)
-        yield (number, place), self._put(stacked)
+
+def _windows(
+    stream: Stream,
+    put: Callable[[Any], Any],
+    order: Order,
+    size: int,
+    number: int,
+    place: int,
+) -> Iterator[tuple[tuple[int, int], Any]]:
+  """Yields (what comes after a window, the window on the devices)."""
+  with contextlib.closing(stream.read(order, number, place)) as batches:
+    while number < order.passes:
+      count = min(size, order.take - place)
+      found = [next(batches) for _ in range(count)]
+      # Where a pass ends, its last window is filled up with any batch.
+      slots = [found[min((n - place) % size, count - 1)] for n in range(size)]
+      place += count
+      if place == order.take:
+        number, place = number + 1, 0
+      # Stacking copies, so what a reader gave can be used again.
+      stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *slots)
+      yield (number, place), put(stacked)
 
 
 def _ahead(items: Iterator[Any]) -> Iterator[Any]:

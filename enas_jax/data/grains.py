@@ -94,8 +94,9 @@ def _checked(iterator: Iterator) -> Iterator[Any]:
     code = str(error).partition("exit code ")[2].partition(".")[0]
     raise ConfigError(
         "workers",
-        f"a process that reads the data has ended (exit code {code}), as when"
-        " the memory is short. Take fewer, or a smaller batch.",
+        f"a process that reads the data has ended (exit code {code}). The"
+        " memory may be short, so that fewer help; or a script of your own"
+        " lacks `if __name__ == '__main__':`.",
     ) from None
 
 
