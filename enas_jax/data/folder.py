@@ -54,6 +54,7 @@ def load(*, path: Path, size: Count | None = None) -> Source:
 
 
   def read(files: Files, folder: pathlib.Path) -> Callable[[], Pictures]:
+    # Made now, so that nothing holds on to the paths, which are larger.
     pictures = Pictures.of(files, folder, shape, resize)
     return lambda: pictures
 

@@ -34,7 +34,7 @@ from enas_jax.data.examples import (
 from enas_jax.data.preprocess import Preprocess
 from enas_jax.errors import ConfigError, kind, lookup
 from enas_jax.options import checked, Count, Small, Whole
-from enas_jax.types import MEASURES, Split
+from enas_jax.types import Key, MEASURES, Split
 
 # The path of a folder, which "" is not.
 Path = Annotated[options.Path, MinLen(1)]
@@ -344,28 +344,8 @@ def image_split(
   steps = math.ceil(n / batch)
   numbers = (tuple(map(float, np.ravel(value))) for value in (mean, std))
   reads = Preprocess(shape, *numbers)
-
-  def rows(key):
-    weight = jnp.ones(steps * batch)
-    if key is None:
-      weight = weight.at[n:].set(0)
-    weight = weight.reshape(steps, batch)
-    if streams:
-      return _place(steps, batch), weight
-    return streaming.order(n, steps, batch, key), weight
-
-  def gather(arrays, row, key):
-    index, weight = row
-    if streams:  # gathered like the others, so that it rounds like them
-      window = len(arrays.images)
-      arrays = jax.tree.map(_flat, arrays)
-      index = index % window * len(index) + jnp.arange(len(index))
-    pixels = reads.normalise(arrays.images[index])
-    if augment is not None and key is not None:
-      pixels = augments.apply(augment, key, pixels)
-    labels = arrays.labels[index]
-    return ImageBatch(pixels, labels, weight, jnp.float32(1))
-
+  rows = functools.partial(_rows, n, steps, batch, streams)
+  gather = functools.partial(_gather, reads, augment, streams)
   split = Split(
       images, steps, rows, gather, batch, "images", preprocess=reads
   )
@@ -380,12 +360,38 @@ def image_split(
   )
 
 
-def _flat(leaf: jax.Array) -> jax.Array:
-  """Returns the batches of a window as one."""
-  return leaf.reshape(-1, *leaf.shape[2:])
-
-
-def _place(steps: int, batch: int) -> jax.Array:
-  """Returns the place of each batch in its pass, i32[steps, B]."""
+def _rows(
+    n: int, steps: int, batch: int, streams: bool, key: Key | None
+) -> tuple[jax.Array, jax.Array]:
+  """Returns the plan of a pass: `Split.rows` of `image_split`."""
+  weight = jnp.ones(steps * batch)
+  if key is None:
+    weight = weight.at[n:].set(0)
+  weight = weight.reshape(steps, batch)
+  if not streams:
+    return streaming.order(n, steps, batch, key), weight
   place = jnp.arange(steps, dtype=jnp.int32)
-  return jnp.broadcast_to(place[:, None], (steps, batch))
+  return jnp.broadcast_to(place[:, None], (steps, batch)), weight
+
+
+def _gather(
+    reads: Preprocess,
+    augment: Augment | None,
+    streams: bool,
+    arrays: Images,
+    row: tuple[jax.Array, jax.Array],
+    key: Key | None,
+) -> ImageBatch:
+  """Makes the batch of a row: `Split.batch` of `image_split`."""
+  index, weight = row
+  if streams:  # gathered as from the memory, so that all numbers round alike
+    window = len(arrays.images)
+    arrays = jax.tree.map(
+        lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), arrays
+    )
+    index = index % window * len(index) + jnp.arange(len(index))
+  pixels = reads.normalise(arrays.images[index])
+  if augment is not None and key is not None:
+    pixels = augments.apply(augment, key, pixels)
+  labels = arrays.labels[index]
+  return ImageBatch(pixels, labels, weight, jnp.float32(1))

@@ -1,6 +1,6 @@
 """Reads any image classification set of TFDS, without TensorFlow."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 import dataclasses
 import functools
 import shlex
@@ -111,17 +111,15 @@ def load(
         f"the images of {name!r} differ: {', '.join(seen)} pixels. Give the"
         " size to resize to.",
     )
-
-  def read(split: str) -> Callable[[], Records]:
-    records = Records(name, path, split, (image, label), shape, resize)
-    return lambda: records
-
+  read = functools.partial(
+      Records, name, path, features=(image, label), shape=shape, resize=resize
+  )
   classes = builder.info.features[label].num_classes
   return Source(
       shape=shape,
       classes=classes,
-      train=read("train"),
-      test=read(held),
+      train=functools.partial(read, "train"),
+      test=functools.partial(read, held),
       mirrors=_base(name) not in _CHARACTERS,
       names=tuple(map(builder.info.features[label].int2str, range(classes))),
   )
