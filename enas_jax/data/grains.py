@@ -66,8 +66,11 @@ def reading(items: Sequence, workers: int) -> Iterator[Iterator[Any]]:
       ended.
   """
   check()
+  from absl import flags
   import grain  # takes half a second
 
+  if not flags.FLAGS.is_parsed():  # outside of a command, where Grain asks too
+    flags.FLAGS.mark_as_parsed()
   options = grain.ReadOptions(num_threads=0, prefetch_buffer_size=0)
   dataset = grain.MapDataset.source(_Told(items)).to_iter_dataset(options)
   if workers:
