@@ -152,7 +152,6 @@ def _windows(
       place += count
       if place == order.take:
         number, place = number + 1, 0
-      # Stacking copies, so what a reader gave can be used again.
       stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *slots)
       yield (number, place), put(stacked)
 

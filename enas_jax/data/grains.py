@@ -15,6 +15,7 @@ import threading
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 
 from enas_jax.errors import ConfigError
 
@@ -90,7 +91,8 @@ def _checked(iterator: Iterator) -> Iterator[Any]:
     for item in iterator:
       if isinstance(item, _Failed):
         raise ConfigError(*item)
-      yield item
+      # Copied out of the memory that the processes share, which is free then.
+      yield jax.tree.map(np.array, item)
   except RuntimeError as error:
     if "terminated unexpectedly" not in str(error):
       raise
