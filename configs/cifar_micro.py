@@ -42,6 +42,8 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
       "eval_batch": placeholder(int),  # of a reward; None: child.batch
       "path": placeholder(str),  # of the files; None: where TFDS has them
       "size": placeholder(int),  # of a side; None: as the images are
+      "stream": placeholder(bool),  # read while it trains; None: in memory
+      "workers": placeholder(int),  # processes that read; None: 2
   }
   config.augment = {
       "pad": 4,

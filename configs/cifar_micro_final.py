@@ -38,6 +38,8 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
       "eval_batch": 100,
       "path": placeholder(str),
       "size": placeholder(int),
+      "stream": placeholder(bool),  # None: in memory
+      "workers": placeholder(int),  # processes that read; None: 2
       "measure": "test",  # or "valid": images held out, for choices
       "valid": 5000,  # of these so many; read with "valid" alone
   }

@@ -35,6 +35,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
       "path": placeholder(str),  # of the folder of three texts
       "vocabulary": placeholder(int),  # the most frequent; None: all words
       "unit": placeholder(str),  # word or character; None: word
+      "stream": placeholder(bool),  # on the host; None: on the device
       "length": 35,  # words of a segment
       "vary": True,  # draw lengths around it
   }

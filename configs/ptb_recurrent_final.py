@@ -44,6 +44,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
       "path": placeholder(str),
       "vocabulary": placeholder(int),  # the most frequent; None: all words
       "unit": placeholder(str),  # word or character; None: word
+      "stream": placeholder(bool),  # on the host; None: on the device
       "length": 35,
       "vary": gpu,
       "eval_batch": 1,  # rows of the test text

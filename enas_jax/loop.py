@@ -8,13 +8,14 @@ strategy that never changes its mind.
 """
 
 from collections.abc import Callable
+import contextlib
 import functools
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from enas_jax import evaluate, optim, parallel, steps
+from enas_jax import evaluate, feeds, optim, parallel, steps
 from enas_jax.plan import Experiment
 from enas_jax.types import NEVER, Record, SearchState
 
@@ -101,15 +102,16 @@ def fit(
   Raises:
     NotFinite: a number is not finite, and no hook says where to go on.
   """
-  programs = _programs(experiment)
+  programs = _programs(experiment, state)
   if measure is None and experiment.arch is not None:
     split = experiment.watched or experiment.held
     measure = evaluate.evaluator(experiment.task, split, experiment.arch)
-  while int(state.step) < experiment.steps:
-    try:
-      state = _epoch(experiment, programs, state, hooks, measure)
-    except NotFinite as error:
-      state = hooks.failed(error.step)
+  with contextlib.closing(programs.train), contextlib.closing(programs.held):
+    while int(state.step) < experiment.steps:
+      try:
+        state = _epoch(experiment, programs, state, hooks, measure)
+      except NotFinite as error:
+        state = hooks.failed(error.step)
   hooks.compiled({
       "child": programs.child._cache_size(),
       "controller": programs.controller._cache_size(),
@@ -125,15 +127,16 @@ def _epoch(experiment, programs, state, hooks, measure) -> SearchState:
   rows = programs.order(state.step)
   before = None
   while at < length:
+    if at < experiment.child_steps:
+      kind, program = "child", programs.child
+      count = min(programs.per_call, experiment.child_steps - at)
+      given = programs.train(epoch, at), rows
+    else:
+      kind, count, program = "strategy", 1, programs.controller
+      given = (programs.held(experiment.rewarded(step), 0),)
     # What a step reads is on the device already.
     with jax.transfer_guard("disallow"):
-      if at < experiment.child_steps:
-        kind = "child"
-        count = min(programs.per_call, experiment.child_steps - at)
-        state, now = programs.child(state, programs.train, rows)
-      else:
-        kind, count = "strategy", 1
-        state, now = programs.controller(state, programs.held)
+      state, now = program(state, *given)
     step, at = step + count, at + count
     # One dispatch behind, so that the device never waits for this process.
     _check(before)
@@ -184,11 +187,11 @@ class _Programs(NamedTuple):
   next_epoch: Callable
   order: Callable  # step -> the plan of its epoch
   per_call: int  # child steps of a dispatch
-  train: Any
-  held: Any
+  train: feeds.Feed
+  held: feeds.Feed
 
 
-def _programs(experiment: Experiment) -> _Programs:
+def _programs(experiment: Experiment, state: SearchState) -> _Programs:
   """Makes the steps, on one device or on several."""
   child_step = functools.partial(
       steps.child_step,
@@ -206,18 +209,17 @@ def _programs(experiment: Experiment) -> _Programs:
       archs=experiment.count,
       same_batch=experiment.same_batch,
   )
-  train = experiment.train.arrays
-  held = experiment.held.arrays if experiment.strategy_steps else ()
+  put_train = put_held = jax.device_put
   if experiment.devices > 1:
     mesh = _mesh(experiment)
     child_step = parallel.child_step(child_step, mesh, experiment.train)
     strategy_step = parallel.strategy_step(
         strategy_step, mesh, experiment.train
     )
-    train = parallel.place_arrays(mesh, experiment.train, train)
-    held = parallel.place_everywhere(mesh, held)
-  else:
-    train, held = jax.device_put((train, held))
+    put_train = functools.partial(
+        parallel.place_arrays, mesh, experiment.train
+    )
+    put_held = functools.partial(parallel.place_everywhere, mesh)
   per_call = min(experiment.steps_per_call, experiment.child_steps)
 
   def child(state, arrays, rows):
@@ -238,11 +240,10 @@ def _programs(experiment: Experiment) -> _Programs:
     state = strategy_step(state, arrays)
     return state, (state.failed, state.child, state.controller)
 
-  order_key = _keys(experiment)[1]
+  children, rewards = _orders(experiment, state)
 
   def order(step):
-    key = jax.random.fold_in(order_key, experiment.place(step)[0])
-    return experiment.train.rows(key)
+    return experiment.train.rows(children.key(experiment.place(step)[0]))
 
   return _Programs(
       child=jax.jit(child, donate_argnums=0),
@@ -250,8 +251,36 @@ def _programs(experiment: Experiment) -> _Programs:
       next_epoch=jax.jit(steps.next_epoch),
       order=jax.jit(order),
       per_call=per_call,
-      train=train,
-      held=held,
+      train=feeds.feed(experiment.train, put_train, children, per_call),
+      held=feeds.feed(experiment.held, put_held, rewards, rewards.take),
+  )
+
+
+def _orders(
+    experiment: Experiment, state: SearchState
+) -> tuple[feeds.Order, feeds.Order]:
+  """Returns what the child steps ask for, and what the strategy steps do."""
+  # Plain data, since another process may read in this order.
+  order_key, state_key = jax.device_get((
+      jax.random.key_data(_keys(experiment)[1]),
+      jax.random.key_data(state.key),
+  ))
+  first, children = experiment.warmup + 1, experiment.child_steps
+  rewarded = max(experiment.strategy_steps, 1)
+
+  def of_epoch(epoch):
+    return jax.random.fold_in(jax.random.wrap_key_data(order_key), epoch)
+
+  def of_reward(count):
+    step = (first + count // rewarded) * children + count
+    return steps.rows_key(jax.random.wrap_key_data(state_key), step)
+
+  take = steps.rewarded(
+      experiment.held, experiment.count, experiment.same_batch
+  )
+  return (
+      feeds.Order(of_epoch, experiment.epochs, children),
+      feeds.Order(of_reward, experiment.rewarded(experiment.steps), take),
   )
 
 

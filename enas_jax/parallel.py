@@ -34,7 +34,7 @@ def place(mesh: Mesh, split: Split, state: SearchState) -> SearchState:
 
 
 def place_arrays(mesh: Mesh, split: Split, arrays: Any) -> Any:
-  """Puts the arrays of a split on the devices as the child step expects."""
+  """Puts what a feed gives on the devices as the child step expects."""
   return _put(arrays, shardings(mesh, split)[1])
 
 
@@ -141,6 +141,8 @@ def strategy_step(step: Callable, mesh: Mesh, split: Split) -> Callable:
 def _specs(split: Split) -> tuple[SearchState, PartitionSpec, PartitionSpec]:
   """Returns the specs of the child step's state, arrays and row."""
   state = SearchState(*[_SAME] * len(SearchState._fields))
+  window = PartitionSpec(None, _AXIS)  # the batches of a stream, divided each
   if split.carried:
-    return state._replace(model_state=_SHARED), _SHARED, _SAME
-  return state, _SAME, _SHARED
+    arrays = window if split.stream else _SHARED
+    return state._replace(model_state=_SHARED), arrays, _SAME
+  return state, window if split.stream else _SAME, _SHARED

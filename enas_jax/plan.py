@@ -25,6 +25,7 @@ _WITHOUT_EFFECT = (
     "benchmark.path",
     "checkpoint_seconds",
     "data.path",
+    "data.workers",
     "derive.top",
     "init",  # the hash of its weights is compared
     "retrain.command",
@@ -84,12 +85,16 @@ class Experiment(NamedTuple):
     done = epoch * self.child_steps + jnp.minimum(at + 1, self.child_steps)
     return done / (self.epochs * self.child_steps)
 
+  def rewarded(self, step: int) -> int:
+    """Returns how many strategy steps are done before a step."""
+    epoch, at = self.place(step)
+    return step - epoch * self.child_steps - min(at, self.child_steps)
+
   def left(self, step: int) -> dict[str, int]:
     """Returns how many steps of each kind are left."""
-    epoch, at = self.place(step)
-    done = epoch * self.child_steps + min(at, self.child_steps)
-    children = self.epochs * self.child_steps - done
-    return {"child": children, "strategy": self.steps - step - children}
+    strategy = self.rewarded(self.steps) - self.rewarded(step)
+    child = self.steps - step - strategy
+    return {"child": child, "strategy": strategy}
 
 
 class Start(NamedTuple):

@@ -99,7 +99,7 @@ def child_step(
 
   Args:
     state: The state before the step, which may be donated.
-    arrays: `train.arrays`; they are an argument so that they are no constants.
+    arrays: What the feed of `train` gives; an argument, so no constant.
     row: One row of the epoch's plan.
     task: The task, which gives the loss and says which weights move.
     strategy: The strategy, which proposes the arch.
@@ -161,7 +161,7 @@ def strategy_step(
 
   Args:
     state: The state before the step, which may be donated.
-    arrays: `valid.arrays`.
+    arrays: What the feed of `valid` gives.
     task: The task, which gives the reward.
     strategy: The strategy, which proposes the archs and is told all rewards at
       once.
@@ -173,12 +173,11 @@ def strategy_step(
     each: (function, inputs) -> the function's results on M inputs one by one.
       It is not vmap, which would run all branches of a run-time choice.
   """
-  key = jax.random.fold_in(state.key, state.step)
-  ask_key, rows_key, reward_key = jax.random.split(key, 3)
+  ask_key, rows_key, reward_key = _strategy_keys(state.key, state.step)
   asked = propose(strategy, state.strategy, ask_key, archs)
   chex.assert_tree_shape_prefix(asked, (archs,))
   plan = valid.rows(rows_key)
-  turns = jnp.arange(archs) % (1 if same_batch else valid.steps)
+  turns = jnp.arange(archs) % rewarded(valid, archs, same_batch)
   rows = jax.tree.map(lambda leaf: leaf[turns], plan)
 
   def reward(inputs):
@@ -197,6 +196,25 @@ def strategy_step(
       controller=merge(state.controller, _as_record(metrics)),
       failed=_failed(state, (rewards, told)),
   )
+
+
+def rewarded(split: Split, archs: int, same_batch: bool) -> int:
+  """Returns how many batches a strategy step reads, the first of its pass."""
+  return 1 if same_batch else min(archs, split.steps)
+
+
+def rows_key(key: Key, step: int) -> Key:
+  """Returns the key that shuffles the validation split in a strategy step.
+
+  Args:
+    key: The key of the state.
+    step: The number of the step.
+  """
+  return _strategy_keys(key, step)[1]
+
+
+def _strategy_keys(key: Key, step: int | jax.Array) -> jax.Array:
+  return jax.random.split(jax.random.fold_in(key, step), 3)
 
 
 def propose(strategy: Strategy, asked: Any, key: Key, archs: int) -> Arch:

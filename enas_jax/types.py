@@ -326,13 +326,11 @@ MEASURES = {"test": "test", "valid": "validation"}
 
 
 class Split(NamedTuple):
-  """A part of a data set as batches.
+  """A part of a data set as batches; `feeds` puts its arrays on devices."""
 
-  The arrays are numpy, on the host. The function that runs over the split puts
-  them on a device, or divides them among several.
-  """
-
-  arrays: Any  # a tree of numpy arrays
+  # A tree of numpy arrays on the host; where there is a stream, the shapes of
+  # what one batch is made of, with an axis of length 1 before them.
+  arrays: Any
   steps: int  # batches in one pass
   # key -> the plan of one pass, arrays with a leading axis `steps`. A key
   # shuffles; None visits every example once, in order.
@@ -349,6 +347,8 @@ class Split(NamedTuple):
   # How what people bring becomes what a network reads: a `Preprocess` of
   # images, the `Words` of a text. None: it cannot be said.
   preprocess: Any = None
+  # A `feeds.Stream`, which reads the batches; None: the arrays hold them all.
+  stream: Any = None
 
   def shapes(self) -> Batch:
     """Returns the shapes of the first batch, without reading an array."""

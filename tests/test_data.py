@@ -1,21 +1,23 @@
 """Data sets by name: what they hold, what they read, what they refuse."""
 
 import pathlib
+import pickle
 import shutil
 import subprocess
 import sys
 import tempfile
 from typing import Any
 
+import jax
 import numpy as np
 from PIL import Image
 import pytest
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core import registered
 
-from enas_jax import data, options
+from enas_jax import data, feeds, options
 from enas_jax.data import tfds as sets
-from enas_jax.data.images import hold_out
+from enas_jax.data.examples import hold_out
 from enas_jax.errors import ConfigError
 
 TRAIN, TEST = 24, 9  # examples of the sets that are made here
@@ -102,6 +104,23 @@ def arguments(tmp_path):
     return {}
 
   return make
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_a_set_is_streamed_as_it_is_held(name, arguments):
+  source = data.load(name, **arguments(name))
+  splits = (
+      source.search(batch=4, valid=5, stream=stream, workers=0)
+      for stream in (False, True)
+  )
+  for held, streamed in zip(*splits, strict=True):
+    assert streamed.preprocess == held.preprocess  # the same mean
+    # As in a process that reads.
+    stream = pickle.loads(pickle.dumps(streamed.stream))
+    found = stream.read(feeds.Order(feeds.in_order, 1, held.steps), 0, 0)
+    for index, batch in zip(held.rows(None)[0], found, strict=True):
+      own = jax.tree.map(lambda leaf: leaf[index], held.arrays)  # noqa: B023
+      jax.tree.map(np.testing.assert_array_equal, batch, own)
 
 
 @pytest.mark.parametrize("name", SETS)

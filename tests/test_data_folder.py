@@ -10,7 +10,7 @@ import pytest
 
 from enas_jax import data, model, process
 from enas_jax.data import listing, preprocess, telling
-from enas_jax.data.images import Images
+from enas_jax.data.examples import Images
 from enas_jax.data.preprocess import open_picture, Preprocess
 from enas_jax.errors import ConfigError
 from experiments import mutated_data
@@ -325,6 +325,8 @@ def test_images_that_the_memory_cannot_hold_are_refused(
   with pytest.raises(ConfigError, match=line) as caught:
     source.train()
   assert "\n" not in str(caught.value)
+  # What is drawn is in memory in any case.
+  assert ("config.data.stream" in str(caught.value)) == (name == "folder")
 
 
 def test_memory_is_the_least_that_the_system_and_limits_leave(monkeypatch):

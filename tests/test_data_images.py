@@ -9,7 +9,8 @@ import pytest
 
 from enas_jax.data import Augment, Images, Source
 from enas_jax.data import augment as augments
-from enas_jax.data.images import hold_out, image_split, statistics
+from enas_jax.data.examples import hold_out, statistics
+from enas_jax.data.images import image_split
 from enas_jax.errors import ConfigError
 
 

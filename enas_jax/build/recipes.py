@@ -16,6 +16,8 @@ _SAME = (
     ("data", "name"),
     ("data", "path"),
     ("data", "size"),
+    ("data", "stream"),
+    ("data", "workers"),
     ("augment", "pad"),
     ("augment", "flip"),
     ("data", "length"),

@@ -12,7 +12,8 @@ from typing import Any
 from enas_jax import options, registry
 from enas_jax.data import digits, folder, ptb, pydoc, synthetic, tfds
 from enas_jax.data.augment import Augment
-from enas_jax.data.images import Images, Path, Source
+from enas_jax.data.examples import Images
+from enas_jax.data.images import Path, Source
 from enas_jax.data.text import TextSource
 from enas_jax.errors import ConfigError
 

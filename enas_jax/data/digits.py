@@ -4,7 +4,8 @@ import functools
 
 import numpy as np
 
-from enas_jax.data.images import Images, Source
+from enas_jax.data.examples import Images
+from enas_jax.data.images import Source
 from enas_jax.errors import ConfigError
 
 _TEST = 360  # examples, about a fifth

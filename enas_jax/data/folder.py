@@ -1,12 +1,15 @@
 """The user's own images, one folder a class."""
 
-import functools
+from collections.abc import Callable, Sequence
+import dataclasses
+import os
 import pathlib
 
 import numpy as np
 
 from enas_jax.data import listing, telling
-from enas_jax.data.images import check_room, Images, Path, Source
+from enas_jax.data.examples import Images
+from enas_jax.data.images import Path, Source
 from enas_jax.data.preprocess import open_picture, Preprocess, size_of
 from enas_jax.errors import ConfigError
 from enas_jax.options import Count
@@ -48,12 +51,18 @@ def load(*, path: Path, size: Count | None = None) -> Source:
         f" has {telling.few(odd)}.",
     )
   shape, resize = _shape(train, root / "train", size), size is not None
-  read = functools.partial(_read, shape=shape, resize=resize)
+
+
+  def read(files: Files, folder: pathlib.Path) -> Callable[[], Pictures]:
+    # Made now, so that nothing holds on to the paths, which are larger.
+    pictures = Pictures.of(files, folder, shape, resize)
+    return lambda: pictures
+
   return Source(
       shape=shape,
       classes=len(names),
-      train=functools.partial(read, train, root / "train"),
-      test=functools.partial(read, test, root / "test"),
+      train=read(train, root / "train"),
+      test=read(test, root / "test"),
       names=tuple(names),
   )
 
@@ -125,19 +134,61 @@ def _shape(
   return height, width, 3 if colour else 1
 
 
-def _read(
-    files: Files,
-    folder: pathlib.Path,
-    *,
-    shape: tuple[int, int, int],
-    resize: bool,
-) -> Images:
-  check_room(len(files), shape)
-  images = np.empty((len(files), *shape), np.uint8)
-  reads = Preprocess(shape)
-  for i, (path, _) in telling.counted(
-      list(enumerate(files)), f"pictures in {folder}"
-  ):
-    with open_picture(path) as picture:
-      images[i] = reads.pixels(picture, resize)
-  return Images(images, np.array([label for _, label in files], np.int32))
+@dataclasses.dataclass(frozen=True)
+class Pictures:
+  """The pictures of a split, as `Examples`.
+
+  Attributes:
+    folder: The folder of the split.
+    names: bytes[n], their paths in the folder, which take little memory so.
+    labels: i32[n], the numbers of their classes.
+    shape: (H, W, C) of what is read.
+    resize: Whether a picture may be of another size.
+  """
+
+  folder: str
+  names: np.ndarray
+  labels: np.ndarray
+  shape: tuple[int, int, int]
+  resize: bool
+
+  @classmethod
+  def of(
+      cls,
+      files: Files,
+      folder: pathlib.Path,
+      shape: tuple[int, int, int],
+      resize: bool,
+  ) -> "Pictures":
+    """Returns the pictures in these files inside a folder."""
+    names = [os.fsencode(path.relative_to(folder)) for path, _ in files]
+    labels = np.array([label for _, label in files], np.int32)
+    return cls(str(folder), np.array(names), labels, shape, resize)
+
+  @property
+  def what(self) -> str:
+    return f"pictures in {self.folder}"
+
+  def __len__(self) -> int:
+    return len(self.names)
+
+  def read(self, numbers: Sequence[int]) -> Images:
+    """Reads the pictures of these numbers.
+
+    Raises:
+      ConfigError: One differs in size, or cannot be read.
+    """
+    images = np.empty((len(numbers), *self.shape), np.uint8)
+    reads = Preprocess(self.shape)
+    for i, name in enumerate(self.names[numbers]):
+      with open_picture(self._path(name)) as picture:
+        images[i] = reads.pixels(picture, self.resize)
+    return Images(images, self.labels[numbers])
+
+  def mark(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Returns their names, labels and sizes on the disk."""
+    sizes = [os.stat(self._path(name)).st_size for name in self.names]
+    return self.names.view(np.uint8), self.labels, np.array(sizes)
+
+  def _path(self, name: bytes) -> str:
+    return os.path.join(self.folder, os.fsdecode(name))

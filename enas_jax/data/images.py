@@ -1,7 +1,7 @@
 """Labelled images, and the splits and batches that are made of them.
 
-Images stay in host memory as they were read. The code that trains or measures
-puts the arrays of a split on a device, where its batches are gathered.
+Images stay in host memory as they were read, and the feed of a split puts them
+on a device, where its batches are gathered; or they are read batch by batch.
 
 Besides the letters of types.py, n is the number of examples of a split.
 """
@@ -17,31 +17,27 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from enas_jax import options, process
+from enas_jax import options
 from enas_jax.data import augment as augments
-from enas_jax.data import telling
+from enas_jax.data import grains, telling
+from enas_jax.data import stream as streaming
 from enas_jax.data.augment import Augment
+from enas_jax.data.examples import (
+    Held,
+    hold_out,
+    Images,
+    statistics,
+    Streamed,
+    surveyed,
+    whole,
+)
 from enas_jax.data.preprocess import Preprocess
 from enas_jax.errors import ConfigError, kind, lookup
-from enas_jax.options import checked, Count, Ge, Le, Small
-from enas_jax.types import MEASURES, Split
-
-_CHUNK = 1024  # images that are counted together on the host
+from enas_jax.options import checked, Count, Small, Whole
+from enas_jax.types import Key, MEASURES, Split
 
 # The path of a folder, which "" is not.
 Path = Annotated[options.Path, MinLen(1)]
-
-
-class Images(NamedTuple):
-  """Labelled images, in numpy arrays on the host or in arrays on a device.
-
-  Attributes:
-    images: u8[n, H, W, C], 0 to 255. Grey images have an axis of one channel.
-    labels: i32[n], the number of each image's class, 0 to classes - 1.
-  """
-
-  images: np.ndarray
-  labels: np.ndarray
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,12 +47,14 @@ class Source:
   `train` and `test` each read only their own split, so code that is given only
   `train` cannot see the test images. Each reads once, when it is first called;
   all splits that are made of it share these arrays. A split must be `Images` in
-  numpy: images u8[n, *shape], labels of whole numbers [n] in 0 to classes - 1.
+  numpy: images u8[n, *shape], labels of whole numbers [n] in 0 to classes - 1;
+  or `Examples` that read such images.
 
   Attributes:
     shape: (H, W, C), the shape of an image.
     classes: The number of classes.
-    train: Reads the training split; is a function without arguments.
+    train: Reads the training split; is a function without arguments. It may
+      return `Examples`; when the source is made, it returns `Images`.
     test: Reads the test split as `train` does its own.
     mirrors: Whether a mirrored image still belongs to its class.
     names: The names of the classes in the order of their numbers; (): their
@@ -92,8 +90,8 @@ class Source:
       if not callable(read):
         form = "a function that returns Images"
         raise _odd(f"its {split}", form, kind(read))
-      read = functools.partial(self._read, split, read)
-      object.__setattr__(self, split, functools.cache(read))
+      if not isinstance(read, _Part):
+        object.__setattr__(self, split, _Part(self, split, read))
 
   @property
   def facts(self) -> dict[str, int]:
@@ -106,6 +104,8 @@ class Source:
       batch: Annotated[Count, Small(32)],
       valid: Annotated[Count, Small(64)],
       eval_batch: Annotated[Count | None, Small(64)] = None,
+      stream: bool = False,
+      workers: Whole = 2,
       **augment: Any,
   ) -> tuple[Split, Split]:
     """Divides the training split in two, to train on and to reward on.
@@ -117,13 +117,18 @@ class Source:
       valid: The number of images held out to reward on, the last ones.
       eval_batch: The number of held-out images in a reward, and in a step of a
         candidate's pass over them; None says as many as `batch`.
+      stream: Whether images are read by Grain when their batch comes, and not
+        held in memory. They are all read once before, for their mean.
+      workers: The processes that read for each split of a stream; 0: the one
+        that trains reads itself.
       **augment: The options of `Augment`.
 
     Raises:
       ConfigError: "batch", "valid", "eval_batch", "pad" or "cutout" does not
         suit the number or the size of the images.
     """
-    train, held = self._hold_out(valid)
+    read = functools.partial(_Part.read, stream=stream, workers=workers)
+    train, held = self._hold_out(read(self.train), valid)
     mean, std = statistics(train)
     augment = self._augment(**augment)
     return (
@@ -145,6 +150,8 @@ class Source:
       eval_batch: Annotated[Count, Small(64)],
       measure: Literal["test", "valid"] = "test",
       valid: Annotated[Count | None, Small(64)] = None,
+      stream: bool = False,
+      workers: Whole = 2,
       **augment: Any,
   ) -> tuple[Split, None, Split]:
     """Returns a split to train on, None to watch, and a split to measure on.
@@ -157,16 +164,19 @@ class Source:
         not read the test split.
       valid: The number of training images, the last ones, that are held out
         where `measure` is "valid"; else it is not used.
+      stream: As in `search`.
+      workers: As in `search`.
       **augment: The options of `Augment`.
 
     Raises:
       ConfigError: As in `search`; or "measure" is unknown.
     """
     part = lookup("measure", measure, MEASURES, "split")
+    read = functools.partial(_Part.read, stream=stream, workers=workers)
     if measure == "valid":
-      train, held = self._hold_out(valid)
+      train, held = self._hold_out(read(self.train), valid)
     else:
-      train, held = self.train(), self.test()
+      train, held = read(self.train), read(self.test)
     mean, std = statistics(train)
     augment = self._augment(**augment)
     return (
@@ -182,29 +192,9 @@ class Source:
         ),
     )
 
-  def _read(self, split: str, read: Callable[[], Images]) -> Images:
-    """Reads a split; raises ConfigError if it is not as the source says."""
-    found = read()
-    if not isinstance(found, Images):
-      raise _odd(f"what its {split} returns", "Images", kind(found))
-    images, labels = found
-    sides = tuple(self.shape)
-    if _type(images) != "u" or images.itemsize > 1 or images.shape[1:] != sides:
-      form = f"uint8[n, {', '.join(map(str, sides))}] in numpy"
-      raise _odd(f"the images of its {split}", form, _what(images))
-    n = len(images)
-    if _type(labels) not in ("i", "u") or labels.shape != (n,):
-      form = f"int32[{n}] in numpy, one for each image"
-      raise _odd(f"the labels of its {split}", form, _what(labels))
-    if n and not 0 <= labels.min() <= labels.max() < self.classes:
-      form = f"0 to {self.classes - 1} for its {self.classes} classes"
-      seen = f"{labels.min()} to {labels.max()}"
-      raise _odd(f"the labels of its {split}", form, seen)
-    return found
-
-  def _hold_out(self, count: int) -> tuple[Images, Images]:
+  def _hold_out(self, images: Any, count: int) -> tuple[Any, Any]:
     """Holds out the last training images; tells which classes they lack."""
-    parts = hold_out(self.train(), count)
+    parts = hold_out(images, count)
     for part, images in zip(("train on", "validate on"), parts, strict=True):
       lacking = {*range(self.classes)} - {*np.unique(images.labels).tolist()}
       if lacking:
@@ -219,6 +209,66 @@ class Source:
   def _augment(self, **wanted: Any) -> Augment:
     augment = Augment(**wanted)
     return dataclasses.replace(augment, flip=augment.flip and self.mirrors)
+
+
+class _Part:
+  """One split of a source, which is read once, when it is first wanted.
+
+  Called, it returns the images in memory.
+  """
+
+  def __init__(self, source: Source, split: str, read: Callable[[], Any]):
+    self._source, self._split = source, split
+    self._found = functools.cache(read)
+    self._whole = functools.cache(self._held)
+    self._surveyed = functools.cache(self._survey)
+
+  def __call__(self) -> Images:
+    return self._whole()
+
+  def read(self, stream: bool, workers: int) -> Images | Streamed:
+    """Returns the images in memory, or what reads them batch by batch."""
+    if not stream:
+      return self()
+    grains.check()
+    return self._surveyed(workers)
+
+  def _held(self) -> Images:
+    found = self._found()
+    if not isinstance(found, Images) and hasattr(found, "read"):
+      found = whole(found)
+    if not isinstance(found, Images):
+      raise _odd(f"what its {self._split} returns", "Images", kind(found))
+    self._check_images(found.images)
+    self._check_labels(found.labels, len(found.images))
+    return found
+
+  def _survey(self, workers: int) -> Streamed:
+    found = self._found()
+    if not hasattr(found, "read"):
+      found = Held(self())
+    if tuple(found.shape) != tuple(self._source.shape):
+      form = f"of its shape {self._source.shape}"
+      raise _odd(f"the images of its {self._split}", form, found.shape)
+    found = surveyed(found, workers)
+    self._check_labels(found.labels, len(found.examples))
+    return found
+
+  def _check_images(self, images: Any) -> None:
+    sides = tuple(self._source.shape)
+    if _type(images) != "u" or images.itemsize > 1 or images.shape[1:] != sides:
+      form = f"uint8[n, {', '.join(map(str, sides))}] in numpy"
+      raise _odd(f"the images of its {self._split}", form, _what(images))
+
+  def _check_labels(self, labels: Any, n: int) -> None:
+    classes = self._source.classes
+    if _type(labels) not in ("i", "u") or labels.shape != (n,):
+      form = f"int32[{n}] in numpy, one for each image"
+      raise _odd(f"the labels of its {self._split}", form, _what(labels))
+    if n and not 0 <= labels.min() <= labels.max() < classes:
+      form = f"0 to {classes - 1} for its {classes} classes"
+      seen = f"{labels.min()} to {labels.max()}"
+      raise _odd(f"the labels of its {self._split}", form, seen)
 
 
 def _odd(what: str, form: str, value: Any) -> ConfigError:
@@ -247,65 +297,8 @@ class ImageBatch(NamedTuple):
   share: jax.Array  # f32[], always 1 because every batch is whole
 
 
-def check_room(n: int, shape: tuple[int, int, int], each: int = 1) -> None:
-  """Raises ConfigError of "size" if the memory cannot hold n images.
-
-  Args:
-    n: The number of images.
-    shape: (H, W, C) of an image.
-    each: The bytes of a value.
-  """
-  need, free = n * math.prod(shape) * each, process.free_memory()
-  if need > free:
-    height, width, channels = shape
-    raise ConfigError(
-        "size",
-        f"{n:,} images of {width:,} x {height:,} pixels and {channels} channels"
-        f" take {need / 1e9:,.1f} GB of memory; {free / 1e9:,.1f} GB are free."
-        " Take a smaller size, or fewer images.",
-    )
-
-
-def hold_out(images: Images, count: int) -> tuple[Images, Images]:
-  """Holds out the last `count` examples, unshuffled; returns (train, valid).
-
-  The official `data_utils.py` holds out 5,000 of CIFAR-10's 50,000.
-
-  Raises:
-    ConfigError: The count leaves one of the two without an example.
-  """
-  high = len(images.labels) - 1
-  checked("valid", count, Annotated[int, Ge(1), Le(high)])
-  return (
-      Images(images.images[:-count], images.labels[:-count]),
-      Images(images.images[-count:], images.labels[-count:]),
-  )
-
-
-def statistics(images: Images) -> tuple[np.ndarray, np.ndarray]:
-  """Returns mean and standard deviation of each channel, f32[C] each.
-
-  Pixels are scaled to [0, 1]. The images must be those to train on, without the
-  held-out examples (official `data_utils.py`). The deviation is at least one
-  grey level, so that a constant channel is not divided by zero.
-  """
-  channels = images.images.shape[-1]
-  # Sums over counts of grey levels are exact, and need no float copy.
-  counts = np.zeros((channels, 256), np.int64)
-  for start in range(0, len(images.images), _CHUNK):
-    chunk = images.images[start : start + _CHUNK]
-    for channel in range(channels):
-      counts[channel] += np.bincount(chunk[..., channel].ravel(), minlength=256)
-  levels = np.arange(256) / 255
-  weight = counts / counts.sum(1, keepdims=True)
-  mean = weight @ levels
-  square = (weight * (levels - mean[:, None]) ** 2).sum(1)
-  deviation = np.maximum(np.sqrt(square), 1 / 255)
-  return mean.astype(np.float32), deviation.astype(np.float32)
-
-
 def image_split(
-    images: Images,
+    images: Images | Streamed,
     *,
     mean: np.ndarray,
     std: np.ndarray,
@@ -321,10 +314,12 @@ def image_split(
   permutation, all with weight 1. It has as many steps, all of full batches, as
   the official queue counts as an epoch. A pass in order has every example once
   with weight 1; its last batch is filled up with real examples at weight 0, so
-  that batch statistics never see an invented image.
+  that batch statistics never see an invented image. In the plan of a stream the
+  place of the batch in the pass, i32[B] of one number, stands for the index.
 
   Args:
-    images: u8[n, H, W, C] and i32[n] on the host; they are the split's arrays.
+    images: u8[n, H, W, C] and i32[n] on the host, which are the split's arrays;
+      or what reads them batch by batch.
     mean: f32[C] of the `statistics` of the images to train on.
     std: f32[C] of these statistics.
     batch: B, at most n.
@@ -342,30 +337,61 @@ def image_split(
     raise ConfigError(
         batch_key, f"{batch} is more than the {n} examples of the {part} split."
     )
+  streams = isinstance(images, Streamed)
+  shape = images.examples.shape if streams else images.images.shape[1:]
   if augment is not None:
-    augment.check(images.images.shape[1:])
+    augment.check(shape)
   steps = math.ceil(n / batch)
   numbers = (tuple(map(float, np.ravel(value))) for value in (mean, std))
-  reads = Preprocess(images.images.shape[1:], *numbers)
-
-  def rows(key):
-    order = jnp.arange(n, dtype=jnp.int32)
-    weight = jnp.ones(steps * batch)
-    if key is None:
-      weight = weight.at[n:].set(0)
-    else:
-      order = jax.random.permutation(key, order)
-    index = jnp.concatenate([order, order[: steps * batch - n]])
-    return index.reshape(steps, batch), weight.reshape(steps, batch)
-
-  def gather(arrays, row, key):
-    index, weight = row
-    pixels = reads.normalise(arrays.images[index])
-    if augment is not None and key is not None:
-      pixels = augments.apply(augment, key, pixels)
-    labels = arrays.labels[index]
-    return ImageBatch(pixels, labels, weight, jnp.float32(1))
-
-  return Split(
+  reads = Preprocess(shape, *numbers)
+  rows = functools.partial(_rows, n, steps, batch, streams)
+  gather = functools.partial(_gather, reads, augment, streams)
+  split = Split(
       images, steps, rows, gather, batch, "images", preprocess=reads
   )
+  if not streams:
+    return split
+  return split._replace(
+      arrays=Images(
+          jax.ShapeDtypeStruct((1, batch, *shape), np.uint8),
+          jax.ShapeDtypeStruct((1, batch), np.int32),
+      ),
+      stream=streaming.Stream(images, steps, batch),
+  )
+
+
+def _rows(
+    n: int, steps: int, batch: int, streams: bool, key: Key | None
+) -> tuple[jax.Array, jax.Array]:
+  """Returns the plan of a pass: `Split.rows` of `image_split`."""
+  weight = jnp.ones(steps * batch)
+  if key is None:
+    weight = weight.at[n:].set(0)
+  weight = weight.reshape(steps, batch)
+  if not streams:
+    return streaming.order(n, steps, batch, key), weight
+  place = jnp.arange(steps, dtype=jnp.int32)
+  return jnp.broadcast_to(place[:, None], (steps, batch)), weight
+
+
+def _gather(
+    reads: Preprocess,
+    augment: Augment | None,
+    streams: bool,
+    arrays: Images,
+    row: tuple[jax.Array, jax.Array],
+    key: Key | None,
+) -> ImageBatch:
+  """Makes the batch of a row: `Split.batch` of `image_split`."""
+  index, weight = row
+  if streams:  # gathered as from the memory, so that all numbers round alike
+    window = len(arrays.images)
+    arrays = jax.tree.map(
+        lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), arrays
+    )
+    index = index % window * len(index) + jnp.arange(len(index))
+  pixels = reads.normalise(arrays.images[index])
+  if augment is not None and key is not None:
+    pixels = augments.apply(augment, key, pixels)
+  labels = arrays.labels[index]
+  return ImageBatch(pixels, labels, weight, jnp.float32(1))

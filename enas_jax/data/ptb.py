@@ -6,8 +6,10 @@ that of the training text, in sorted order. In a text of one's own the rare
 words may be replaced here, and the words be characters.
 """
 
-from collections.abc import Callable
+import collections
+from collections.abc import Callable, Iterator
 import pathlib
+import tempfile
 import time
 from typing import Annotated, Literal
 
@@ -25,6 +27,7 @@ _ENCODINGS = {
     b"\xff\xfe": "utf-16",
     b"\xfe\xff": "utf-16",
 }
+_LONGEST = max(map(len, _ENCODINGS))
 
 
 def load(
@@ -59,11 +62,13 @@ def load(
   if not folder.is_dir():
     raise ConfigError(_KEY, f"there is no folder {folder}.")
   files = {part: _find(folder, part) for part in ("train", "valid", "test")}
-  split = text.SPLITTERS[_SPLITTERS[unit]]
-  train = split(_content(files["train"]))
-  words = text.Words(text.known(train, vocabulary), _SPLITTERS[unit])
+  splitter = _SPLITTERS[unit]
+  seen = collections.Counter()
+  for found in _split(files["train"], splitter):
+    seen.update(found)
+  words = text.Words(text.known(seen, vocabulary), splitter)
   if vocabulary:
-    telling.tell(_known({*train}, words, unit, files["train"]))
+    telling.tell(_known({*seen}, words, unit, files["train"]))
 
   def reader(part: str) -> Callable[[], np.ndarray]:
     return lambda: _read(files[part], words, unit, vocabulary)
@@ -112,37 +117,61 @@ def _find(folder: pathlib.Path, part: str) -> pathlib.Path:
   return found[0]
 
 
-def _content(file: pathlib.Path) -> str:
-  """Returns a text; a byte-order mark says how it is encoded, else UTF-8."""
+def _split(file: pathlib.Path, splitter: str) -> Iterator[list[str]]:
+  """Yields the words of a text line by line, as the splitter has them.
+
+  A byte-order mark says how the text is encoded, else it is UTF-8.
+  """
+  split, blank, empty = text.SPLITTERS[splitter], [], True
   try:
-    raw = file.read_bytes()
+    with file.open("rb") as raw:
+      mark = raw.read(_LONGEST)
     encoding = next(
-        (name for mark, name in _ENCODINGS.items() if raw.startswith(mark)),
+        (name for begin, name in _ENCODINGS.items() if mark.startswith(begin)),
         "utf-8",
     )
-    content = raw.decode(encoding)
+    with file.open(encoding=encoding) as lines:
+      for line in lines:
+        if line.isspace() and splitter == "spaced":
+          # Words are between the first line that has one and the last.
+          blank += [] if empty else [line]
+          continue
+        empty = empty and line.isspace()
+        for each in (*blank, line):
+          yield split(each)
+        blank = []
   except (OSError, UnicodeError) as error:
     raise ConfigError(_KEY, f"{file} cannot be read ({error}).") from None
-  if not content.strip():
+  if empty:
     raise ConfigError(_KEY, f"{file} is empty.")
-  return content
 
 
 def _read(
     file: pathlib.Path, words: text.Words, unit: str, vocabulary: int | None
 ) -> np.ndarray:
-  """Returns the numbers of the words of a text, i32[n]."""
-  begun, found = time.monotonic(), words.split(_content(file))
-  lacking = [word for word in found if word not in words]
-  if lacking and not vocabulary:
-    raise ConfigError(
-        _KEY,
-        f"the {unit} {lacking[0]!r} of {file} does not occur in the training"
-        f" text. Write {text.UNKNOWN} for rare {unit}s in all three, or say"
-        " how many are known, as in --config.data.vocabulary=10000.",
-    )
-  rare = f", {len(lacking) / len(found):.1%} of them unknown" if lacking else ""
-  numbers = words.numbers(found)
+  """Returns the numbers of the words of a text, i32[n].
+
+  They are in a memory-mapped file without a name, so that a text may be larger
+  than the memory.
+  """
+  begun, total, lacking = time.monotonic(), 0, 0
+  with tempfile.TemporaryFile() as out:
+    for found in _split(file, words.splitter):
+      total += len(found)
+      unknown = [word for word in found if word not in words]
+      lacking += len(unknown)
+      if unknown and not vocabulary:
+        raise ConfigError(
+            _KEY,
+            f"the {unit} {unknown[0]!r} of {file} does not occur in the"
+            f" training text. Write {text.UNKNOWN} for rare {unit}s in all"
+            " three, or say how many are known, as in"
+            " --config.data.vocabulary=10000.",
+        )
+      out.write(words.numbers(found).data)
+    out.flush()
+    numbers = np.memmap(out, np.int32, "r")
+  rare = f", {lacking / total:.1%} of them unknown" if lacking else ""
   seconds = telling.clock(time.monotonic() - begun)
-  telling.tell(f"Read {len(found):,} {unit}s in {file}{rare}, in {seconds}.")
+  telling.tell(f"Read {total:,} {unit}s in {file}{rare}, in {seconds}.")
   return numbers

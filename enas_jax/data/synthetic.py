@@ -5,7 +5,8 @@ from typing import Annotated
 
 import numpy as np
 
-from enas_jax.data.images import check_room, Images, Source
+from enas_jax.data.examples import check_room, Images
+from enas_jax.data.images import Source
 from enas_jax.options import Ge, Seed, Small
 
 _PERIOD = 6  # rows

@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from enas_jax.data.stream import Segments
 from enas_jax.errors import ConfigError, lookup
 from enas_jax.options import checked, Count, Small
 from enas_jax.types import MEASURES, Split
@@ -72,18 +73,17 @@ def characters(content: str) -> list[str]:
 SPLITTERS = {"spaced": spaced, "tokens": tokens, "characters": characters}
 
 
-def known(words: Sequence[str], most: int | None) -> tuple[str, ...]:
+def known(words: collections.Counter, most: int | None) -> tuple[str, ...]:
   """Returns the vocabulary of a text, in sorted order.
 
   Args:
-    words: The words of the text.
+    words: How often each word is in the text.
     most: How many words it has at most: the most frequent ones, with `EOS` and
       `UNKNOWN` among them; None: all words of the text and no other.
   """
   if most is None:
-    return tuple(sorted(set(words)))
-  counts = collections.Counter(words)
-  order = sorted(counts, key=lambda word: (-counts[word], word))
+    return tuple(sorted(words))
+  order = sorted(words, key=lambda word: (-words[word], word))
   kept = [word for word in order if word not in (EOS, UNKNOWN)]
   return tuple(sorted([EOS, UNKNOWN, *kept[: most - 2]]))
 
@@ -189,6 +189,7 @@ class TextSource:
       batch: Annotated[Count, Small(32)],
       length: Annotated[Count, Small(8)],
       vary: bool,
+      stream: bool = False,
   ) -> tuple[Split, Split]:
     """Returns the training split, and the validation split to reward on.
 
@@ -198,14 +199,14 @@ class TextSource:
       batch: The number of rows that a text is cut into, which a step reads.
       length: The usual number of words of a segment.
       vary: Whether a training segment draws its length around the usual one.
+      stream: Whether a device holds only the segments that it reads.
 
     Raises:
       ConfigError: "batch" or "length" does not suit the length of a text.
     """
-    train = training(self.train(), batch=batch, length=length, vary=vary)
-    watched = held(
-        self.valid(), batch=batch, length=length, part="validation"
-    )
+    alike = {"batch": batch, "length": length, "stream": stream}
+    train = training(self.train(), vary=vary, **alike)
+    watched = held(self.valid(), part="validation", **alike)
     return (
         train._replace(preprocess=self.words),
         watched._replace(preprocess=self.words),
@@ -219,6 +220,7 @@ class TextSource:
       vary: bool,
       eval_batch: Annotated[Count, Small(64)],
       measure: Literal["test", "valid"] = "test",
+      stream: bool = False,
   ) -> tuple[Split, Split, Split]:
     """Returns a split to train on, one to watch, and one to measure on.
 
@@ -231,13 +233,16 @@ class TextSource:
       eval_batch: The number of rows that the test text is cut into.
       measure: "test" measures on the test text. "valid" measures on the watched
         split and does not read the test text.
+      stream: As in `search`.
 
     Raises:
       ConfigError: As in `search`; "eval_batch" does not suit the length of the
         test text; or "measure" is unknown.
     """
     part = lookup("measure", measure, MEASURES, "split")
-    train, watched = self.search(batch=batch, length=length, vary=vary)
+    train, watched = self.search(
+        batch=batch, length=length, vary=vary, stream=stream
+    )
     if measure == "valid":
       return train, watched, watched
     test = held(
@@ -246,12 +251,18 @@ class TextSource:
         length=length,
         part=part,
         key="eval_batch",
+        stream=stream,
     )
     return train, watched, test._replace(preprocess=self.words)
 
 
 def training(
-    words: np.ndarray, *, batch: int, length: int, vary: bool
+    words: np.ndarray,
+    *,
+    batch: int,
+    length: int,
+    vary: bool,
+    stream: bool = False,
 ) -> Split:
   """Cuts a text into segments to train on.
 
@@ -264,6 +275,7 @@ def training(
     vary: Whether a pass draws the length of each segment, as the reference
       does, and its own start; a row that comes to its end starts anew. Off:
       every pass reads the rows from the start in segments of `length`.
+    stream: Whether the text stays where it is, and segments are copied.
 
   Raises:
     ConfigError: The text is too short for "batch".
@@ -293,7 +305,7 @@ def training(
     _, (starts, lengths, anew) = jax.lax.scan(follow, begin, drawn)
     return starts, lengths, anew.at[0].set(True)
 
-  return _split(grid, steps, rows, longest, length)
+  return _split(grid, steps, rows, longest, length, stream)
 
 
 def held(
@@ -303,6 +315,7 @@ def held(
     length: int,
     part: str,
     key: str = "batch",
+    stream: bool = False,
 ) -> Split:
   """Cuts a text into segments to measure on.
 
@@ -314,6 +327,7 @@ def held(
     length: The length of a segment.
     part: The name of the text in errors.
     key: The name of `batch` in errors.
+    stream: As in `training`.
 
   Raises:
     ConfigError: The text is too short for `batch`.
@@ -330,7 +344,7 @@ def held(
     always = jnp.ones(len(starts), bool)
     return jnp.asarray(starts)[order], jnp.asarray(lengths)[order], always
 
-  return _split(grid, len(starts), rows, length, length)
+  return _split(grid, len(starts), rows, length, length, stream)
 
 
 def _grid(words, batch, length, part, key="batch") -> np.ndarray:
@@ -348,20 +362,31 @@ def _grid(words, batch, length, part, key="batch") -> np.ndarray:
   return words[: batch * columns].reshape(batch, columns)
 
 
-def _split(grid, steps, rows, longest, usual) -> Split:
-  # A segment near the end is read in full length; its part behind the end of
-  # the text is masked.
-  padded = np.pad(grid, ((0, 0), (0, longest)))
+def _split(grid, steps, rows, longest, usual, stream) -> Split:
+  def placed(key):  # the plan of a stream
+    return rows(key), jnp.arange(steps, dtype=jnp.int32)
 
   def batch(arrays, row, key):
     del key  # text is not augmented
-    start, length, first = row
-    read = jax.lax.dynamic_slice_in_dim(arrays, start, longest + 1, axis=1)
+    if stream:
+      row, place = row
+      read = arrays[place % len(arrays)]
+    else:
+      read = jax.lax.dynamic_slice_in_dim(arrays, row[0], longest + 1, axis=1)
+    _, length, first = row
     weight = (jnp.arange(longest) < length).astype(jnp.float32)
-    weight = jnp.broadcast_to(weight, (len(arrays), longest))
+    weight = jnp.broadcast_to(weight, (len(read), longest))
     return TextBatch(
         read[:, :-1], read[:, 1:], weight, first, length / usual
     )
 
-  items = len(grid) * usual
-  return Split(padded, steps, rows, batch, items, "words", carried=True)
+  split = Split(
+      (), steps, rows, batch, len(grid) * usual, "words", carried=True
+  )
+  if stream:
+    shape = jax.ShapeDtypeStruct((1, len(grid), longest + 1), np.int32)
+    text = Segments(grid, rows, longest + 1)
+    return split._replace(arrays=shape, rows=placed, stream=text)
+  # A segment near the end is read in full length; its part behind the end of
+  # the text is masked.
+  return split._replace(arrays=np.pad(grid, ((0, 0), (0, longest))))

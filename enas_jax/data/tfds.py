@@ -1,19 +1,20 @@
 """Reads any image classification set of TFDS, without TensorFlow."""
 
+from collections.abc import Sequence
+import dataclasses
 import functools
 import shlex
 from typing import Any
 
 import numpy as np
 
-from enas_jax.data import telling
-from enas_jax.data.images import check_room, Images, Path, Source
+from enas_jax.data.examples import Images
+from enas_jax.data.images import Path, Source
 from enas_jax.data.preprocess import Preprocess
 from enas_jax.errors import ConfigError
 from enas_jax.options import Count
 
 _KEY = "name"
-_CHUNK = 1024  # examples that are decoded together
 _PEEK = 16  # the number of examples that an error gives the sizes of
 # Sets of characters, which a mirror turns into others or into none.
 _CHARACTERS = (
@@ -111,7 +112,7 @@ def load(
         " size to resize to.",
     )
   read = functools.partial(
-      _read, builder, image=image, label=label, shape=shape, resize=resize
+      Records, name, path, features=(image, label), shape=shape, resize=resize
   )
   classes = builder.info.features[label].num_classes
   return Source(
@@ -193,25 +194,66 @@ def find_features(name: str, builder: Any) -> tuple[str, str]:
   return image, label
 
 
-def _read(builder, split, *, image, label, shape, resize) -> Images:
-  data = builder.as_data_source(split=split)
-  total = len(data)
-  check_room(total, shape)
-  images = np.empty((total, *shape), np.uint8)
-  labels = np.empty(total, np.int32)
-  what = f"images of {builder.name}, {split}"
-  for i in telling.counted(range(total), what):
-    at = i % _CHUNK
-    if at == 0:
-      found = data.__getitems__(list(range(i, min(i + _CHUNK, total))))
-    pixels = found[at][image]
-    images[i] = _resize(pixels, shape) if resize else pixels
-    labels[i] = found[at][label]
-  if labels.size and labels.min() < 0:
-    raise ConfigError(
-        _KEY, f"the {split!r} examples of {builder.name!r} have no labels."
-    )
-  return Images(images, labels)
+@dataclasses.dataclass(frozen=True)
+class Records:
+  """The examples of a split, as `Examples`.
+
+  Attributes:
+    name: The name in TFDS.
+    path: The folder of the sets; None: TFDS's own.
+    split: The name of the split.
+    features: The names of the image and of the class of an example.
+    shape: (H, W, C) of what is read.
+    resize: Whether an image may be of another size.
+  """
+
+  name: str
+  path: str | None
+  split: str
+  features: tuple[str, str]
+  shape: tuple[int, int, int]
+  resize: bool
+
+  @functools.cached_property
+  def _data(self) -> Any:
+    return make_builder(self.name, self.path).as_data_source(split=self.split)
+
+  def __getstate__(self) -> dict[str, Any]:
+    # Each process opens the files itself.
+    return {k: v for k, v in self.__dict__.items() if k != "_data"}
+
+  @property
+  def what(self) -> str:
+    return f"images of {self.name}, {self.split}"
+
+  def __len__(self) -> int:
+    return len(self._data)
+
+  def read(self, numbers: Sequence[int]) -> Images:
+    """Reads the images of these numbers.
+
+    Raises:
+      ConfigError: They have no labels.
+    """
+    image, label = self.features
+    found = self._data.__getitems__([int(n) for n in numbers])
+    images = np.empty((len(found), *self.shape), np.uint8)
+    for i, example in enumerate(found):
+      pixels = example[image]
+      images[i] = _resize(pixels, self.shape) if self.resize else pixels
+    labels = np.array([example[label] for example in found], np.int32)
+    if labels.size and labels.min() < 0:
+      raise ConfigError(
+          _KEY, f"the {self.split!r} examples of {self.name!r} have no labels."
+      )
+    return Images(images, labels)
+
+  def mark(self) -> np.ndarray:
+    """Returns what says which version it is, and the sizes of its files."""
+    builder = make_builder(self.name, self.path)
+    info = builder.info.splits[self.split]
+    said = f"{builder.info.full_name} {info.shard_lengths} {info.num_bytes}"
+    return np.frombuffer(said.encode(), np.uint8)
 
 
 def _resize(pixels: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:

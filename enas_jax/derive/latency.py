@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from enas_jax import steps
+from enas_jax import feeds, steps
 from enas_jax.derive import cost, objective, places, ranking
 from enas_jax.plan import Plan
 from enas_jax.types import Arch, Split, Task
@@ -34,7 +34,7 @@ def milliseconds(
     archs: The archs, in numpy arrays.
   """
   row = jax.tree.map(lambda rows: rows[0], split.rows(None))
-  batch = split.batch(split.arrays, row, None)
+  batch = split.batch(feeds.first(split), row, None)
   batch = jax.tree.map(jnp.asarray, batch)
   key, runs = jax.random.key(0), []
   for arch in archs:
