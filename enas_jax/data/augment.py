@@ -59,7 +59,7 @@ def apply(augment: Augment, key: jax.Array, images: jax.Array) -> jax.Array:
   if augment.scale < 1:
     # A key of its own, so that all else is drawn as without it.
     part = parts(augment, jax.random.fold_in(key, 3), len(images))
-    images = _resized(images, part)
+    images = resized(images, part)
   if augment.pad or augment.flip:
     images = _shift_and_flip(augment, shift_key, flip_key, images)
   if augment.cutout:
@@ -97,7 +97,7 @@ def parts(augment: Augment, key: jax.Array, batch: int) -> Part:
   return Part(top, left, height, width)
 
 
-def _resized(images: jax.Array, part: Part) -> jax.Array:
+def resized(images: jax.Array, part: Part) -> jax.Array:
   """Resizes the part of each image to the whole, [B, H, W, C], bilinearly.
 
   A part is no larger than the result, so no pixel of it is left out.
