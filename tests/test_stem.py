@@ -194,11 +194,12 @@ def test_other_spaces_have_no_stem(name):
 
 def test_large_pictures_are_searched_retrained_and_predicted(tmp_path):
   config = digits_macro.get_config("smoke")
-  config.data.update(size=32, valid=32)
+  config.data.size = 32
   config.network.stem = 2
   config.augment.update(scale=0.3, pad=0)
-  config.space.layers = 2
+  config.space.update(layers=2, operations="conv_3x3,avg_pool_3x3")
   config.child.batch = 16
+  config.retrain.random = 0
   config.retrain.config.augment.scale = 0.3
   found = enas_jax.search(config, tmp_path / "W")
   model = enas_jax.load(found.retrained.folder)
