@@ -40,6 +40,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
   }
   config.network = {
       "filters": 36,
+      "stem": 0,  # halvings before the first layer: 1 at 64 pixels, 2 at 224
       "widen": 1,  # factor on the filters at each halving
       "concat": False,  # True: skips by concatenation and 1 x 1, M4
       "channel_fan_in": faithful,  # as in cifar_micro_final.py

@@ -42,6 +42,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
   config.network = {
       "final": True,
       "filters": 96,
+      "stem": 0,  # halvings before the first layer: 1 at 64 pixels, 2 at 224
       "widen": 2,
       "concat": True,  # False: skips by a sum, as in the search, M4
       "plain_convs": faithful,  # M2

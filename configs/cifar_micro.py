@@ -46,6 +46,10 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
       "workers": placeholder(int),  # processes that read; None: 2
   }
   config.augment = {
+      # Below 1: a random part of at least so much of the area, resized; 0.08
+      # where pictures have 224 pixels.
+      "scale": 1.0,
+      "ratio": 4 / 3,  # the most by which it is wider or taller
       "pad": 4,
       "flip": True,  # but no set of digits or letters
       "cutout": 0,  # side of the hole; 16 in the Cutout paper
@@ -70,6 +74,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
   config.network = {
       "cells": 6,
       "filters": 20,
+      "stem": 0,  # halvings before the first cell: 1 at 64 pixels, 2 at 224
       "keep": 0.9,
       "aux": True,
       "row_fan_in": faithful,  # S4

@@ -44,6 +44,10 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
       "valid": 5000,  # of these so many; read with "valid" alone
   }
   config.augment = {
+      # Below 1: a random part of at least so much of the area, resized; 0.08
+      # where pictures have 224 pixels.
+      "scale": 1.0,
+      "ratio": 4 / 3,  # the most by which it is wider or taller
       "pad": 4,
       "flip": True,  # but no set of digits or letters
       "cutout": 0,
@@ -57,6 +61,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
       "final": True,
       "cells": 15,
       "filters": 36,
+      "stem": 0,  # halvings before the first cell: 1 at 64 pixels, 2 at 224
       "keep": 0.8,
       "drop_path_keep": 0.6,
       "aux": True,

@@ -299,6 +299,8 @@ def test_what_no_macro_network_can_be_is_refused(key, value, message):
         ("network.concat", "False", "must be true or false, got 'False'."),
         ("child.l2_all", "False", "must be true or false, got 'False'."),
         ("augment.flip", "False", "must be true or false, got 'False'."),
+        ("augment.scale", 0.0, "must be a number > 0 and <= 1, got 0.0."),
+        ("augment.ratio", 0.5, "must be a number >= 1, got 0.5."),
         ("reinforce.step_baseline", 1, "must be true or false, got 1."),
         ("reinforce.lr", "0.1", "must be a number > 0, got '0.1'."),
         ("child.l2", "0", "must be a number >= 0, got '0'."),

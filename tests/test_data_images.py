@@ -434,6 +434,92 @@ def test_crops_are_windows_of_the_padded_image(pad, flip):
   assert abs(counts / 600 - 1 / kinds).max() < 5 * (600 * kinds) ** -0.5
 
 
+def ramps(batch, height=HEIGHT, width=WIDTH):
+  """f32[B, H, W, 2]: where a pixel lies, in shares of the sides."""
+  rows = (np.arange(height, dtype=np.float32) + 0.5) / height
+  columns = (np.arange(width, dtype=np.float32) + 0.5) / width
+  both = np.stack(np.meshgrid(rows, columns, indexing="ij"), -1)
+  return np.tile(both, (batch, 1, 1, 1))
+
+
+CROP = {"pad": 0, "flip": False}
+
+
+@pytest.mark.parametrize(
+    "scale, ratio", [(0.08, 4 / 3), (0.5, 1.0), (0.9, 9.0)]
+)
+def test_random_parts_are_those_that_were_asked_for(scale, ratio):
+  augment = Augment(scale=scale, ratio=ratio)
+  found = augments.parts(augment, jax.random.key(3), 4000)
+  top, left, height, width = map(np.asarray, found)
+  for start, share in ((top, height), (left, width)):
+    assert start.min() >= 0 and share.min() > 0
+    assert (start + share).max() <= 1 + 1e-6
+  area, wider = height * width, width / height
+  assert scale - 1e-6 <= area.min() and area.max() <= 1
+  # Uniform, as the mean and the spread tell.
+  assert abs(area.mean() - (1 + scale) / 2) < 5 * (1 - scale) / 12**0.5 / 60
+  assert area.std() == pytest.approx((1 - scale) / 12**0.5, rel=0.05)
+  assert 1 / ratio - 1e-6 <= wider.min() and wider.max() <= ratio + 1e-5
+  assert abs(np.log(wider).mean()) < 0.05 * np.log(ratio) + 1e-6
+  # No corner is preferred, wherever there is room.
+  for start, share in ((top, height), (left, width)):
+    room = share < 0.99
+    assert (start[room] / (1 - share[room])).mean() == pytest.approx(
+        0.5, abs=0.03
+    )
+
+
+def test_a_random_part_is_resized_to_the_whole():
+  # Of a ramp the interpolation between two pixels is the ramp.
+  images = ramps(50, 16, 12)
+  augment = Augment(scale=0.2, **CROP)
+  key = jax.random.key(5)
+  out = run(augment, images, seed=5)
+  part = augments.parts(augment, jax.random.fold_in(key, 3), 50)
+  rows = (np.arange(16) + 0.5) / 16
+  columns = (np.arange(12) + 0.5) / 12
+  y = np.asarray(part.top)[:, None] + rows * np.asarray(part.height)[:, None]
+  x = np.asarray(part.left)[:, None] + columns * np.asarray(part.width)[:, None]
+  # Outside of the outermost pixels' centres there is nothing to go between.
+  y, x = np.clip(y, 0.5 / 16, 15.5 / 16), np.clip(x, 0.5 / 12, 11.5 / 12)
+  for channel, ramp in enumerate((y[:, :, None], x[:, None])):
+    ramp = np.broadcast_to(ramp, out.shape[:3])
+    np.testing.assert_allclose(out[..., channel], ramp, atol=1e-5)
+  assert images.min() <= out.min() and out.max() <= images.max()
+
+
+def test_the_whole_image_is_itself():
+  images = numbered(7)
+  for augment in (Augment(**CROP), Augment(scale=1.0, ratio=2.0, **CROP)):
+    np.testing.assert_array_equal(run(augment, images), images)
+  whole = augments.Part(*np.float32([0, 0, 1, 1])[:, None].repeat(7, 1))
+  resized = augments.resized(jnp.asarray(images), whole)
+  np.testing.assert_array_equal(resized, images)
+  # The only part of all of the area is the whole, whatever the ratio.
+  only = augments.parts(Augment(scale=1.0, ratio=3.0), jax.random.key(0), 5)
+  np.testing.assert_array_equal(np.stack(only), np.stack(whole)[:, :5])
+
+
+def test_a_random_part_changes_no_other_draw():
+  # The mirror turns the ramp of columns; holes are zeros.
+  images = ramps(200)
+  wanted = {"pad": 0, "flip": True, "cutout": 2}
+  plain, cropped = (
+      run(Augment(scale=scale, **wanted), images) for scale in (1.0, 0.4)
+  )
+  holes, others = plain[..., 1] == 0, cropped[..., 1] == 0
+  np.testing.assert_array_equal(holes, others)
+
+  def mirrored(out):
+    seen = np.ma.masked_equal(out[..., 1], 0)
+    return np.ma.median(np.ma.diff(seen, axis=2), axis=(1, 2)) < 0
+
+  flipped = mirrored(plain)
+  assert 60 < flipped.sum() < 140
+  np.testing.assert_array_equal(flipped, mirrored(cropped))
+
+
 @pytest.mark.parametrize("size", [1, 2, 3, 9])
 @pytest.mark.parametrize("corner", [False, True])
 def test_holes_are_those_of_the_witness(size, corner):

@@ -35,6 +35,8 @@ NETWORKS = [
     ("macro", {"layers": 3}, {"filters": 3, "concat": True, "stretch": 2}),
     ("micro", {"nodes": 2}, {"filters": 4, "cells": 4}),
     ("micro", {"nodes": 4}, {"filters": 4, "cells": 1}),
+    ("macro", {"layers": 4}, {"filters": 3, "stem": 1}),
+    ("micro", {"nodes": 2}, {"filters": 4, "cells": 1, "stem": 2}),
     ("nasbench201", {}, {"filters": 4, "cells": 2}),
 ]
 IMAGE = (9, 12, 3)

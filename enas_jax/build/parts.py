@@ -272,7 +272,16 @@ def network(
     ours = (*source.facts, "dtype")
     values = options.read(make, values, ours=ours)
   with registry.calling("network", owner):
-    return make(**source.facts, **values, dtype=run.dtype)
+    made = make(**source.facts, **values, dtype=run.dtype)
+  # A network may refuse an image that is too small for it.
+  check, shape = (
+      getattr(of, name, None)
+      for of, name in ((made, "check_image"), (source, "shape"))
+  )
+  if check and shape:
+    with registry.calling("network", owner), inside("network"):
+      check(shape)
+  return made
 
 
 def optimiser(

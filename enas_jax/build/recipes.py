@@ -1,6 +1,6 @@
 """Recipes: how a search trains what it finds, without what it decides."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -10,7 +10,8 @@ from enas_jax.build import configfile, parts
 from enas_jax.errors import ConfigError
 
 # What the recipe of `derive` or `retrain` takes over from its search, beside
-# the space: these keys; the data, and what they bear.
+# the space: these keys; the data, what they bear, and the stem, which is as
+# deep as the pictures are large.
 _ALIKE = ("seed", "dtype", "devices")
 _SAME = (
     ("data", "name"),
@@ -20,6 +21,7 @@ _SAME = (
     ("data", "workers"),
     ("augment", "pad"),
     ("augment", "flip"),
+    ("network", "stem"),
     ("data", "length"),
     ("data", "vocabulary"),
     ("data", "unit"),
@@ -68,13 +70,7 @@ def completed(config: ConfigDict, block: str, measure: str) -> ConfigDict:
           "does nothing here: the search says it, or finds it. Leave it out,"
           " as enas_jax.build.recipe does.",
       )
-  pairs = [("", key) for key in _ALIKE] + [*_SAME]
-  for own, key in pairs:
-    there = config.get(own, {}) if own else config
-    if key in there:
-      if own and own not in final:
-        final[own] = ConfigDict()
-      (final[own] if own else final)[key] = there[key]
+  _follow(config, final, [("", key) for key in _ALIKE] + [*_SAME])
   final.space = ConfigDict(config.space.to_dict())
   if "data" not in final:
     final.data = ConfigDict()
@@ -82,6 +78,18 @@ def completed(config: ConfigDict, block: str, measure: str) -> ConfigDict:
   if measure == "valid" and "valid" in config.data:
     final.data.valid = config.data.valid
   return final
+
+
+def _follow(
+    config: ConfigDict, final: ConfigDict, pairs: Iterable[tuple[str, str]]
+) -> None:
+  """Copies what a search says of pairs (block, key) to a final config."""
+  for own, key in pairs:
+    there = config.get(own, {}) if own else config
+    if key in there:
+      if own and own not in final:
+        final[own] = ConfigDict()
+      (final[own] if own else final)[key] = there[key]
 
 
 def network(
@@ -103,7 +111,8 @@ def network(
     final = completed(config, "retrain", "test")
     with parts.inside("retrain.config"):
       return parts.network(final, make, source, run)
-  final = _named(retrain.command, config.space.name)
+  final = ConfigDict(_named(retrain.command, config.space.name).to_dict())
+  _follow(config, final, [pair for pair in _SAME if pair[0] == "network"])
   try:
     return parts.network(final, make, source, run)
   except ConfigError as error:

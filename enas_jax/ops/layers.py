@@ -194,8 +194,9 @@ class AuxiliaryHead(nn.Module):
 
   The pooling window is 5 x 5, or the whole map where that is smaller. The
   second convolution's kernel is as large as the map that the pooling leaves: 2
-  x 2 for images of 32 x 32, 18 x 18 for images of 224 x 224. Of a map that is
-  no square the longer side counts.
+  x 2 for images of 32 x 32; for images of 224 x 224 it is 18 x 18, and 4 x 4
+  behind a stem of two halvings. Of a map that is no square the longer side
+  counts.
   """
 
   classes: int

@@ -6,6 +6,7 @@ from flax import linen as nn
 import jax
 
 from enas_jax.ops import layers
+from enas_jax.ops import stem as stems
 from enas_jax.options import Count, Keep, Small
 from enas_jax.spaces.macro import topology
 from enas_jax.spaces.macro.arch import MacroArch, stretched
@@ -26,6 +27,8 @@ class MacroNetwork(nn.Module):
       shared one; it takes a numpy architecture, builds only the chosen
       branches, and tracks moving averages.
     filters: The channels of the first layers.
+    stem: How often the image is halved before the first layer, 0, 1 or 2 times;
+      pictures of 64 pixels want 1, and those of 224 want 2.
     widen: The factor on the channels where the image is halved.
     concat: Whether skips are concatenated and mixed by a 1 x 1 convolution.
       They are joined with the layer's result, not its input, which is a choice.
@@ -47,6 +50,7 @@ class MacroNetwork(nn.Module):
   names: tuple[str, ...]
   final: bool = False
   filters: Annotated[Count, Small(4)] = 36
+  stem: stems.Halvings = 0
   widen: Count = 1
   concat: bool = False
   plain_convs: bool = False
@@ -54,6 +58,10 @@ class MacroNetwork(nn.Module):
   stretch: Count = 1
   keep: Keep = 0.9
   dtype: Literal["float32", "bfloat16"] = "float32"
+
+  def check_image(self, shape: tuple[int, int, int]) -> None:
+    """Raises ConfigError of "stem" if an image (H, W, C) is too small."""
+    stems.check(self.stem, shape)
 
   @nn.compact
   def __call__(
@@ -83,10 +91,17 @@ class MacroNetwork(nn.Module):
     dropout = train if dropout is None else dropout
     if self.stretch > 1:
       arch = stretched(arch, self.stretch)
-    stem = layers.Conv(self.filters, 3, self.final, name="stem")
-    tensors = [stem(images.astype(self.dtype), train=train)]
+    x = stems.apply(
+        images.astype(self.dtype),
+        self.filters,
+        self.stem,
+        self.final,
+        name="stem",
+        train=train,
+    )
+    tensors = [x]
     for layer in topology.layers(
-        len(arch.ops), self.filters, self.widen, images.shape[1:3]
+        len(arch.ops), self.filters, self.widen, x.shape[1:3]
     ):
       if layer.halved:
         shrink = layers.FactorizedReduction

@@ -5,6 +5,7 @@ import math
 import numpy as np
 
 from enas_jax.ops import size
+from enas_jax.ops import stem as stems
 from enas_jax.spaces.macro import topology
 from enas_jax.spaces.macro.arch import MacroArch
 from enas_jax.spaces.macro.network import MacroNetwork
@@ -25,12 +26,12 @@ def of(
     network: The final network.
     image: Height, width and channels.
   """
-  *sides, channels = image
-  c, pixels, names = network.filters, math.prod(sides), network.names
-  base = size.conv(channels, c, 3, pixels)
+  c, names = network.filters, network.names
+  sides = stems.sides(image, network.stem)
+  base = stems.counted(c, network.stem, image)
   ops = np.zeros((depth, len(names), 2), int)
   skips = np.zeros((depth, 2), int)
-  for layer in topology.layers(depth, c, network.widen, tuple(sides)):
+  for layer in topology.layers(depth, c, network.widen, sides):
     index, pixels = layer.index, math.prod(layer.sides)
     if layer.halved:  # index + 1 tensors, since the stem makes one too
       base += (index + 1) * size.conv(c, layer.channels, 1, pixels)

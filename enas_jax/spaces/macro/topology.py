@@ -25,7 +25,7 @@ def layers(
     depth: The number of layers.
     filters: The channels of the first layer.
     widen: The factor on the channels where the image is halved.
-    sides: Height and width of the image.
+    sides: Height and width of what the stem makes of the image.
   """
   out = []
   for index in range(depth):

@@ -6,6 +6,7 @@ from flax import linen as nn
 import jax
 
 from enas_jax.ops import layers
+from enas_jax.ops import stem as stems
 from enas_jax.options import Count, Keep, Small
 from enas_jax.spaces.micro import final, shared, topology
 from enas_jax.spaces.micro.arch import MicroArch
@@ -21,6 +22,8 @@ class MicroNetwork(nn.Module):
     nodes: N, the computed nodes of a cell.
     cells: The number of normal cells; two reduction cells come on top.
     filters: The channels of the first cells, doubled at each reduction.
+    stem: How often the image is halved before the first cell, 0, 1 or 2 times;
+      pictures of 64 pixels want 1, and those of 224 want 2.
     keep: The keep probability of the dropout before the classifier.
     drop_path_keep: The keep probability of the last cell's paths at the end of
       the final training; a search does not use it, though the reference
@@ -42,12 +45,17 @@ class MicroNetwork(nn.Module):
   nodes: Count = 5
   cells: Annotated[Count, Small(1)] = 6
   filters: Annotated[Count, Small(4)] = 20
+  stem: stems.Halvings = 0
   keep: Keep = 0.9
   drop_path_keep: Keep = 1.0
   aux: bool = True
   row_fan_in: bool = False
   channel_fan_in: bool = False
   dtype: Literal["float32", "bfloat16"] = "float32"
+
+  def check_image(self, shape: tuple[int, int, int]) -> None:
+    """Raises ConfigError of "stem" if an image (H, W, C) is too small."""
+    stems.check(self.stem, shape)
 
   @nn.compact
   def __call__(
@@ -75,10 +83,15 @@ class MicroNetwork(nn.Module):
       The logits f32[B, classes]; and the auxiliary logits, or None.
     """
     dropout = train if dropout is None else dropout
-    images = images.astype(self.dtype)
-    stem = layers.Conv(3 * self.filters, 3, self.final)
-    states, aux = (stem(images, train=train),) * 2, None
-    for cell in topology.cells(self.cells, self.filters, images.shape[1:3]):
+    x = stems.apply(
+        images.astype(self.dtype),
+        3 * self.filters,
+        self.stem,
+        self.final,
+        train=train,
+    )
+    states, aux = (x, x), None
+    for cell in topology.cells(self.cells, self.filters, x.shape[1:3]):
       table = arch.reduce if cell.reduce else arch.normal
       if self.final:
         decay = progress * (cell.index + 1) / (self.cells + 2)

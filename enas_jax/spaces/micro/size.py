@@ -5,6 +5,7 @@ import math
 import numpy as np
 
 from enas_jax.ops import size
+from enas_jax.ops import stem as stems
 from enas_jax.spaces.micro import topology
 from enas_jax.spaces.micro.arch import INPUTS, MicroArch, OPERATIONS
 from enas_jax.spaces.micro.network import MicroNetwork
@@ -54,9 +55,9 @@ def _tables(states: int, network: MicroNetwork, image: tuple[int, int, int]):
       an input, by its operation.
     inputs: i64[2, 2], the pair of each input that is itself a loose end.
   """
-  *sides, channels = image
-  c, pixels = network.filters, math.prod(sides)
-  base = size.conv(channels, 3 * c, 3, pixels)
+  c, sides = network.filters, stems.sides(image, network.stem)
+  pixels = math.prod(sides)
+  base = stems.counted(3 * c, network.stem, image)
   ends = np.zeros((2, states + 1, 2), int)
   reads = np.zeros((2, 2, len(OPERATIONS), 2), int)
   inputs = np.zeros((2, 2), int)
@@ -64,7 +65,7 @@ def _tables(states: int, network: MicroNetwork, image: tuple[int, int, int]):
   # loose ends, its pixels, and the table of the pairs that depend on that
   # number.
   before = x = [3 * c], pixels, base[None]
-  for cell in topology.cells(network.cells, c, tuple(sides)):
+  for cell in topology.cells(network.cells, c, sides):
     kind, c = int(cell.reduce), cell.channels
     for widths, own, where in (before, x):
       for number, width in enumerate(widths):

@@ -24,7 +24,7 @@ def cells(count: int, filters: int, sides: tuple[int, int]) -> list[Cell]:
   Args:
     count: The number of normal cells; the two reduction cells come on top.
     filters: The channels of the first cells.
-    sides: Height and width of the image.
+    sides: Height and width of what the stem makes of the image.
   """
   reductions = count // 3, 2 * (count // 3) + 1
   out = []
