@@ -15,6 +15,7 @@
   finalists/     a search that trains some before it derives: a run each
   retrain/       a search that retrains what it derived: a run each
   result.json    the outcome
+  report.html    all this as a page for a browser
 """
 
 from collections.abc import Iterator
@@ -34,7 +35,7 @@ from enas_jax.derive.candidates import Line, RANDOM
 from enas_jax.errors import writing
 from enas_jax.keeper import Diverged, Keeper
 from enas_jax.plan import Plan
-from enas_jax.report import drawing, tables, words
+from enas_jax.report import drawing, page, tables, words
 from enas_jax.report.display import Display, Pace
 from enas_jax.signals import Signals
 from enas_jax.types import SearchState
@@ -140,6 +141,7 @@ def _opened(
       signals = stack.enter_context(Signals(display.say, path))
     if names := plan.facts.classes:
       folder.write(path / "labels.txt", "".join(f"{n}\n" for n in names))
+    stack.enter_context(page.left(path, display.say))
     yield Stage(plan, path, display, signals, show)
 
 
@@ -188,8 +190,8 @@ def _search(stage: Stage) -> dict[str, Any]:
   if plan.retrain:
     drawn = [line for line in lines if line["source"] == RANDOM]
     return {**content, "test": _retrained(stage, content, drawn)}
-  say(words.command(plan, str(path)))
-  return content
+  say(words.RETRAIN.format(words.command(plan.command, str(path))))
+  return {**content, "retrain": list(plan.command)}
 
 
 def _timed(stage: Stage) -> Stage:

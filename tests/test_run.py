@@ -152,6 +152,7 @@ def test_a_search_leaves_a_folder_that_explains_itself(whole):
       "labels.txt",
       "log.txt",
       "metrics.jsonl",
+      "report.html",
       "result.json",
   }
   content = json.loads((path / "arch.json").read_text())
