@@ -14,7 +14,7 @@ _SPLITS = {
     "test": "test split",
 }
 _MEASURES = {
-    "loss": "Cross-entropy (nats) and what is added to it. Less is better.",
+    "loss": "What the training minimises. Less is better.",
     "accuracy": "Share of examples whose class was right. More is better.",
     "likelihood": (
         "Geometric mean of the probability of the right class. More is better."

@@ -6,6 +6,7 @@ CSS = """
 :root {
   --ground: #ffffff; --raised: #f4f6f8; --ink: #1b1f24; --faint: #57606a;
   --rule: #d5dbe1; --link: #0a58b5; --warn: #8a4600; --warned: #fff4e0;
+  --shade: rgb(0 0 0 / .3);
   --c0: #0b62c4; --c1: #b54708; --c2: #1a7f37; --c3: #7a45d6;
   --c4: #b3236f; --c5: #0e7a86;
 }
@@ -13,6 +14,7 @@ CSS = """
   :root {
     --ground: #0f1419; --raised: #1a2129; --ink: #e6edf3; --faint: #9dabb8;
     --rule: #333c46; --link: #7cb8ff; --warn: #ffc978; --warned: #33260f;
+    --shade: rgb(255 255 255 / .3);
     --c0: #6cb6ff; --c1: #ffa657; --c2: #57d27a; --c3: #c8a1ff;
     --c4: #ff8fc7; --c5: #5fd4e0;
   }
@@ -65,14 +67,24 @@ figcaption p {
 details { margin: .5rem 0; }
 summary { cursor: pointer; color: var(--link); padding: .25rem 0; }
 figure summary { font-size: .8125rem; }
-.wide { overflow-x: auto; max-width: 100%; }
+.wide {  /* a shadow lies on the side where there is more */
+  overflow-x: auto; max-width: 100%;
+  background:
+    linear-gradient(to right, var(--ground) 50%, transparent) left,
+    linear-gradient(to left, var(--ground) 50%, transparent) right,
+    linear-gradient(to right, var(--shade), transparent) left,
+    linear-gradient(to left, var(--shade), transparent) right;
+  background-attachment: local, local, scroll, scroll;
+  background-repeat: no-repeat;
+  background-size: 3rem 100%, 3rem 100%, .75rem 100%, .75rem 100%;
+}
 table { border-collapse: collapse; font-size: .875rem; margin: .5rem 0; }
 caption {
   text-align: left; color: var(--faint); font-size: .8125rem;
   padding: .25rem 0;
 }
 th, td {
-  padding: .25rem .75rem .25rem 0; border-bottom: 1px solid var(--rule);
+  padding: .25rem .625rem .25rem 0; border-bottom: 1px solid var(--rule);
   text-align: left; vertical-align: top; overflow-wrap: normal;
 }
 thead th { color: var(--faint); font-weight: 600; vertical-align: bottom; }
