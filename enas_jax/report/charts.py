@@ -135,7 +135,7 @@ def _figure(chart: Chart, lines: list[Line]) -> str:
   told = "; ".join(_told(line) for line in lines if line.points)
   drawing = plot.curves(f"{chart.title} by epoch. {told}.", lines)
   if len(lines) > 1:
-    drawing = _legend([line.name for line in lines]) + drawing
+    drawing = _legend(lines) + drawing
   rows = [_numbers(line) for line in lines if line.points]
   numbers = markup.table(
       f"{chart.title}; the epoch in brackets",
@@ -150,15 +150,14 @@ def _figure(chart: Chart, lines: list[Line]) -> str:
   )
 
 
-def _legend(names: Sequence[str]) -> str:
+def _legend(lines: Sequence[Line]) -> str:
   """Returns what each line of a plot stands for."""
-  return markup.items(
-      (
-          markup.Html(plot.swatch(n) + markup.text(name))
-          for n, name in enumerate(names)
-      ),
-      "legend",
-  )
+  shown = [
+      markup.Html(plot.swatch(n) + markup.text(line.name))
+      for n, line in enumerate(lines)
+      if line.points
+  ]
+  return markup.items(shown, "legend")
 
 
 def _ends(line: Line) -> list[tuple[float, float]]:

@@ -210,7 +210,7 @@ def _foot(x: float) -> str:
 
 def _thinned(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
   """Returns some of the points of a long line, the last among them."""
-  step = math.ceil(len(points) / _POINTS)
+  step = max(1, math.ceil(len(points) / _POINTS))
   return points[::-1][::step][::-1]
 
 

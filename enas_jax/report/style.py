@@ -28,6 +28,7 @@ main { max-width: 76rem; margin: 0 auto; padding: 1rem; }
 h1 { font-size: 1.6rem; margin: .5rem 0; line-height: 1.25; }
 h2 { font-size: 1.25rem; margin: 2.25rem 0 .5rem; }
 h3 { font-size: 1rem; margin: 0; }
+section > h3 { margin-top: 1.5rem; }
 p { margin: .5rem 0; max-width: 46rem; }
 a { color: var(--link); }
 a:focus-visible, summary:focus-visible, .wide:focus-visible {
