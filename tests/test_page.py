@@ -358,6 +358,10 @@ def test_what_files_say_is_text(tmp_path):
   assert "<script>" not in found.text and "<b a" not in found.text
   assert EVIL in found.said()
   assert found.titles(1) == ["Search: a<b>&"]
+  other = search(tmp_path / "c<d>&")
+  both = several.html([*map(files.read, (path, other))], tmp_path)
+  assert "a<b>" not in both and "c<d>" not in both
+  assert "c<d>&" in Page(both).said()
 
 
 def test_of_a_drawing_only_what_ours_have_is_shown(tmp_path):
@@ -521,6 +525,9 @@ def test_a_page_is_left_however_a_run_ends(tmp_path, monkeypatch):
     pass
   line = "report.html could not be written (ValueError: no way)."
   assert told == [line]
+  with pytest.raises(RuntimeError), page.left(path, told.append):
+    raise RuntimeError
+  assert told == [line]  # the run tells why it ended
   assert file.read_text() == "older"
 
 
@@ -537,7 +544,7 @@ def test_the_command_writes_a_page_or_says_why_not(tmp_path):
       ([one, "--put=x"], "--put: no such flag. Did you mean '--out'?"),
       ([one], ""),
       ([one, "--out={}/one.html"], ""),
-      ([one, two, one, "--out={}/both.html"], ""),
+      ([one, two, f"{one}/", "--out={}/both.html"], ""),
   ]
   found = answers(cases, str(tmp_path / "cases"), "enas_jax.report.__main__")
   for (args, message), (code, text, left) in zip(cases, found, strict=True):

@@ -31,7 +31,8 @@ def main(paths: list[str]) -> None:
   """
   if not paths:
     raise ConfigError("enas_jax.report", "name the folder of a run.")
-  folders = [pathlib.Path(path).expanduser() for path in dict.fromkeys(paths)]
+  named = [pathlib.Path(path).expanduser() for path in paths]
+  folders = [*dict.fromkeys(named)]  # each once
   for path in folders:
     if not path.is_dir():
       raise ConfigError(str(path), "there is no such folder.")

@@ -139,7 +139,7 @@ def _figure(chart: Chart, lines: list[Line]) -> str:
   rows = [_numbers(line) for line in lines if line.points]
   numbers = markup.table(
       f"{chart.title}; the epoch in brackets",
-      ("", "first", "last", "least", "most"),
+      ("line", "first", "last", "least", "most"),
       rows,
   )
   return markup.figure(

@@ -120,7 +120,7 @@ def wide(name: str, body: str) -> str:
   """Returns a part that scrolls sideways by itself, also by the keyboard."""
   label = escape(name)
   return (
-      f'<div class="wide" tabindex="0" role="region" aria-label="{label}">\n'
+      f'<div class="wide" tabindex="0" role="group" aria-label="{label}">\n'
       f"{body}\n</div>"
   )
 

@@ -32,27 +32,30 @@ def left(path: pathlib.Path, say: Callable[[str], None]) -> Iterator[None]:
   """Leaves the page of a run in its folder, however the run ends.
 
   A run that is refused changes nothing in its folder. A page that cannot be
-  made is a line, since the run is worth more than its page.
+  made is a line at most, since the run is worth more than its page.
 
   Args:
     path: The folder of the run.
-    say: Is told why there is no page.
+    say: Is told why there is no page of a run that has come to its end.
   """
   try:
     yield
   except ConfigError:
     raise
   except BaseException:
-    _leave(path, say)
+    _leave(path)  # what ended the run is told, and nothing else
     raise
-  _leave(path, say)
+  if why := _leave(path):
+    say(f"{searched.NAME} could not be written ({why}).")
 
 
-def _leave(path: pathlib.Path, say: Callable[[str], None]) -> None:
+def _leave(path: pathlib.Path) -> str:
+  """Writes the page of the run in a folder; returns why not, or ""."""
   try:
     write(files.read(path), path / searched.NAME)
   except Exception as error:
-    say(f"{searched.NAME} could not be written ({one_line(error):.200}).")
+    return f"{one_line(error):.200}"
+  return ""
 
 
 def write(run: RunFiles, file: pathlib.Path) -> None:

@@ -71,7 +71,7 @@ def candidates(run: RunFiles) -> str:
     said += f" {outside} far outside are counted in the outermost bars."
   table = markup.table(
       f"{run.score.capitalize()} by shared weights",
-      ("", "candidates", "best", "mean", "std"),
+      ("source", "candidates", "best", "mean", "std"),
       [[source, *row] for source, row in numbers.items()],
   )
   figure = markup.figure(f"Candidates by {run.score}", said, picture)
@@ -118,7 +118,7 @@ def finalists(run: RunFiles, at: pathlib.Path) -> str:
     ])
   columns = (
       "in finalists/",
-      "",
+      "result",
       "source",
       f"{run.score} by shared weights",
       f"{measure(results.judged(inner, 'valid'))}, trained alone",
@@ -187,8 +187,9 @@ def cost(run: RunFiles) -> str:
       for name, (many, one) in kinds.items()
       if found[many]
   ]
+  columns = ("work", "times", "FLOPs each")
   parts = [
-      markup.table("What the search did", ("", "times", "FLOPs each"), rows),
+      markup.table("What the search did", columns, rows),
       *map(paragraph, words.cost(found)),
   ]
   if timed := run.arch.get("latency"):
