@@ -344,7 +344,7 @@ EVIL = '"><script>alert(1)</script><b a=\'&amp;'
 
 def test_what_files_say_is_text(tmp_path):
   path = search(tmp_path / "a<b>&")
-  config = {**CONFIG, "space": {"name": EVIL, EVIL: EVIL}, EVIL: [EVIL]}
+  config = {**CONFIG, "space": {"name": EVIL, EVIL: EVIL}, EVIL: "\ud800"}
   (path / "config.json").write_text(json.dumps(config))
   arch = {**ARCH, "readable": [EVIL], "encoding": [EVIL], "metric": EVIL}
   (path / "arch.json").write_text(json.dumps(arch))
@@ -355,6 +355,7 @@ def test_what_files_say_is_text(tmp_path):
       json.dumps({"diverged": EVIL, "epoch": EVIL})
   )
   found = of(path)
+  assert r"\ud800" in found.text
   assert "<script>" not in found.text and "<b a" not in found.text
   assert EVIL in found.said()
   assert found.titles(1) == ["Search: a<b>&"]

@@ -25,7 +25,7 @@ def text(value: str) -> str:
 def document(title: str, body: Iterable[str]) -> str:
   """Returns a whole page with a heading and what follows it."""
   title = escape(title)
-  return "\n".join([
+  page = "\n".join([
       "<!doctype html>",
       '<html lang="en">',
       "<head>",
@@ -45,6 +45,8 @@ def document(title: str, body: Iterable[str]) -> str:
       "</body>",
       "</html>\n",
   ])
+  # JSON may hold halves of characters, which no file can.
+  return page.encode(errors="backslashreplace").decode()
 
 
 def section(key: str, title: str, body: str) -> str:
