@@ -479,7 +479,7 @@ def test_several_runs_stand_beside_each_other(tmp_path):
   ]
   said = found.said()
   assert "first finished 0:01:07" in said
-  assert "second not finished: epoch 3 of 5" in said
+  assert "second not finished: the architecture is derived" in said
   assert "seed 3 4" in said
   assert "child.lr 0.1 0.2" in said
   assert "child.clip absent 1.0" in said

@@ -15,6 +15,10 @@ def state(run: RunFiles) -> str:
     return "diverged"
   if run.result:
     return "finished"
+  if run.arch:
+    return "not finished: the architecture is derived"
+  if run.candidates:
+    return f"not finished: {len(run.candidates):,} candidates are scored"
   done = run.epochs[-1]["epoch"] if run.epochs else 0
   return f"not finished: epoch {done} of {run.config.get('epochs', '?')}"
 
