@@ -183,17 +183,17 @@ def effective(record: dict[str, Any]) -> dict[str, Any]:
     without.remove("retrain.command")
   return {
       key: value
-      for key, value in _flat(record).items()
+      for key, value in flat(record).items()
       if re.sub(r"^(derive|retrain)\.config\.", "", key) not in without
   }
 
 
-def _flat(record: dict[str, Any]) -> dict[str, Any]:
+def flat(record: dict[str, Any]) -> dict[str, Any]:
   """Returns every value under its dotted key."""
   out = {}
   for name, value in record.items():
     if isinstance(value, dict):
-      out.update({f"{name}.{key}": v for key, v in _flat(value).items()})
+      out.update({f"{name}.{key}": v for key, v in flat(value).items()})
     else:
       out[name] = value
   return out

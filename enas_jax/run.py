@@ -15,6 +15,7 @@
   finalists/     a search that trains some before it derives: a run each
   retrain/       a search that retrains what it derived: a run each
   result.json    the outcome
+  report.html    all this as a page for a browser
 """
 
 from collections.abc import Iterator
@@ -36,7 +37,7 @@ from enas_jax.derive.candidates import Line, RANDOM
 from enas_jax.errors import ConfigError, writing
 from enas_jax.keeper import Diverged, Keeper
 from enas_jax.plan import effective, Plan
-from enas_jax.report import drawing, tables, words
+from enas_jax.report import drawing, page, tables, words
 from enas_jax.report.display import Display, Pace
 from enas_jax.signals import Signals
 from enas_jax.types import SearchState
@@ -151,6 +152,7 @@ def _opened(
       signals = stack.enter_context(Signals(display.say, home))
     if names := plan.facts.classes:
       folder.write(path / "labels.txt", "".join(f"{n}\n" for n in names))
+    stack.enter_context(page.left(path, display.say))
     yield Stage(plan, home, path, display, signals, show)
 
 
@@ -201,8 +203,8 @@ def _search(stage: Stage) -> dict[str, Any]:
   if plan.retrain:
     drawn = [line for line in lines if line["source"] == RANDOM]
     return {**content, "test": _retrained(stage, content, drawn)}
-  say(words.command(plan, str(stage.home)))
-  return content
+  say(words.RETRAIN.format(words.command(plan.command, str(stage.home))))
+  return {**content, "retrain": list(plan.command)}
 
 
 def _timed(stage: Stage) -> Stage:

@@ -152,6 +152,7 @@ def test_a_search_leaves_a_folder_that_explains_itself(whole):
       "labels.txt",
       "log.txt",
       "metrics.jsonl",
+      "report.html",
       "result.json",
   }
   content = json.loads((path / "arch.json").read_text())
@@ -275,6 +276,7 @@ def test_a_resumed_run_is_the_uninterrupted_run(
     patched.setattr(time, "monotonic", slow)
     with pytest.raises(signals.Interrupted):
       ran(config, tmp_path / "run")
+  assert "not finished" in (tmp_path / "run" / "report.html").read_text()
   resumed = ran(config, tmp_path / "run")
   for name in ("encoding", "scores", "cost"):
     assert timeless(resumed)[name] == timeless(result)[name]

@@ -7,6 +7,7 @@ all that points at it. A state with a bold rim is read by no other state.
 from html import escape
 import itertools
 import pathlib
+from xml.etree import ElementTree
 
 import numpy as np
 
@@ -29,6 +30,14 @@ _LETTER, _HEIGHT, _GAP = 7, 26, 12
 _ROW = 58  # px from one level to the next
 _LANE = 6  # px that an arrow takes where it passes a level
 _SWEEPS = 8  # sweeps down and up; more of them hardly change a picture
+# What `svg` writes, but for what names the heads of arrows.
+_ELEMENTS = {"svg", "g", "defs", "marker", "path", "rect", "text"}
+_ATTRIBUTES = {
+    *("width", "height", "viewBox", "transform", "x", "y", "rx", "d"),
+    *("fill", "stroke", "stroke-width", "stroke-dasharray", "text-anchor"),
+    *("font-family", "font-size", "refX", "refY", "markerWidth"),
+    *("markerHeight", "orient"),
+}
 
 
 def write(folder: pathlib.Path, graphs: dict[str, list[Edge]]) -> pathlib.Path:
@@ -64,6 +73,50 @@ def svg(graphs: dict[str, list[Edge]]) -> str:
       *shapes,
       "</svg>\n",
   ])
+
+
+def inline(text: str, label: str, tip: str) -> str:
+  """Returns a drawing for a page, of the elements alone that `svg` writes.
+
+  Args:
+    text: The text of an `arch.svg`, which may be somebody else's.
+    label: What it shows, in words, for who cannot see it.
+    tip: The name of the heads of its arrows, which a page has once.
+
+  Raises:
+    ValueError: It is no SVG, or declares what no drawing of ours does.
+  """
+  if "<!" in text:
+    raise ValueError("a drawing has no declarations")
+  try:
+    root = ElementTree.fromstring(text)
+  except ElementTree.ParseError as error:
+    raise ValueError(str(error)) from None
+  root.attrib["label"] = label
+  return _copied(root, tip)
+
+
+def _copied(element: ElementTree.Element, tip: str) -> str:
+  """Returns an element and those in it that `svg` writes, as HTML."""
+  kind = element.tag.removeprefix("{http://www.w3.org/2000/svg}")
+  if kind not in _ELEMENTS:
+    return ""
+  inner = escape(element.text or "") if kind == "text" else ""
+  inner += "".join(_copied(each, tip) for each in element)
+  found = {
+      name: value
+      for name, value in element.items()
+      if name in _ATTRIBUTES and "url(" not in value
+  }
+  if kind == "svg":
+    found |= {"class": "arch", "role": "img"}
+    found["aria-label"] = element.get("label", "")
+  if kind == "marker":
+    found["id"] = tip
+  if "marker-end" in element.attrib:
+    found["marker-end"] = f"url(#{tip})"
+  words = "".join(f' {k}="{escape(v)}"' for k, v in found.items())
+  return f"<{kind}{words}>{inner}</{kind}>"
 
 
 def _graph(edges: list[Edge]) -> tuple[list[str], float, float]:

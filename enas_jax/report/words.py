@@ -34,6 +34,7 @@ ALIKE = (
     " the validation split is too small or of one class (config.data.valid), or"
     " the shared weights have learnt nothing yet (config.epochs)."
 )
+RETRAIN = "Retrain the derived architecture from scratch with\n  {}"
 _NUMBERS = {
     "child/loss": "loss {:.3f}",
     "child/accuracy": "train {:.1%}",
@@ -283,16 +284,17 @@ def cost(found: dict[str, Any]) -> list[str]:
   ]
 
 
-def command(plan: Plan, path: str) -> str:
-  """Names the command that retrains the arch that a search in `path` derived.
+def command(arguments: Sequence[str], path: str) -> str:
+  """Returns the command that retrains what a search in `path` derived.
+
+  Args:
+    arguments: `Plan.command`.
+    path: The folder of the search.
   """
-  words = ["python", "-m", "enas_jax.main", plan.command[0]]
-  words.append(f"--config.arch={path}/arch.json")
-  words += [*plan.command[1:], f"--workdir={path}_final"]
-  return (
-      "Retrain the derived architecture from scratch with\n  "
-      + shlex.join(words)
-  )
+  config, *rest = arguments
+  arch, workdir = f"--config.arch={path}/arch.json", f"--workdir={path}_final"
+  words = ["python", "-m", "enas_jax.main", config, arch, *rest, workdir]
+  return shlex.join(words)
 
 
 def trained(plan: Plan, result: dict[str, Any], file: str) -> str:
