@@ -8,7 +8,6 @@ Besides the letters of types.py, n is the number of examples of a split.
 
 from collections.abc import Callable
 import dataclasses
-import functools
 import math
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -21,6 +20,7 @@ from enas_jax import options, process
 from enas_jax.data import augment as augments
 from enas_jax.data import telling
 from enas_jax.data.augment import Augment
+from enas_jax.data.forms import numbers, odd, read_once, what
 from enas_jax.data.preprocess import Preprocess
 from enas_jax.errors import ConfigError, kind, lookup
 from enas_jax.options import checked, Count, Ge, Le, Small
@@ -78,22 +78,16 @@ class Source:
 
   def __post_init__(self):
     if len(self.shape) != 3:
-      raise _odd("its shape", "(height, width, channels)", self.shape)
+      raise odd("its shape", "(height, width, channels)", self.shape)
     names = tuple(self.names) or tuple(map(str, range(self.classes)))
     form = f"a tuple of {self.classes} texts, one for each class"
     if isinstance(self.names, str):
-      raise _odd("its names", form, repr(self.names))
+      raise odd("its names", form, repr(self.names))
     texts = all(isinstance(name, str) for name in names)
     if not texts or len(names) != self.classes:
-      raise _odd("its names", form, f"{len(names)}: {names!r:.80}")
+      raise odd("its names", form, f"{len(names)}: {names!r:.80}")
     object.__setattr__(self, "names", names)
-    for split in ("train", "test"):
-      read = getattr(self, split)
-      if not callable(read):
-        form = "a function that returns Images"
-        raise _odd(f"its {split}", form, kind(read))
-      read = functools.partial(self._read, split, read)
-      object.__setattr__(self, split, functools.cache(read))
+    read_once(self, ("train", "test"), "Images")
 
   @property
   def facts(self) -> dict[str, int]:
@@ -186,20 +180,21 @@ class Source:
     """Reads a split; raises ConfigError if it is not as the source says."""
     found = read()
     if not isinstance(found, Images):
-      raise _odd(f"what its {split} returns", "Images", kind(found))
+      raise odd(f"what its {split} returns", "Images", kind(found))
     images, labels = found
     sides = tuple(self.shape)
-    if _type(images) != "u" or images.itemsize > 1 or images.shape[1:] != sides:
+    bytes_ = numbers(images) == "u" and images.itemsize == 1
+    if not bytes_ or images.shape[1:] != sides:
       form = f"uint8[n, {', '.join(map(str, sides))}] in numpy"
-      raise _odd(f"the images of its {split}", form, _what(images))
+      raise odd(f"the images of its {split}", form, what(images))
     n = len(images)
-    if _type(labels) not in ("i", "u") or labels.shape != (n,):
+    if numbers(labels) not in ("i", "u") or labels.shape != (n,):
       form = f"int32[{n}] in numpy, one for each image"
-      raise _odd(f"the labels of its {split}", form, _what(labels))
+      raise odd(f"the labels of its {split}", form, what(labels))
     if n and not 0 <= labels.min() <= labels.max() < self.classes:
       form = f"0 to {self.classes - 1} for its {self.classes} classes"
       seen = f"{labels.min()} to {labels.max()}"
-      raise _odd(f"the labels of its {split}", form, seen)
+      raise odd(f"the labels of its {split}", form, seen)
     return found
 
   def _hold_out(self, count: int) -> tuple[Images, Images]:
@@ -219,23 +214,6 @@ class Source:
   def _augment(self, **wanted: Any) -> Augment:
     augment = Augment(**wanted)
     return dataclasses.replace(augment, flip=augment.flip and self.mirrors)
-
-
-def _odd(what: str, form: str, value: Any) -> ConfigError:
-  """Returns the error that something of a data set has not its form."""
-  return ConfigError("name", f"{what} must be {form}, got {value}.")
-
-
-def _type(value: Any) -> str:
-  """Returns the kind of an array's numbers; "" if it is none of numpy."""
-  return value.dtype.kind if isinstance(value, np.ndarray) else ""
-
-
-def _what(value: Any) -> str:
-  """Returns what a value is, and whose array, if it is none of numpy."""
-  if _type(value) or not hasattr(value, "dtype"):
-    return kind(value)
-  return f"{kind(value)} in {type(value).__module__.partition('.')[0]}"
 
 
 class ImageBatch(NamedTuple):
