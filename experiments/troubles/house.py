@@ -132,10 +132,27 @@ def command(
     before: A function of a module that the process calls first.
     **more: Variables of its environment.
   """
+  return forked(functools.partial(_main, args, before), place, **more)
+
+
+def _main(args: tuple[str, ...], before: Callable[[], None] | None) -> None:
+  """Is the process of a command."""
+  from enas_jax import main
+
+  if before:
+    before()
+  sys.argv = ["main", *args]
+  main.cli()
+
+
+def forked(
+    call: Callable[[], None], place: pathlib.Path | None = None, **more: str
+) -> Ended:
+  """Calls a function of a module in a fork; the arguments are `command`'s."""
   context = multiprocessing.get_context("forkserver")
   context.set_forkserver_preload(["enas_jax.main"])
   log, begun = folder(), time.monotonic()
-  given = (args, place or folder(), log, before, environment(**more))
+  given = (call, place or folder(), log, environment(**more))
   process = context.Process(target=_served, args=given)
   process.start()
   process.join(_LIMIT)
@@ -146,21 +163,16 @@ def command(
   return Ended(process.exitcode, *texts, time.monotonic() - begun)
 
 
-def _served(args, place, log, before, variables) -> None:
-  """Is the process of a command."""
-  from enas_jax import main
-
+def _served(call, place, log, variables) -> None:
+  """Is the forked process."""
   for number, name in ((1, "out"), (2, "err")):
     with (log / name).open("w") as file:
       os.dup2(file.fileno(), number)
   os.environ.clear()
   os.environ.update(variables)
   os.chdir(place)
-  if before:
-    before()
-  sys.argv = ["main", *args]
   try:
-    main.cli()
+    call()
   finally:
     for stream in (sys.stdout, sys.stderr):
       with contextlib.suppress(OSError):
