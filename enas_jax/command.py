@@ -223,7 +223,8 @@ def explain(
       return found
   wrong = re.match(r"flag --config\.([\w.]+)=(.*?): ", str(error))
   if wrong:
-    kind = type(config[wrong[1]])
+    block, _, name = wrong[1].rpartition(".")
+    kind = (config[block] if block else config).get_type(name)
     wanted = _KINDS.get(kind, kind.__name__)
     return ConfigError(
         f"config.{wrong[1]}", f"must be {wanted}, got {wrong[2]!r}."
@@ -246,23 +247,23 @@ def _absent(
     config: Any, names: list[str], given: dict[str, str]
 ) -> ConfigError | None:
   """Returns the error of a key that a config cannot have, or None."""
-  options = {}
+  whole = config
   if isinstance(config, ConfigDict):
     known.add(config, given)
-    options = known.of(config, ".".join(names[:-1]), given)
   for depth, name in enumerate(names):
     block = config if isinstance(config, ConfigDict) else {}
     if name not in block:
       key = ".".join(["config", *names[: depth + 1]])
-      last = depth == len(names) - 1
-      if isinstance(config, ConfigDict) and not block and not options:
-        return ConfigError(
-            key,
-            "no such key: the block is empty. A config file of your own sets"
-            " it whole, as enas_jax.configs.digits_micro sets"
-            " config.retrain.config.",
-        )
-      near = {*block, *options} if last else block
+      near = {*block}
+      if isinstance(config, ConfigDict):
+        near |= {*known.of(whole, ".".join(names[:depth]), given)}
+        if not near:
+          return ConfigError(
+              key,
+              "no such key: the block is empty. A config file of your own sets"
+              " it whole, as enas_jax.configs.digits_micro sets"
+              " config.retrain.config.",
+          )
       return ConfigError(key, f"no such key. {suggest(name, near)}")
     config = block[name]
   return None

@@ -255,7 +255,7 @@ def test_options_that_no_file_sets_can_be_set_by_flags(own):
 @pytest.mark.parametrize("flag, line", [
     ("data.cuont=9", "config.data.cuont: no such key. Did you mean 'count'? C"),
     ("data.count=x", "config.data.count: must be a whole number, got 'x'."),
-    ("data.count.x=1", "config.data.count: no such key. Choices: count,"),
+    ("data.valid.x=1", "config.data.valid.x: no such key. Choices: none."),
     ("tsak.score=x", "config.tsak: no such key. Did you mean 'task'? Choices"),
     ("task.scroe=x", "config.task.scroe: no such key. Did you mean 'score'?"),
 ])
