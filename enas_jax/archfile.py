@@ -41,7 +41,7 @@ def parse(key: str, text: str, space: SearchSpace) -> Arch:
   try:
     if text in space.presets:
       values = space.presets[text].encoding
-    elif found := read(key, text):
+    elif found := _read(key, text, space):
       values = found["encoding"]
       if isinstance(values, str):
         values = _written(values, space, f"{text}, ")
@@ -156,6 +156,14 @@ def read(key: str, text: str) -> dict[str, Any] | None:
     ) from None
 
 
+def _read(key: str, text: str, space: Any) -> dict[str, Any] | None:
+  """Does what `read` does; its error lists the `forms` of a space."""
+  try:
+    return read(key, text)
+  except ConfigError as error:
+    raise ConfigError(key, f"{error.message} {forms(space)}") from None
+
+
 def brought(
     key: str, text: str, of: Callable[..., SearchSpace], name: str
 ) -> dict[str, Any]:
@@ -174,10 +182,7 @@ def brought(
   """
   if preset := getattr(of, "presets", {}).get(text):
     return dict(preset.space)
-  try:
-    found = read(key, text)
-  except ConfigError as error:
-    raise ConfigError(key, f"{error.message} {forms(of)}") from None
+  found = _read(key, text, of)
   if found is None or "space" not in found:
     return {}
   values = dict(found["space"])

@@ -18,7 +18,7 @@ import jax
 from ml_collections import config_flags, ConfigDict
 
 from enas_jax import hosts, keeper, process, registry, signals
-from enas_jax.build import configfile
+from enas_jax.build import configfile, known
 from enas_jax.errors import ConfigError, one_line, suggest, Unwritable
 
 _KINDS = {
@@ -32,11 +32,19 @@ _OWN = ("space", "network", "task")
 
 
 class _Experiment(flags.ArgumentParser):
-  """Reads the value of --config as every file of an experiment is read."""
+  """Reads the value of --config as every file of an experiment is read.
+
+  What other flags say of options that the file does not set can be said then.
+  """
+
+  def __init__(self, argv: list[str] | None):
+    super().__init__()
+    self._argv = argv
 
   def parse(self, argument: str) -> ConfigDict:
     config = configfile.load("--config", argument)
     if isinstance(config, ConfigDict):
+      known.add(config, _given(self._argv or sys.argv))
       config.lock()
     return config
 
@@ -57,7 +65,7 @@ def config_flag(
       flag_values=values,
       sys_argv=argv,
   )
-  values["config"].parser = _Experiment()
+  values["config"].parser = _Experiment(argv)
   return holder
 
 
@@ -252,14 +260,14 @@ def explain(
   if not files:
     return ConfigError("--config", one_line(error))
   config = configfile.load("--config", files[-1].partition("=")[2])
-  for arg in argv:
-    override = re.fullmatch(r"--?(no)?config\.([\w.]+)(=.*)?", arg)
-    found = override and _absent(config, override[2].split("."))
-    if found:
+  given = _given(argv)
+  for key in given:
+    if found := _absent(config, key.split("."), given):
       return found
   wrong = re.match(r"flag --config\.([\w.]+)=(.*?): ", str(error))
   if wrong:
-    kind = type(config[wrong[1]])
+    block, _, name = wrong[1].rpartition(".")
+    kind = (config[block] if block else config).get_type(name)
     wanted = _KINDS.get(kind, kind.__name__)
     return ConfigError(
         f"config.{wrong[1]}", f"must be {wanted}, got {wrong[2]!r}."
@@ -267,18 +275,38 @@ def explain(
   return ConfigError("--config", one_line(error))
 
 
-def _absent(config, names: list[str]) -> ConfigError | None:
+def _given(argv: list[str]) -> dict[str, str]:
+  """Returns the values of the flags of a config, by their dotted keys."""
+  found = {}
+  for word, following in zip(argv, [*argv[1:], ""], strict=True):
+    override = re.fullmatch(r"--?(?:no)?config\.([\w.]+)(?:=(.*))?", word, re.S)
+    if override:
+      value = override[2]
+      found[override[1]] = following if value is None else value
+  return found
+
+
+def _absent(
+    config: Any, names: list[str], given: dict[str, str]
+) -> ConfigError | None:
+  """Returns the error of a key that a config cannot have, or None."""
+  whole = config
+  if isinstance(config, ConfigDict):
+    known.add(config, given)
   for depth, name in enumerate(names):
     block = config if isinstance(config, ConfigDict) else {}
     if name not in block:
       key = ".".join(["config", *names[: depth + 1]])
-      if isinstance(config, ConfigDict) and not block:
-        return ConfigError(
-            key,
-            "no such key: the block is empty. A config file of your own sets"
-            " it whole, as enas_jax.configs.digits_micro sets"
-            " config.retrain.config.",
-        )
-      return ConfigError(key, f"no such key. {suggest(name, block)}")
+      near = {*block}
+      if isinstance(config, ConfigDict):
+        near |= {*known.of(whole, ".".join(names[:depth]), given)}
+        if not near:
+          return ConfigError(
+              key,
+              "no such key: the block is empty. A config file of your own sets"
+              " it whole, as enas_jax.configs.digits_micro sets"
+              " config.retrain.config.",
+          )
+      return ConfigError(key, f"no such key. {suggest(name, near)}")
     config = block[name]
   return None

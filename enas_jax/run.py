@@ -170,6 +170,8 @@ def _search(stage: Stage) -> dict[str, Any]:
   scores = {line[plan.experiment.task.score] for line in lines}
   if len(lines) > 1 and len(scores) == 1:
     say(words.ALIKE)
+  if line := words.repeated(ranked):
+    say(line)
   if plan.penalty and not any(line["penalty"] for line in lines):
     say(words.NO_PENALTY)
   best, how = candidates.chosen(plan, lines, ranked)

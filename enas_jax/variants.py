@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from enas_jax import data, nn, options, registry, settings
 from enas_jax.errors import ConfigError, suggest
-from enas_jax.spaces import SPACES
+from enas_jax.spaces import base, SPACES
 
 _PROFILES = ("profile=repaired", "profile=faithful")
 _WORDS = ("smoke", *_PROFILES)
@@ -43,6 +43,7 @@ class Variants(NamedTuple):
       network = _part(config, "network", nn.NETWORKS)
     else:
       space = _part(config, "space", SPACES)
+      base.refuse_network("config.space.name", config.space.name, space)
       if callable(space):  # else it is made already, and has no options
         parts["space"] = known = options.of(space)
         said = {k: v for k, v in config.space.items() if v is not None}

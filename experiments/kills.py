@@ -1,13 +1,15 @@
 """Is a run that is killed again and again the uninterrupted run?
 
-  python -m experiments.kills [--kills=100 --seed=0 --only=micro,final]
+  python -m experiments.kills [--kills=100 --each=20 --only=micro,final]
 
 Runs a small search of each of the four spaces, with its retraining or its
 finalists, and a final training, once each in peace. Then runs them in turn in
 other folders and kills them (SIGKILL, SIGTERM and SIGINT in turn) after random
 times, resuming by the same command, until that many kills are done; a run that
-ends is compared, and the next one begins. What must agree: every array of the
-last checkpoints, the derived architecture, and all lines without their clocks.
+ends is compared, and the next one begins. After --each kills a run is left in
+peace, so that a slow machine comes to all of them. What must agree: every array
+of the last checkpoints, the derived architecture, and all lines without their
+clocks. With --root the runs that have ended in peace there are not made again.
 """
 
 import json
@@ -25,8 +27,9 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 _KILLS = flags.DEFINE_integer("kills", 20, "How many in all.")
+_EACH = flags.DEFINE_integer("each", 20, "How many at most in one run.")
 _SEED = flags.DEFINE_integer("seed", 0, "Of the random moments.")
-
+_ROOT = flags.DEFINE_string("root", None, "Where the runs are; default: anew.")
 _ONLY = flags.DEFINE_list("only", None, "Which of the runs; default: all.")
 
 _MOMENTS = (2.0, 30.0)  # seconds before a kill, from and to
@@ -102,10 +105,11 @@ def _killed(
     name: str, workdir: pathlib.Path, cache: str, draw: random.Random, done: int
 ) -> int:
   """Runs to the end with kills on the way; returns how many are done then."""
+  most = min(_KILLS.value, done + _EACH.value)
   while True:
     process = _start(name, workdir, cache)
     number = _SIGNALS[done % len(_SIGNALS)]
-    after = draw.uniform(*_MOMENTS) if done < _KILLS.value else None
+    after = draw.uniform(*_MOMENTS) if done < most else None
     try:
       text = process.communicate(timeout=after)[1]
       _fail(process, text)
@@ -123,7 +127,7 @@ def _killed(
 
 def main(_) -> None:
   logging.set_verbosity(logging.WARNING)  # Orbax tells every file it opens
-  root = pathlib.Path(tempfile.mkdtemp())
+  root = pathlib.Path(_ROOT.value or tempfile.mkdtemp())
   cache, whole = str(root / "cache"), {}
   names = _ONLY.value or [*_RUNS]
   for name in names:
@@ -132,7 +136,7 @@ def main(_) -> None:
     text = process.communicate()[1]
     _fail(process, text)
     took = time.monotonic() - begun
-    print(f"{name} in peace: {took:.0f} s, cold", flush=True)
+    print(f"{name} in peace: {took:.0f} s", flush=True)
     whole[name] = outcome(root / name)
   draw, kills, runs, same = random.Random(_SEED.value), 0, 0, True
   while kills < _KILLS.value:

@@ -217,6 +217,7 @@ GOOD = {"space": {"name": "micro", "nodes": 2}, "encoding": INTEGERS}
 def test_files_that_are_no_architecture(content, parts, tmp_path):
   path = write(tmp_path / "arch.json", content)
   message = refusal(path)
+  assert " This space reads a preset (" in message
   if "integers" not in parts[0]:
     assert path in message
   for part in parts:

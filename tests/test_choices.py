@@ -11,13 +11,21 @@ import pytest
 from test_run import Stop
 
 import enas_jax
-from enas_jax import build, controller, run, signals, spaces, testing
+from enas_jax import (
+  build,
+  controller,
+  run,
+  signals,
+  spaces,
+  testing,
+  variants,
+)
 from enas_jax.archfile import described
 from enas_jax.configs import own_images, own_text
 from enas_jax.errors import ConfigError
 from enas_jax.nn import avg_pool, BatchNorm, Classifier, ConvNorm
 from enas_jax.ops import choose
-from enas_jax.spaces import choices
+from enas_jax.spaces import base, choices
 from enas_jax.spaces.micro import Micro
 from enas_jax.tasks import TASKS
 from enas_jax.types import Head
@@ -509,8 +517,35 @@ def test_what_a_search_cannot_do_is_one_line(layer, words, monkeypatch):
 
 def test_what_is_right_is_planned_and_its_final_network_is_final(monkeypatch):
   plan = planned(plain(), monkeypatch)
-  assert plan.facts.network["final"] is False
+  assert plan.facts.network["final"] is False and not plan.notes
   assert plan.retrain.facts.network["final"] is True
+
+
+def test_a_choice_that_the_network_never_reads_is_told(monkeypatch):
+  class Net(Plain):
+    def layer(self, x, arch):
+      for op in arch.op[:1], arch.op[1:]:
+        x = choices.apply(op[0], {"conv": ConvNorm(8), "pool": avg_pool}, x)
+      return choices.narrow(arch.channels, ConvNorm(8), x)
+
+  [line] = planned(plain(Net), monkeypatch).notes
+  assert line.startswith("The network of mine never reads arch.width: ")
+
+
+@pytest.mark.parametrize("variant", ["", "smoke"])
+def test_a_network_in_place_of_its_space_is_told_what_to_name(variant):
+  config = own_images.get_config(variant).unlock()
+  config.space.name = config.space.name.replace("Layers", "Net")
+  with pytest.raises(ConfigError) as caught:
+    build.plan(config) if not variant else variants.parse(variant).shrink(
+        config
+    )
+  assert str(caught.value) == (
+      f"config.space.name: {config.space.name!r} is a network, and no space."
+      f" Name the space that is made of it: {own_images.__file__}:Layers."
+  )
+  with pytest.raises(ConfigError, match=r"Layers = choices.space\(Net, op="):
+    base.refuse_network("key", "file.py:Net", Plain)
 
 
 def test_a_stopped_search_goes_on_and_its_model_loads(tmp_path, monkeypatch):

@@ -1,6 +1,7 @@
 """Running text: what is read, how it is cut, and what is refused."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -269,6 +270,57 @@ def test_a_search_does_not_read_the_test_text():
   assert watched is held
   with pytest.raises(ConfigError, match=r"^measure: .*'dev'"):
     source.final(batch=2, length=10, vary=True, eval_batch=1, measure="dev")
+
+
+@pytest.mark.parametrize("given, line", [
+    ({"vocabulary": 0}, "its vocabulary must be a whole number >= 1, got 0."),
+    (
+        {"vocabulary": "9"},
+        "its vocabulary must be a whole number >= 1, got '9'.",
+    ),
+    ({"words": ("a", "b")}, "its words must be Words or None, got tuple."),
+    (
+        {"words": text.Words(("a", "b"), "spaced")},
+        "its words must be of the 103 that its vocabulary says, got 2.",
+    ),
+    (
+        {"valid": WORDS},
+        "its valid must be a function that returns int32[n] in numpy, got"
+        " int32[103].",
+    ),
+    (
+        {"train": lambda: WORDS.tolist()},
+        "its train text must be int32[n] in numpy, got list.",
+    ),
+    (
+        {"train": lambda: jnp.asarray(WORDS)},
+        "its train text must be int32[n] in numpy, got int32[103] in jaxlib.",
+    ),
+    (
+        {"valid": lambda: WORDS / 2},
+        "its valid text must be int32[n] in numpy, got float64[103].",
+    ),
+    (
+        {"valid": lambda: WORDS[None]},
+        "its valid text must be int32[n] in numpy, got int32[1, 103].",
+    ),
+    (
+        {"test": lambda: WORDS - 1},
+        "the numbers of its test text must be 0 to 102 for its 103 words, got"
+        " -1 to 101.",
+    ),
+    (
+        {"vocabulary": 9},
+        "the numbers of its train text must be 0 to 8 for its 9 words, got 0 to"
+        " 102.",
+    ),
+])
+def test_a_corpus_of_ones_own_that_is_none_is_one_line(given, line):
+  parts = dict.fromkeys(("train", "valid", "test"), lambda: WORDS)
+  with pytest.raises(ConfigError) as caught:
+    source = text.TextSource(**{"vocabulary": 103, **parts, **given})
+    source.train(), source.valid(), source.test()
+  assert str(caught.value) == f"name: {line}"
 
 
 def test_a_test_text_too_short_names_its_own_batch():

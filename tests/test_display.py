@@ -20,7 +20,7 @@ def test_what_is_left_is_of_the_kinds_that_were_seen(monkeypatch):
   for seconds in (100.0, 2.0, 4.0):  # the first call compiles
     run("child", seconds)
   assert pace.seconds("child") == pytest.approx(3.0)
-  assert pace.left({"child": 5, "strategy": 1}) == "over 0:00:15"
+  assert pace.left({"child": 5, "strategy": 1}) == "at least 0:00:15"
   assert pace.left({"child": 5, "strategy": 0}) == "0:00:15"
   run("strategy", 50.0)
   run("strategy", 10.0)

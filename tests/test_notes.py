@@ -118,6 +118,21 @@ def test_candidates_that_all_score_alike_are_told(
   assert words.ALIKE not in log_of("apart", 1.0, 0.5)
 
 
+def test_candidates_that_are_one_architecture_again_are_told():
+  def ranked(policy, random):
+    found = {"policy": policy, "random": random}
+    return {
+        source: [{"encoding": [n, 0]} for n in numbers]
+        for source, numbers in found.items()
+    }
+
+  assert words.repeated(ranked([1, 2, 3], [1, 2])) == ""
+  assert words.repeated(ranked([1, 1, 1], [1, 2])) == (
+      "Not all candidates differ: 1 of the 3 of policy and 2 of the 2 of random"
+      " are different architectures."
+  )
+
+
 def _stop(*unused):
   raise KeyboardInterrupt
 

@@ -6,12 +6,13 @@ import os
 import sys
 import textwrap
 
+from absl import flags as absl_flags
 import jax
 import numpy as np
 import pytest
 
 import enas_jax
-from enas_jax import build, loop, modelfile, registry
+from enas_jax import build, command, loop, modelfile, registry
 from enas_jax.build import configfile
 from enas_jax.configs import digits_micro, digits_micro_final, own_images
 from enas_jax.errors import ConfigError
@@ -209,6 +210,57 @@ def test_the_options_of_own_parts_are_read_as_any(own):
     with config.ignore_type():
       config[block][key] = value
     assert refusal(config).startswith(message)
+
+
+def typed(own, *flags, variant=":smoke"):
+  """Returns the config of the own experiment with flags, or the error."""
+  values, argv = absl_flags.FlagValues(), ["main"]
+  argv += [f"--config={own}{variant}", *flags]
+  command.config_flag(values, argv)
+  try:
+    values(argv)
+  except Exception as error:
+    return str(command.explain(argv, error, ["config"]))
+  return values.config
+
+
+def test_options_that_no_file_sets_can_be_set_by_flags(own):
+  config = typed(
+      own,
+      "--config.data.count=96",
+      "--config.data.eval_batch",
+      "16",
+      "--config.task.score=accuracy",
+      "--config.benchmark.path=~/t.json",
+      "--config.steps_per_call=3",
+  )
+  assert "count" not in config_of(own).data
+  assert (config.data.count, config.data.eval_batch) == (96, 16)
+  assert "benchmark" not in config_of(own)
+  assert config.benchmark.to_dict() == {"path": "~/t.json"}
+  assert (config.steps_per_call, config.task.score) == (3, "accuracy")
+  # Whose options there are depends on what other flags name.
+  config = typed(
+      own, f"--config.space.name={own}:Space", "--config.network.filters=9"
+  )
+  assert config.network.filters == 9
+  config = typed(
+      own,
+      "--config.strategy.name=evolution",
+      "--config.evolution.population=7",
+  )
+  assert config.evolution.population == 7
+
+
+@pytest.mark.parametrize("flag, line", [
+    ("data.cuont=9", "config.data.cuont: no such key. Did you mean 'count'? C"),
+    ("data.count=x", "config.data.count: must be a whole number, got 'x'."),
+    ("data.valid.x=1", "config.data.valid.x: no such key. Choices: none."),
+    ("tsak.score=x", "config.tsak: no such key. Did you mean 'task'? Choices"),
+    ("task.scroe=x", "config.task.scroe: no such key. Did you mean 'score'?"),
+])
+def test_a_flag_of_no_option_names_all_that_there_are(own, flag, line):
+  assert typed(own, f"--config.{flag}").startswith(line)
 
 
 def test_a_run_goes_on_where_its_files_were_moved(own, tmp_path, monkeypatch):

@@ -6,6 +6,7 @@ compiled.
 """
 
 import pathlib
+import re
 import sys
 import traceback
 
@@ -13,12 +14,14 @@ from flax import errors as flax_errors
 from flax import linen as nn
 from flax.core import tracers
 import jax
+from jax.interpreters import partial_eval
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 import numpy as np
 
 import enas_jax
 from enas_jax import archfile, registry, steps
+from enas_jax.data import telling
 from enas_jax.derive import cost
 from enas_jax.errors import ConfigError, one_line
 from enas_jax.report import drawing
@@ -110,7 +113,14 @@ def network(
     if not registry.foreign(name):
       return
   with registry.calling(key, name):
-    _steps(key, task, train, arch, shared)
+    unread = _steps(key, task, train, arch, shared)
+  if shared and space and _own(space):
+    for field in unread:
+      telling.tell(
+          f"The network of {config.space.name} never reads arch.{field}: what"
+          " is chosen there changes nothing, and the controller learns it all"
+          " the same. Read it, or take it out of the space."
+      )
 
 
 def strategy(
@@ -140,10 +150,16 @@ def _own(space: SearchSpace) -> bool:
 
 def _steps(
     key: str, task: Task, train: Split, arch: Arch, shared: bool
-) -> None:
-  """Raises ConfigError of `key` where it is known what to write instead.
+) -> list[str]:
+  """Traces a child step and a reward.
 
-  Any other error of the user's code goes through.
+  Returns:
+    The fields of the arch on which nothing depends; none where the network is
+    not the shared one.
+
+  Raises:
+    ConfigError: of `key`, where it is known what to write instead. Any other
+      error of the user's code goes through.
   """
   given = jax.tree.map(jnp.asarray, arch) if shared else arch
 
@@ -166,7 +182,7 @@ def _steps(
 
   try:
     with nn.intercept_methods(called):
-      _trace(task, train, given, graded, shared)
+      return _trace(task, train, given, graded, shared)
   except Exception as error:
     words = _known(error)
     if words is None:
@@ -174,20 +190,45 @@ def _steps(
     raise ConfigError(key, f"{_place(error)}{words}") from error
 
 
-def _trace(task, train, arch, graded, shared) -> None:
-  """Traces `graded`, with the arch as it is in a search or in a training."""
+def _trace(task, train, arch, graded, shared) -> list[str]:
+  """Traces `graded`, with the arch as it is in a search or in a training.
+
+  Returns:
+    What `_unread` says of a search.
+  """
   key = jax.eval_shape(lambda: jax.random.key(0))
   params, state, batch = cost.shapes(task, train, arch)
   averages = sorted({"batch_stats", "averages"} & set(state))
   if shared and averages:
     raise Misuse(kept("the network", averages))
   if shared:
-    jax.eval_shape(graded, params, state, arch, batch, key)
-    return
+    return _unread(jax.make_jaxpr(graded)(params, state, arch, batch, key),
+                   jax.tree.leaves((params, state)), arch)
   whole = lambda params, state, batch, key: graded(
       params, state, arch, batch, key
   )
   jax.eval_shape(whole, params, state, batch, key)
+  return []
+
+
+def _unread(program, before, arch) -> list[str]:
+  """Returns the fields of an arch on which no result of a program depends.
+
+  Args:
+    program: The jaxpr.
+    before: The arguments before the arch, which is the next.
+    arch: The arch; a field of several arrays is read where one of them is.
+  """
+  _, used = partial_eval.dce_jaxpr(
+      program.jaxpr, [True] * len(program.jaxpr.outvars)
+  )
+  fields = {}
+  paths = jax.tree_util.tree_leaves_with_path(arch)
+  for (path, _), read in zip(paths, used[len(before) :], strict=False):
+    name = re.match(r"\W*(\w+)", jax.tree_util.keystr(path))
+    field = name[1] if name else ""
+    fields[field] = fields.get(field, False) or read
+  return [field for field, read in fields.items() if field and not read]
 
 
 def _known(error: Exception) -> str | None:

@@ -11,7 +11,7 @@ from enas_jax.errors import ConfigError, suggest
 
 _SHIPPED = pathlib.Path(configs.__file__).parent
 # Where a config names a part.
-_NAMES = (
+NAMES = (
     ("child", "optimiser"),
     *((block, "name") for block in ("space", "data", "strategy", "task")),
     ("network", "name"),
@@ -95,7 +95,7 @@ def rename(
     name: what becomes of the name of a part; also in recipes.
     file: what becomes of the path of the final config.
   """
-  for block, key in _NAMES:
+  for block, key in NAMES:
     inner = _block(config, block)
     if isinstance(inner.get(key), str):
       inner[key] = name(inner[key])

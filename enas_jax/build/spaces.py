@@ -50,6 +50,7 @@ def part(config: ConfigDict) -> tuple[Callable, dict[str, Any]]:
   A name may stand for a space that is made already, which has no options.
   """
   of, values = parts.named(config, "space", SPACES)
+  base.refuse_network("space.name", config.space.name, of)
   return of if callable(of) else lambda: of, values
 
 

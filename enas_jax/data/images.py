@@ -31,6 +31,7 @@ from enas_jax.data.examples import (
     surveyed,
     whole,
 )
+from enas_jax.data.forms import numbers, odd, what
 from enas_jax.data.preprocess import Preprocess
 from enas_jax.errors import ConfigError, kind, lookup
 from enas_jax.options import checked, Count, Small, Whole
@@ -76,20 +77,20 @@ class Source:
 
   def __post_init__(self):
     if len(self.shape) != 3:
-      raise _odd("its shape", "(height, width, channels)", self.shape)
+      raise odd("its shape", "(height, width, channels)", self.shape)
     names = tuple(self.names) or tuple(map(str, range(self.classes)))
     form = f"a tuple of {self.classes} texts, one for each class"
     if isinstance(self.names, str):
-      raise _odd("its names", form, repr(self.names))
+      raise odd("its names", form, repr(self.names))
     texts = all(isinstance(name, str) for name in names)
     if not texts or len(names) != self.classes:
-      raise _odd("its names", form, f"{len(names)}: {names!r:.80}")
+      raise odd("its names", form, f"{len(names)}: {names!r:.80}")
     object.__setattr__(self, "names", names)
     for split in ("train", "test"):
       read = getattr(self, split)
       if not callable(read):
         form = "a function that returns Images"
-        raise _odd(f"its {split}", form, kind(read))
+        raise odd(f"its {split}", form, kind(read))
       if not isinstance(read, _Part):
         object.__setattr__(self, split, _Part(self, split, read))
 
@@ -238,7 +239,7 @@ class _Part:
     if not isinstance(found, Images) and hasattr(found, "read"):
       found = whole(found)
     if not isinstance(found, Images):
-      raise _odd(f"what its {self._split} returns", "Images", kind(found))
+      raise odd(f"what its {self._split} returns", "Images", kind(found))
     self._check_images(found.images)
     self._check_labels(found.labels, len(found.images))
     return found
@@ -249,43 +250,27 @@ class _Part:
       found = Held(self())
     if tuple(found.shape) != tuple(self._source.shape):
       form = f"of its shape {self._source.shape}"
-      raise _odd(f"the images of its {self._split}", form, found.shape)
+      raise odd(f"the images of its {self._split}", form, found.shape)
     found = surveyed(found, workers)
     self._check_labels(found.labels, len(found.examples))
     return found
 
   def _check_images(self, images: Any) -> None:
     sides = tuple(self._source.shape)
-    if _type(images) != "u" or images.itemsize > 1 or images.shape[1:] != sides:
+    bytes_ = numbers(images) == "u" and images.itemsize == 1
+    if not bytes_ or images.shape[1:] != sides:
       form = f"uint8[n, {', '.join(map(str, sides))}] in numpy"
-      raise _odd(f"the images of its {self._split}", form, _what(images))
+      raise odd(f"the images of its {self._split}", form, what(images))
 
   def _check_labels(self, labels: Any, n: int) -> None:
     classes = self._source.classes
-    if _type(labels) not in ("i", "u") or labels.shape != (n,):
+    if numbers(labels) not in ("i", "u") or labels.shape != (n,):
       form = f"int32[{n}] in numpy, one for each image"
-      raise _odd(f"the labels of its {self._split}", form, _what(labels))
+      raise odd(f"the labels of its {self._split}", form, what(labels))
     if n and not 0 <= labels.min() <= labels.max() < classes:
       form = f"0 to {classes - 1} for its {classes} classes"
       seen = f"{labels.min()} to {labels.max()}"
-      raise _odd(f"the labels of its {self._split}", form, seen)
-
-
-def _odd(what: str, form: str, value: Any) -> ConfigError:
-  """Returns the error that something of a data set has not its form."""
-  return ConfigError("name", f"{what} must be {form}, got {value}.")
-
-
-def _type(value: Any) -> str:
-  """Returns the kind of an array's numbers; "" if it is none of numpy."""
-  return value.dtype.kind if isinstance(value, np.ndarray) else ""
-
-
-def _what(value: Any) -> str:
-  """Returns what a value is, and whose array, if it is none of numpy."""
-  if _type(value) or not hasattr(value, "dtype"):
-    return kind(value)
-  return f"{kind(value)} in {type(value).__module__.partition('.')[0]}"
+      raise odd(f"the labels of its {self._split}", form, seen)
 
 
 class ImageBatch(NamedTuple):
@@ -342,8 +327,8 @@ def image_split(
   if augment is not None:
     augment.check(shape)
   steps = math.ceil(n / batch)
-  numbers = (tuple(map(float, np.ravel(value))) for value in (mean, std))
-  reads = Preprocess(shape, *numbers)
+  levels = (tuple(map(float, np.ravel(value))) for value in (mean, std))
+  reads = Preprocess(shape, *levels)
   rows = functools.partial(_rows, n, steps, batch, streams)
   gather = functools.partial(_gather, reads, augment, streams)
   split = Split(

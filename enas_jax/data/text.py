@@ -17,8 +17,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from enas_jax.data.forms import numbers, odd, read_once, what
 from enas_jax.data.stream import Segments
-from enas_jax.errors import ConfigError, lookup
+from enas_jax.errors import ConfigError, kind, lookup
 from enas_jax.options import checked, Count, Small
 from enas_jax.types import MEASURES, Split
 
@@ -156,7 +157,8 @@ class Words:
 class TextSource:
   """A corpus of three texts, each with a function that reads only this text.
 
-  Each function reads once, when it is first called.
+  Each function reads once, when it is first called. A text must be in numpy,
+  of whole numbers [n] in 0 to V - 1.
 
   Attributes:
     vocabulary: V, the number of words.
@@ -164,6 +166,10 @@ class TextSource:
     valid: Reads the validation text, i32[n].
     test: Reads the test text, i32[n].
     words: How other texts become such numbers; None: it is not known.
+
+  Raises:
+    ConfigError: A field is not as said here, or a text that is read is not. The
+      key is "name", the option that says which data set it is.
   """
 
   vocabulary: int
@@ -175,8 +181,17 @@ class TextSource:
   task = "language_model"
 
   def __post_init__(self):
-    for part in ("train", "valid", "test"):
-      object.__setattr__(self, part, functools.cache(getattr(self, part)))
+    if type(self.vocabulary) is not int or self.vocabulary < 1:
+      form = "a whole number >= 1"
+      raise odd("its vocabulary", form, f"{self.vocabulary!r:.80}")
+    if self.words is not None:
+      if not isinstance(self.words, Words):
+        raise odd("its words", "Words or None", kind(self.words))
+      known = len(self.words.vocabulary)
+      if known != self.vocabulary:
+        form = f"of the {self.vocabulary:,} that its vocabulary says"
+        raise odd("its words", form, f"{known:,}")
+    read_once(self, ("train", "valid", "test"), "int32[n] in numpy")
 
   @property
   def facts(self) -> dict[str, int]:
@@ -254,6 +269,18 @@ class TextSource:
         stream=stream,
     )
     return train, watched, test._replace(preprocess=self.words)
+
+
+  def _read(self, part: str, read: Callable[[], np.ndarray]) -> np.ndarray:
+    """Reads a text; raises ConfigError if it is not as the source says."""
+    found = read()
+    if numbers(found) not in ("i", "u") or found.ndim != 1:
+      raise odd(f"its {part} text", "int32[n] in numpy", what(found))
+    if len(found) and not 0 <= found.min() <= found.max() < self.vocabulary:
+      form = f"0 to {self.vocabulary - 1:,} for its {self.vocabulary:,} words"
+      seen = f"{found.min():,} to {found.max():,}"
+      raise odd(f"the numbers of its {part} text", form, seen)
+    return found
 
 
 def training(

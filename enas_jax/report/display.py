@@ -120,12 +120,12 @@ class Pace:
   def left(self, steps: dict[str, int]) -> str:
     """Returns the time that so many steps of each kind take, as text.
 
-    It begins with "over" where the pace of a kind is not known yet, and is "?"
-    where no pace is known.
+    It begins with "at least" where the pace of a kind is not known yet, and is
+    "?" where no pace is known.
     """
     each = {kind: self.seconds(kind) for kind, count in steps.items() if count}
     known = {kind: value for kind, value in each.items() if value is not None}
     if each and not known:
       return "?"
     total = clock(sum(steps[kind] * value for kind, value in known.items()))
-    return total if len(known) == len(each) else f"over {total}"
+    return total if len(known) == len(each) else f"at least {total}"

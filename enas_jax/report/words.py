@@ -182,6 +182,28 @@ def correlation(found: dict[str, Any]) -> str:
   )
 
 
+def repeated(ranked: dict[str, Sequence[dict[str, Any]]]) -> str:
+  """Says how many of the candidates are one architecture again.
+
+  Args:
+    ranked: A `candidates.ranked`.
+
+  Returns:
+    "" where all candidates of each source differ.
+  """
+  counts = {
+      source: (len(lines), len({tuple(line["encoding"]) for line in lines}))
+      for source, lines in ranked.items()
+  }
+  if all(drawn == different for drawn, different in counts.values()):
+    return ""
+  each = " and ".join(
+      f"{different:,} of the {drawn:,} of {source}"
+      for source, (drawn, different) in counts.items()
+  )
+  return f"Not all candidates differ: {each} are different architectures."
+
+
 def truth(found: dict[str, Any]) -> list[str]:
   """Puts what arch.json says of the benchmark in words.
 

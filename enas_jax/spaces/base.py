@@ -2,13 +2,43 @@
 
 from collections.abc import Callable, Mapping, Sequence
 import functools
+import sys
 from typing import Any, ClassVar
 
 from flax import linen as nn
 import jax
 
 from enas_jax import codec
+from enas_jax.errors import ConfigError
 from enas_jax.types import Arch, Edge, Preset, Schedule, Size
+
+
+def refuse_network(key: str, name: str, part: Any) -> None:
+  """Raises ConfigError where a network is named in place of its space.
+
+  Args:
+    key: The place of the name in the config.
+    name: What the user wrote.
+    part: The part of that name.
+  """
+  if not isinstance(part, type) or not issubclass(part, nn.Module):
+    return
+  own = vars(sys.modules[part.__module__]) if part.__module__ else {}
+  spaces = [
+      word
+      for word, value in own.items()
+      if isinstance(value, type)
+      and issubclass(value, Space)
+      and issubclass(getattr(value, "module", object), part)
+  ]
+  where, colon, word = name.rpartition(":")
+  made = f"Layers = choices.space({word}, op=choices.one_of(...))"
+  hint = f"the space that is made of it: {where}{colon}{', '.join(spaces)}."
+  raise ConfigError(
+      key,
+      f"{name!r} is a network, and no space. Name"
+      f" {hint if spaces else f'a space that is made of it, as in {made}.'}",
+  )
 
 
 class Space:
