@@ -91,8 +91,9 @@ class Source:
       if not callable(read):
         form = "a function that returns Images"
         raise odd(f"its {split}", form, kind(read))
-      if not isinstance(read, _Part):
-        object.__setattr__(self, split, _Part(self, split, read))
+      # A split of another source is held to what this one says.
+      read = read.found if isinstance(read, _Part) else read
+      object.__setattr__(self, split, _Part(self, split, read))
 
   @property
   def facts(self) -> dict[str, int]:
@@ -220,7 +221,7 @@ class _Part:
 
   def __init__(self, source: Source, split: str, read: Callable[[], Any]):
     self._source, self._split = source, split
-    self._found = functools.cache(read)
+    self.found = functools.cache(read)
     self._whole = functools.cache(self._held)
     self._surveyed = functools.cache(self._survey)
 
@@ -235,7 +236,7 @@ class _Part:
     return self._surveyed(workers)
 
   def _held(self) -> Images:
-    found = self._found()
+    found = self.found()
     if not isinstance(found, Images) and hasattr(found, "read"):
       found = whole(found)
     if not isinstance(found, Images):
@@ -245,7 +246,7 @@ class _Part:
     return found
 
   def _survey(self, workers: int) -> Streamed:
-    found = self._found()
+    found = self.found()
     if not hasattr(found, "read"):
       found = Held(self())
     if tuple(found.shape) != tuple(self._source.shape):
