@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 from absl import app, flags, logging
 from ml_collections import config_flags, ConfigDict
 
-from enas_jax import keeper, process, registry, signals
+from enas_jax import keeper, launch, process, registry, signals
 from enas_jax.build import configfile
 from enas_jax.errors import ConfigError, one_line, suggest, Unwritable
 
@@ -111,7 +111,7 @@ def cli(
       app.run(begin, flags_parser=parser)
   except ConfigError as error:
     sys.exit(_complain(error, 2))
-  except (keeper.Diverged, Unwritable) as error:
+  except (keeper.Diverged, launch.Failed, Unwritable) as error:
     sys.exit(_complain(error, 1))
   except KeyboardInterrupt as error:
     signals.die(getattr(error, "number", signal.SIGINT))
