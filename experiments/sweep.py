@@ -282,18 +282,20 @@ def plot(
   drawn = figure.Figure(figsize=(7, 4.5), layout="constrained")
   backend_agg.FigureCanvasAgg(drawn)
   plane = drawn.subplots()
-  bottom = axes[0] if axes else Axis(
-      "seed", tuple(dict.fromkeys(str(row["seed"]) for row in rows)), ()
-  )
-  places = _places(plane, bottom)
+  scored = [row for row in rows if row.get(judge) is not None]
+  bottom = axes[0].key if axes else "seed"
+  values = {}
+  for axis in axes[:1]:
+    values = dict(zip(axis.texts, axis.values, strict=True))
+  texts = dict.fromkeys(str(row[bottom]) for row in scored)
+  places = _places(plane, {text: values.get(text) for text in texts})
   lines = {}
-  for row in rows:
-    if row.get(judge) is not None:
-      word = ", ".join(
-          f"{axis.key.rpartition('.')[2]}={row[axis.key]}" for axis in axes[1:]
-      )
-      at = places[str(row[bottom.key])]
-      lines.setdefault(word, {}).setdefault(at, []).append(row[judge])
+  for row in scored:
+    word = ", ".join(
+        f"{axis.key.rpartition('.')[2]}={row[axis.key]}" for axis in axes[1:]
+    )
+    at = places[str(row[bottom])]
+    lines.setdefault(word, {}).setdefault(at, []).append(row[judge])
   for word, found in lines.items():
     means = {at: sum(found[at]) / len(found[at]) for at in sorted(found)}
     (line,) = plane.plot([*means], [*means.values()], label=word or None)
@@ -301,7 +303,7 @@ def plot(
     plane.plot(
         *zip(*dots, strict=True), "o", color=line.get_color(), alpha=0.5
     )
-  plane.set_xlabel(bottom.key)
+  plane.set_xlabel(bottom)
   plane.set_ylabel(many.MEASURES.get(judge, judge))
   ended = sum(row["state"] == "ended" for row in rows)
   plane.set_title(f"{ended} of {len(rows)} runs; a line through the means")
@@ -311,20 +313,19 @@ def plot(
   drawn.savefig(file, dpi=150)
 
 
-def _places(plane: Any, axis: Axis) -> dict[str, float]:
-  """Returns where the values of an axis lie along the bottom of a plot."""
-  numbers = axis.values and all(
+def _places(plane: Any, values: dict[str, Any]) -> dict[str, float]:
+  """Returns where values, which are given by their texts, lie in a plot."""
+  numbers = values and all(
       isinstance(value, int | float) and not isinstance(value, bool)
-      for value in axis.values
+      for value in values.values()
   )
   if not numbers:
-    plane.set_xticks(range(len(axis.texts)), axis.texts)
-    return {text: float(n) for n, text in enumerate(axis.texts)}
-  if min(axis.values) > 0 and max(axis.values) >= 10 * min(axis.values):
+    values = {text: float(n) for n, text in enumerate(values)}
+  elif 0 < 10 * min(values.values()) <= max(values.values()):
     plane.set_xscale("log")
-  plane.set_xticks(axis.values, axis.texts)
+  plane.set_xticks([*values.values()], [*values])
   plane.minorticks_off()
-  return dict(zip(axis.texts, axis.values, strict=True))
+  return values
 
 
 def cli() -> None:
