@@ -308,11 +308,17 @@ def mean(values: list[float | None]) -> dict[str, float | None]:
   return {"mean": float(np.mean(values)), "std": std}
 
 
-def cell(value: dict[str, float | None]) -> str:
-  """Returns a mean and its deviation as a table shows them."""
+def cell(value: dict[str, float | None], whole: bool = False) -> str:
+  """Returns a mean and its deviation as a table shows them.
+
+  Args:
+    value: of `mean`.
+    whole: whether it is of whole numbers.
+  """
   if value["mean"] is None:
     return ""
   digits = 2 if abs(value["mean"]) >= 1 else 4
+  digits = 0 if whole else digits
   kinds = (".2e", ".1e") if value["mean"] >= 1e6 else (f",.{digits}f",) * 2
   values = [v for v in (value["mean"], value["std"]) if v is not None]
   return " ± ".join(map(format, values, kinds))

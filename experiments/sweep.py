@@ -233,7 +233,9 @@ def show(
   names = [judge, *(name for name in _SHOWN if name != judge)]
   cells = {
       name: [
-          many.cell(many.mean([row.get(name) for row in group]))
+          many.cell(
+              many.mean([row.get(name) for row in group]), name == "parameters"
+          )
           for group in groups.values()
       ]
       for name in names
