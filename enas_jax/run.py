@@ -15,6 +15,9 @@
   finalists/     a search that trains some before it derives: a run each
   retrain/       a search that retrains what it derived: a run each
   result.json    the outcome
+
+Of finalists or retrainings at once, `jobs/` beside them has the output of those
+that failed.
 """
 
 from collections.abc import Callable, Iterator
