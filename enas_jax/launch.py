@@ -141,7 +141,7 @@ class Local:
     slot = self._taken[job.name] = self._free.pop(0)
     executor = submitit.LocalExecutor(place)
     executor.update_parameters(timeout_min=_YEARS)
-    with _deaf():
+    with deaf():
       return executor.submit(_Work(job.work, slot, self._settings))
 
   def over(self, job: Job, handle: Any) -> str | None:
@@ -271,7 +271,7 @@ def _killed(handle: Any) -> str:
 
 
 @contextlib.contextmanager
-def _deaf() -> Iterator[None]:
+def deaf() -> Iterator[None]:
   """Lets no Ctrl-C come to the processes that are started meanwhile.
 
   A terminal sends it to all of them. submitit gives its processes a second

@@ -136,7 +136,8 @@ def _checked(configs: list[ConfigDict]) -> list[process.Slot]:
   child = context.Process(
       target=_check, args=(theirs, configs, values.at_once, local), daemon=True
   )
-  child.start()
+  with launch.deaf():  # it is ended below
+    child.start()
   theirs.close()
   try:
     key, found = ours.recv()

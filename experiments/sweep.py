@@ -60,6 +60,11 @@ class Axis(NamedTuple):
   texts: tuple[str, ...]  # as typed
   values: tuple[Any, ...]
 
+  @property
+  def column(self) -> str:
+    """Its name in tables, where no measure has the same."""
+    return f"config.{self.key}"
+
 
 class Point(NamedTuple):
   """One run of a sweep."""
@@ -162,7 +167,7 @@ def points(
     axes: the options that differ.
     seeds: one run each of every point of the grid.
     path: the folder of all of them.
-    seeded: whether the seed is in the names of their folders.
+    seeded: whether they say the seed, also by the names of their folders.
 
   Raises:
     ConfigError: two of them would have one folder.
@@ -176,7 +181,9 @@ def points(
   for chosen in itertools.product(*each):
     for seed in seeds:
       own = config.copy_and_resolve_references()
-      own.seed = seed
+      if seeded:
+        with own.unlocked():
+          own.seed = seed
       for axis, (_, value) in zip(axes, chosen, strict=True):
         block, _, word = axis.key.rpartition(".")
         inner = own
@@ -203,7 +210,10 @@ def _row(
   run = point.run
   row = {
       "run": run.name,
-      **{axis.key: text for axis, text in zip(axes, point.texts, strict=True)},
+      **{
+          axis.column: text
+          for axis, text in zip(axes, point.texts, strict=True)
+      },
       "seed": point.seed,
       "state": failures.get(run.name, "ended"),
   }
@@ -247,11 +257,11 @@ def show(
     own = [column[n] for column in known.values()]
     lines.append((*texts, f"{ended} of {len(group)}", *own))
   titles = [many.MEASURES.get(name, name) for name in known]
-  keys = [axis.key for axis in axes]
+  columns = [axis.column for axis in axes]
   seeds = ", ".join(dict.fromkeys(str(row["seed"]) for row in rows))
   display.table(
       f"Mean and std over the seeds {seeds}",
-      (*keys, "ended", *titles),
+      (*columns, "ended", *titles),
       lines,
   )
 
@@ -262,7 +272,7 @@ def _groups(
   """Returns the rows of each point of the grid, by its texts."""
   groups = {}
   for row in rows:
-    texts = tuple(row[axis.key] for axis in axes)
+    texts = tuple(row[axis.column] for axis in axes)
     groups.setdefault(texts, []).append(row)
   return groups
 
@@ -285,7 +295,7 @@ def plot(
   backend_agg.FigureCanvasAgg(drawn)
   plane = drawn.subplots()
   scored = [row for row in rows if row.get(judge) is not None]
-  bottom = axes[0].key if axes else "seed"
+  bottom = axes[0].column if axes else "seed"
   values = {}
   for axis in axes[:1]:
     values = dict(zip(axis.texts, axis.values, strict=True))
@@ -294,7 +304,7 @@ def plot(
   lines = {}
   for row in scored:
     word = ", ".join(
-        f"{axis.key.rpartition('.')[2]}={row[axis.key]}" for axis in axes[1:]
+        f"{axis.key.rpartition('.')[2]}={row[axis.column]}" for axis in axes[1:]
     )
     at = places[str(row[bottom])]
     lines.setdefault(word, {}).setdefault(at, []).append(row[judge])

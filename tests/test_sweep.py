@@ -50,7 +50,7 @@ def rows_of(failed=()):
   rows = []
   for n, lr in enumerate(("0.01", "0.1")):
     for seed in (0, 1, 2):
-      row = {"run": f"{lr}_{seed}", "child.lr": lr, "seed": seed}
+      row = {"run": f"{lr}_{seed}", "config.child.lr": lr, "seed": seed}
       if row["run"] in failed:
         rows.append({**row, "state": "it diverged."})
         continue
