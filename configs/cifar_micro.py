@@ -131,6 +131,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
       # final config, or where it is empty that of `retrain`, and the best of
       # them is derived; 0: none are.
       "finalists": 0,
+      "at_once": 1,  # of those, or of retrainings; each is a process
       "config": {},
   }
   config.retrain = {

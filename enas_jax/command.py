@@ -17,7 +17,7 @@ from absl import app, flags, logging
 import jax
 from ml_collections import config_flags, ConfigDict
 
-from enas_jax import hosts, keeper, process, registry, signals
+from enas_jax import hosts, keeper, launch, process, registry, signals
 from enas_jax.build import configfile, known
 from enas_jax.errors import ConfigError, one_line, suggest, Unwritable
 
@@ -140,7 +140,7 @@ def cli(
       app.run(begin, flags_parser=parser)
   except ConfigError as error:
     _complain(error, 2)
-  except (keeper.Diverged, Unwritable) as error:
+  except (keeper.Diverged, launch.Failed, Unwritable) as error:
     _complain(error, 1)
   except KeyboardInterrupt as error:
     number = getattr(error, "number", signal.SIGINT)

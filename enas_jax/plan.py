@@ -26,6 +26,7 @@ _WITHOUT_EFFECT = (
     "checkpoint_seconds",
     "data.path",
     "data.workers",
+    "derive.at_once",
     "derive.top",
     "init",  # the hash of its weights is compared
     "retrain.command",
@@ -147,6 +148,9 @@ class Plan(NamedTuple):
   finalist_block: str = ""  # the block of the config that says so
   retrain: "Plan | None" = None  # how what is derived is trained
   retrained: int = 0  # of the random candidates, likewise
+  # Of the last two plans: an encoding -> what `of` returns, made anew; another
+  # process can be sent it.
+  anew: Callable | None = None
   # The arguments of the command that retrains, but for --config.arch and
   # --workdir; none where `retrain` does.
   command: tuple[str, ...] = ()

@@ -8,6 +8,9 @@ import platform
 import resource
 import signal
 import sys
+from typing import NamedTuple
+
+from enas_jax.errors import ConfigError
 
 # malloc uses pages of 2 MiB, maps no allocation by itself, and returns nothing
 # to the system.
@@ -29,6 +32,91 @@ _CGROUPS = (
 )
 
 _STARTED = "ENAS_JAX_STARTED"
+
+# How many threads XLA shares the work of a CPU out among.
+_THREADS = "PJRT_NPROC"
+
+
+class Slot(NamedTuple):
+  """What one of several processes at a time takes of this machine."""
+
+  cores: tuple[int, ...]  # (): all
+  gpus: tuple[str, ...]  # as CUDA_VISIBLE_DEVICES names them; (): it needs none
+
+  def take(self) -> None:
+    """Keeps this process to the slot. Call it before JAX looks for devices.
+
+    XLA adds up by as many threads as it finds cores, so that fewer cores would
+    change the last bits of a sum; it is told the number of the whole machine.
+    """
+    if self.gpus:
+      os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(self.gpus)
+    if self.cores:
+      told = os.environ.get("NPROC") or str(len(_cores()))
+      os.environ.setdefault(_THREADS, told)
+      os.sched_setaffinity(0, self.cores)
+
+
+def slots(
+    key: str,
+    count: int | None,
+    *,
+    platform: str,
+    found: int,
+    each: int = 1,
+    taken: int = 0,
+) -> list[Slot]:
+  """Returns a slot for each of so many processes at a time.
+
+  No two share a GPU or a core of the CPU that they compute on.
+
+  Args:
+    key: of the option that says how many.
+    count: how many; None: as many as there are devices for.
+    platform: of the devices, as JAX names it.
+    found: devices that JAX finds.
+    each: devices that a process needs; those of a CPU are its own.
+    taken: of the devices found, the first that are in use meanwhile.
+
+  Raises:
+    ConfigError: there is no room for so many.
+  """
+  if platform == "cpu":
+    cores, count = _cores(), count or 1
+    if count > len(cores):
+      raise ConfigError(
+          key, f"{count} is more than the {len(cores)} cores that are here."
+      )
+    pinned = count > 1 and hasattr(os, "sched_setaffinity")
+    return [
+        Slot(cores[n::count] if pinned else (), ()) for n in range(count)
+    ]
+  visible = os.environ.get("CUDA_VISIBLE_DEVICES") or ""
+  names = tuple(visible.split(",")) if visible else map(str, range(found))
+  free = tuple(names)[taken:found]
+  count = count or max(1, len(free) // each)
+  if platform != "gpu":
+    if count > 1:
+      raise ConfigError(
+          key, f"must be 1: processes cannot share the {platform} of a machine."
+      )
+    return [Slot((), ())]
+  if count * each > len(free):
+    raise ConfigError(
+        key,
+        f"{count} at a time need {count * each} GPUs, and {len(free)} are free"
+        " here.",
+    )
+  return [
+      Slot((), free[n * each : (n + 1) * each]) for n in range(count)
+  ]
+
+
+def _cores() -> tuple[int, ...]:
+  """Returns the cores of the CPU that this process may use."""
+  if hasattr(os, "sched_getaffinity"):
+    return tuple(sorted(os.sched_getaffinity(0)))
+  return tuple(range(os.cpu_count() or 1))
 
 
 def end_silently() -> None:

@@ -271,6 +271,25 @@ def _imported(key: str, where: str) -> types.ModuleType:
   )
 
 
+def extra(key: str, name: str, group: str) -> types.ModuleType:
+  """Returns a package that only those have who asked for it.
+
+  Args:
+    key: of the value that needs it.
+    name: of the package.
+    group: of the extras of this package that brings it.
+
+  Raises:
+    ConfigError: it is not installed.
+  """
+  try:
+    return importlib.import_module(name)
+  except ImportError:
+    raise ConfigError(
+        key, f"needs {name}: pip install enas_jax[{group}]"
+    ) from None
+
+
 def _installed(kind: str) -> dict[str, importlib.metadata.EntryPoint]:
   """Returns the parts of installed packages, by name."""
   prefix = f"{kind}."

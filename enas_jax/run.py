@@ -16,9 +16,12 @@
   retrain/       a search that retrains what it derived: a run each
   result.json    the outcome
   report.html    all this as a page for a browser
+
+Of finalists or retrainings at once, `jobs/` beside them has the output of those
+that failed.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 import contextlib
 import json
 import pathlib
@@ -31,7 +34,7 @@ import jax
 import numpy as np
 
 import enas_jax
-from enas_jax import evaluate, folder, hosts, loop, modelfile
+from enas_jax import at_once, evaluate, folder, hosts, loop, modelfile
 from enas_jax.derive import candidates, latency, outcome, ranking
 from enas_jax.derive.candidates import Line, RANDOM
 from enas_jax.errors import ConfigError, writing
@@ -66,6 +69,10 @@ def run(plan: Plan, workdir: str, *, show: bool = True) -> dict[str, Any]:
   text = json.dumps(effective(plan.record), sort_keys=True)
   if not hosts.alike(zlib.crc32(text.encode())):
     raise ConfigError("--config", "is not the same in all processes.")
+  if hosts.several() and plan.derive and plan.derive.at_once > 1:
+    raise ConfigError(
+        "config.derive.at_once", "must be 1 in a run of several processes."
+    )
   if done := finished(workdir, plan.record, show=show):
     return done
   with _opened(plan, workdir, show) as stage:
@@ -300,9 +307,11 @@ def _finalists(stage: Stage, state: SearchState, best: Line) -> list[Line]:
   near = candidates.near(plan, best)
   wanted = [best, *candidates.scored(plan, state, near)]
   stage.say(words.training_finalists(plan, len(wanted)))
+  inner = stage.home / "finalists"
+  alike = {inner / str(n): line["encoding"] for n, line in enumerate(wanted)}
+  spent = at_once.train(stage, plan.finalist, alike, alone)
   found = []
-  for n, line in enumerate(wanted):
-    place = stage.home / "finalists" / str(n)
+  for n, (place, line) in enumerate(zip(alike, wanted, strict=True)):
     stage.say(f"Finalist {n + 1} of {len(wanted)}, in {place}.")
     begun = time.monotonic()
     result = _alone(stage, plan.finalist.of(line["encoding"]), place)
@@ -310,7 +319,7 @@ def _finalists(stage: Stage, state: SearchState, best: Line) -> list[Line]:
     # An earlier process may have done some of it, or all.
     epochs = folder.lines(place / "metrics.jsonl")
     seconds = sum(epoch["seconds"] for epoch in epochs)
-    seconds = max(seconds, time.monotonic() - begun)
+    seconds = max(seconds, time.monotonic() - begun, spent.get(place, 0.0))
     found.append({**line, "number": n, "trained": trained, "seconds": seconds})
   found.sort(
       key=lambda line: candidates.value(plan, line["trained"], line),
@@ -334,9 +343,11 @@ def _retrained(
   wanted = {"derived": (content["encoding"], content["score"])}
   for n, line in enumerate(drawn[: plan.retrained]):
     wanted[f"random_{n}"] = line["encoding"], line[task.score]
-  results = {}
+  results, inner = {}, stage.home / "retrain"
+  alike = {inner / name: encoding for name, (encoding, _) in wanted.items()}
+  at_once.train(stage, plan.retrain, alike, alone)
   for name, (encoding, _) in wanted.items():
-    place = stage.home / "retrain" / name
+    place = inner / name
     stage.say(
         f"Retraining {name} from scratch, {len(results) + 1} of {len(wanted)},"
         f" in {place}."
@@ -370,19 +381,38 @@ def _retrained(
   return test
 
 
+def alone(
+    make: Callable[[list[int]], Plan], encoding: list[int], path: pathlib.Path
+) -> None:
+  """Trains one of several networks in a process of its own.
+
+  Args:
+    make: `Plan.anew`.
+    encoding: of the arch.
+    path: the folder of the training.
+  """
+  with _opened(make(encoding), path, show=False) as own:
+    _trained_alone(own, own.say)
+
+
 def _alone(stage: Stage, plan: Plan, path: pathlib.Path) -> dict[str, Any]:
-  """Trains one of several networks; where it diverges the others go on."""
+  """Trains one of several networks, unless it is trained already."""
   done = hosts.first(lambda: folder.finished(path, plan.record))
   if done:
     stage.say(f"{path} is finished; its result.json says how it ended.")
     return done
   with _opened(plan, path, stage.show, stage.signals) as own:
-    try:
-      result = _training(own)
-    except Diverged as error:
-      stage.say(f"It diverged: {error}")
-      result = {"diverged": str(error)}
-    return _written(own, result)
+    return _trained_alone(own, stage.say)
+
+
+def _trained_alone(own: Stage, say: Callable[[str], None]) -> dict[str, Any]:
+  """Trains one of several networks; where it diverges the others go on."""
+  try:
+    result = _training(own)
+  except Diverged as error:
+    say(f"It diverged: {error}")
+    result = {"diverged": str(error)}
+  return _written(own, result)
 
 
 def _written(stage: Stage, result: dict[str, Any]) -> dict[str, Any]:

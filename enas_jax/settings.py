@@ -79,6 +79,8 @@ class Derive:
     by: Whether the best by score is derived, or what the strategy itself
       holds for the best.
     finalists: How many are trained alone before one is derived; 0: none.
+    at_once: How many finalists, or retrainings, are trained at a time, each in
+      a process of its own.
   """
 
   archs: Annotated[Count, Small(3)] = 100
@@ -86,6 +88,7 @@ class Derive:
   top: Annotated[Count, Small(2)] = 5
   by: Literal["score", "policy"] = "score"
   finalists: Whole = 0
+  at_once: Count = 1
 
 
 @dataclasses.dataclass(frozen=True)

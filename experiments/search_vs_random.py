@@ -7,17 +7,19 @@ runs the config, which may be any that searches and may be changed like any
 (--config.epochs=5), with each strategy and each seed in a folder W/S_N of its
 own: with the same number of child steps, rewards and finalists (neighbours of
 what a strategy finds), so that the strategies differ in what they propose
-alone. What is finished is not run again. Then W/comparison.json and a table
-tell, as means over the seeds: the best and the mean of each strategy's own
-candidates by shared weights (those of random search are random), with a
-benchmark's table what the derived architecture truly has, its rank and regret,
-the mean of the candidates and Kendall's tau of the shared weights, and what
-needs no search, the accuracy of the largest network and Kendall's tau of the
-sizes; where the config retrains, the test metric of the derived and the random
-architectures; where it has finalists, what the best of them has on the
-validation split when trained alone; wall seconds and FLOPs. `minus_random` is
-the difference to random search of the same seed, in the best of these measures
-that there is; of a perplexity, less than nothing is better.
+alone. What is finished is not run again. With --at_once=N, N at a time run in
+processes of their own, which change no result, and what fails is told and left
+out; --launch=slurm queues them all (experiments/sweep.py says more of both).
+Then W/comparison.json and a table tell, as means over the seeds: the best and
+the mean of each strategy's own candidates by shared weights (those of random
+search are random), with a benchmark's table what the derived architecture truly
+has, its rank and regret, the mean of the candidates and Kendall's tau of the
+shared weights, and what needs no search, the accuracy of the largest network
+and Kendall's tau of the sizes; where the config retrains, the test metric of
+the derived and the random architectures; where it has finalists, what the best
+of them has on the validation split when trained alone; wall seconds and FLOPs.
+`minus_random` is the difference to random search of the same seed, in the best
+of these measures that there is; of a perplexity, less than nothing is better.
 
   python -m experiments.search_vs_random --table=T --strategy=reinforce \
       --samples=500 --seeds=0,1,2 --json
@@ -54,28 +56,10 @@ from enas_jax.report.display import Display
 from enas_jax.spaces import SPACES
 from enas_jax.strategies import STRATEGIES
 from enas_jax.types import Strategy
+from experiments import many
 
 _LAST = 100  # samples by which a policy is judged
-# Of a comparison, and what it is compared by: the first that there is.
-_MEASURES = {
-    "test_accuracy": "true test accuracy, %",
-    "retrained": "retrained, derived",
-    "retrained_random": "retrained, random",
-    "finalist": "best finalist, trained alone",
-    "mean_of_policy": "mean of candidates, %",
-    "rank": "true rank",
-    "regret": "regret, %",
-    "kendall": "kendall",
-    "largest": "true test accuracy of the largest, %",
-    "kendall_params": "kendall of the parameters",
-    "kendall_flops": "kendall of the FLOPs",
-    "best": "best by shared weights",
-    "mean": "mean by shared weights",
-    "seconds": "seconds",
-    "flops": "FLOPs",
-}
-_JUDGES = ("test_accuracy", "retrained", "finalist", "best")
-_OF_CONFIG = ("strategies", "workdir")
+_OF_CONFIG = ("strategies", "workdir", "launch", "at_once", "slurm")
 _OF_TABLE = ("strategy", "samples", "archs")
 
 _FLAGS = (
@@ -99,11 +83,16 @@ _FLAGS = (
     ),
     flags.DEFINE_list("seeds", ["0", "1", "2"], "One search each."),
     flags.DEFINE_bool("json", False, "Print one JSON object at the end."),
+    *many.launch_flags(),
 )
 
 
 def compared(
-    config: ConfigDict, strategies: list[str], seeds: list[int], path: str
+    config: ConfigDict,
+    strategies: list[str],
+    seeds: list[int],
+    path: str,
+    launched: bool = False,
 ) -> dict[str, object]:
   """Runs what is not finished; what the strategies found, beside each other.
 
@@ -112,11 +101,12 @@ def compared(
     strategies: names.
     seeds: one search each.
     path: the folder of all of them.
+    launched: whether each search is a process of its own, as the flags say.
 
   Raises:
     ConfigError: a value that cannot work; nothing was written.
   """
-  runs, sources = {}, {}
+  runs = {}
   for seed in seeds:
     for name in strategies:
       # The block of a strategy of one's own goes with no other strategy.
@@ -125,25 +115,26 @@ def compared(
       values = config.to_dict()
       own = ConfigDict({k: v for k, v in values.items() if k not in blocks})
       own.strategy.name, own.seed = name, seed
-      where = str(pathlib.Path(path, f"{registry.short(name)}_{seed}"))
-      runs[name, seed] = build.plan(own, sources), where
-  # All folders are looked at before the first search, which may take hours.
-  for plan, where in runs.values():
-    folder.finished(where, plan.record)
-  found = {key: _ended(*each) for key, each in runs.items()}
+      word = f"{registry.short(name)}_{seed}"
+      runs[name, seed] = many.Run(word, own, pathlib.Path(path, word))
+  found = (_launched if launched else _in_turn)(runs)
   whole = [result for result in found.values() if result]
   if not whole:
     raise Diverged("every search diverged.")
   rows = {
-      name: [{"seed": seed, **_measures(found[name, seed])} for seed in seeds]
+      name: [
+          {"seed": seed, **many.measures(found[name, seed])} for seed in seeds
+      ]
       for name in strategies
   }
-  judge = next(j for j in _JUDGES if j in _measures(whole[0]))
+  judge = many.judge(many.measures(whole[0]))
   out = {}
   for name, own in rows.items():
-    out[name] = {key: _mean([row.get(key) for row in own]) for key in _MEASURES}
+    out[name] = {
+        key: many.mean([row.get(key) for row in own]) for key in many.MEASURES
+    }
     if "random" in rows and name != "random":
-      out[name]["minus_random"] = _mean([
+      out[name]["minus_random"] = many.mean([
           None
           if None in (a.get(judge), b.get(judge))
           else a[judge] - b[judge]
@@ -151,6 +142,30 @@ def compared(
       ])
     out[name]["per_seed"] = own
   return {"metric": whole[0]["metric"], "judge": judge, "strategies": out}
+
+
+def _in_turn(runs: dict[tuple, many.Run]) -> dict[tuple, dict | None]:
+  """Runs one search after another in this process."""
+  sources = {}
+  plans = {
+      key: (build.plan(each.config, sources), str(each.path))
+      for key, each in runs.items()
+  }
+  # All folders are looked at before the first search, which may take hours.
+  for plan, where in plans.values():
+    folder.finished(where, plan.record)
+  return {key: _ended(*each) for key, each in plans.items()}
+
+
+def _launched(runs: dict[tuple, many.Run]) -> dict[tuple, dict | None]:
+  """Runs searches at once; returns None for what failed."""
+  made = many.ready([*runs.values()], next(iter(runs.values())).path.parent)
+  with many.opened(made.path) as display:
+    many.bring(made, display)
+  return {
+      key: folder.finished(each.path, build.record(each.config))
+      for key, each in runs.items()
+  }
 
 
 def _ended(plan: Plan, path: str) -> dict | None:
@@ -162,49 +177,15 @@ def _ended(plan: Plan, path: str) -> dict | None:
     return None
 
 
-def _measures(result: dict | None) -> dict[str, object]:
-  """The numbers of one run's `result.json`."""
-  if result is None:
-    return {}
-  truth, retrained = result.get("benchmark"), result.get("test")
-  out = {**result["scores"]["policy"]}
-  out.pop("count")
-  if truth:
-    keys = ("test_accuracy", "rank", "regret", "mean_of_policy")
-    out.update({key: truth[key] for key in keys})
-    ranked = truth["ranking"] or {}  # too few
-    out.update({key: ranked.get(key) for key in ("kendall", "kendall_95")})
-    baselines = truth.get("baselines", {})
-    if baselines:
-      out["largest"] = baselines["largest"]["test_accuracy"]
-    sizes = ("kendall_params", "kendall_flops")
-    out.update({key: baselines.get(key) for key in sizes})
-  if retrained:
-    out["retrained"] = retrained["derived"]
-    out["retrained_random"] = _mean(retrained["random"])["mean"]
-  if result.get("finalists"):
-    out["finalist"] = result["finalists"][0]["trained"]
-  return {**out, **{key: result["cost"][key] for key in ("seconds", "flops")}}
-
-
-def _mean(values: list[float | None]) -> dict[str, float | None]:
-  """Returns mean and deviation of those there are; one has no deviation."""
-  values = [value for value in values if value is not None]
-  if not values:
-    return {"mean": None, "std": None}
-  std = float(np.std(values)) if len(values) > 1 else None
-  return {"mean": float(np.mean(values)), "std": std}
-
-
 def show(found: dict, display: Display) -> None:
   """A comparison as a table, a column for each strategy."""
   strategies = found["strategies"]
-  judged = f"{_MEASURES[found['judge']]}, minus random's"
+  judged = f"{many.MEASURES[found['judge']]}, minus random's"
   rows = []
-  for key, title in {**_MEASURES, "minus_random": judged}.items():
-    cells = [one.get(key, _mean([])) for one in strategies.values()]
+  for key, title in {**many.MEASURES, "minus_random": judged}.items():
+    cells = [one.get(key, many.mean([])) for one in strategies.values()]
     if any(cell["mean"] is not None for cell in cells):
-      rows.append((title, *map(_cell, cells)))
+      rows.append((title, *map(many.cell, cells)))
   seeds = [row["seed"] for row in next(iter(strategies.values()))["per_seed"]]
   named = ", ".join(map(str, seeds))
   several = len(seeds) > 1
@@ -214,16 +195,6 @@ def show(found: dict, display: Display) -> None:
       ("", *strategies),
       rows,
   )
-
-
-def _cell(value: dict[str, float | None]) -> str:
-  mean, std = value["mean"], value["std"]
-  if mean is None:
-    return ""
-  digits = 2 if abs(mean) >= 1 else 4
-  kinds = (".2e", ".1e") if mean >= 1e6 else (f",.{digits}f",) * 2
-  values = [v for v in (mean, std) if v is not None]
-  return " ± ".join(map(format, values, kinds))
 
 
 def sampled(
@@ -290,18 +261,7 @@ def main() -> None:
   for name in other:
     if values[name].present:
       raise ConfigError(f"--{name}", f"does not go with {mine}.")
-  try:
-    seeds = [int(seed) for seed in values.seeds]
-  except ValueError:
-    seeds = []
-  known = all(0 <= seed < 2**32 for seed in seeds)
-  if not seeds or len(set(seeds)) < len(seeds) or not known:
-    given = ",".join(values.seeds)
-    raise ConfigError(
-        "--seeds",
-        "must be different whole numbers >= 0 and below 2 to the 32,"
-        f" got {given!r}.",
-    )
+  seeds = many.seeds(values.seeds)
   if values.table is None:
     _on_config(values, seeds)
   else:
@@ -321,7 +281,10 @@ def _on_config(values, seeds: list[int]) -> None:
   if "arch" in values.config:
     raise ConfigError("--config", "it trains one architecture; none searches.")
   path = str(folder.path_of(values.workdir or "runs/search_vs_random"))
-  found = compared(values.config, values.strategies, seeds, path)
+  launched = values.launch != "local" or (values.at_once or 1) > 1
+  if values.slurm and not launched:
+    raise ConfigError("--slurm", "does not go with --launch=local.")
+  found = compared(values.config, values.strategies, seeds, path, launched)
   where = pathlib.Path(path)
   folder.write_json(where / "comparison.json", found)
   display = Display(where / "log.txt")

@@ -4,6 +4,9 @@ import contextlib
 import dataclasses
 import functools
 import json
+import os
+import pickle
+import sys
 
 import jax
 import numpy as np
@@ -11,7 +14,7 @@ import pytest
 from test_run import lines, ran
 from test_spaces import SMALL
 
-from enas_jax import build, data, run, signals
+from enas_jax import build, data, launch, run, signals
 from enas_jax.build import recipe
 from enas_jax.configs import (
   cifar_macro,
@@ -224,6 +227,43 @@ def test_a_search_that_retrains_needs_no_other_recipe():
   # Enough for a batch of the search, not of the recipe.
   config.data.update(valid=60, eval_batch=32)
   with pytest.raises(ConfigError, match=r"config\.retrain\.config\.data\.eval"):
+    build.plan(config)
+
+
+def test_finalists_at_once_are_those_in_sequence(tried, monkeypatch, tmp_path):
+  monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
+  score = lambda encoding: sum(encoding) / 99
+  before = [{**line, "seconds": 0} for line in tried(score)]
+  finalist = build.plan(config_of(3)).finalist
+
+  def each(jobs, launcher, stopping, tell):
+    assert launcher.room()
+    for job in jobs:
+      work = pickle.loads(pickle.dumps(job.work))  # for another process
+      make, encoding, path = work.args
+      assert make(encoding).record == finalist.of(encoding).record
+      assert work.func is run.alone and path.name == job.name
+      failure = "it was killed" if job.name == "1" else None
+      tell(launch.Ended(job.name, 1e6, failure))
+
+  monkeypatch.setattr(launch, "each", each)
+  found = tried(score, at_once=2)
+  assert [{**line, "seconds": 0} for line in found] == before
+  assert {line["seconds"] for line in found} == {1e6}
+  log = (tmp_path / "log.txt").read_text()
+  assert "3 of them are trained 2 at a time" in log
+  assert "finalists/1 failed: it was killed" in log
+
+
+def test_more_at_once_than_the_machine_has_room_for_is_refused(monkeypatch):
+  monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
+  config = config_of(2)
+  config.derive.at_once = 3
+  with pytest.raises(ConfigError, match=r"config\.derive\.at_once: 3 is more"):
+    build.plan(config)
+  config.derive.at_once = 2
+  monkeypatch.setitem(sys.modules, "submitit", None)
+  with pytest.raises(ConfigError, match=r"needs submitit: pip install"):
     build.plan(config)
 
 

@@ -18,6 +18,7 @@ from enas_jax.keeper import Diverged
 from enas_jax.report.display import Display
 from enas_jax.spaces.nasbench201 import NasBench201
 from enas_jax.strategies import STRATEGIES
+from experiments import many
 from experiments import search_vs_random as experiment
 
 SPACE = NasBench201()
@@ -175,6 +176,31 @@ def test_a_comparison_is_of_means_and_of_differences_by_seed(
   assert not asked and not (tmp_path / "V").exists()
 
 
+def test_searches_that_are_launched_are_compared_alike(tmp_path, monkeypatch):
+  def bring(made, display):
+    for each in made.rest[:-1]:  # the last one fails
+      plan = build.plan(each.config)
+      folder.write_json(
+          folder.claim(each.path, plan.record) / "result.json",
+          result(plan, each.path),
+      )
+
+  monkeypatch.setattr(run, "run", result)
+  monkeypatch.setattr(many, "bring", bring)
+  monkeypatch.setattr(
+      many, "ready", lambda runs, path: many.Ready(path, runs, [])
+  )
+  config = nasbench201.get_config("smoke")
+  args = [config, ["reinforce", "random"], [2, 5], str(tmp_path / "W")]
+  whole = experiment.compared(*args)
+  found = experiment.compared(*args, launched=True)
+  ours, chance = found["strategies"].values()
+  assert ours["per_seed"] == whole["strategies"]["reinforce"]["per_seed"]
+  assert chance["per_seed"][1] == {"seed": 5}
+  assert ours["minus_random"]["std"] is None  # of the seed that both have
+  assert (tmp_path / "W" / "log.txt").exists()
+
+
 def test_a_search_that_diverges_leaves_the_others_their_table(
     tmp_path, monkeypatch
 ):
@@ -248,6 +274,8 @@ def test_a_mistake_is_one_line_and_nothing_is_written(tmp_path):
       ([config, "--config.epochs=0"], "config.epochs: must be a whole"),
       (["--config=configs/nasbench201_final.py:smoke"], "--config: it trains"),
       (["--table=T", "--samples=0"], "--samples: 0 is not a positive integer"),
+      ([config, "--slurm=time=5"], "--slurm: does not go with --launch="),
+      (["--table=T", "--at_once=2"], "--at_once: does not go with --table."),
       (["--table=T", workdir], "--workdir: does not go with --table."),
       (["--table=none.npz"], "--table: there is no file 'none.npz'."),
       (["--table=."], "--table: there is no file '.': it is a folder."),

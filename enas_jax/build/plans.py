@@ -6,7 +6,7 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
-from enas_jax import archfile, nn, options, registry, settings
+from enas_jax import archfile, nn, options, process, registry, settings
 from enas_jax.build import (
   checks,
   configfile,
@@ -281,6 +281,7 @@ def _with_recipes(
         f"{retrain.random} is more than the {derive.random} drawn"
         " (config.derive.random).",
     )
+  _check_room(derive.at_once, made.experiment.devices)
   if derive.finalists and not 2 <= derive.finalists <= most:
     raise ConfigError(
         "derive.finalists",
@@ -292,7 +293,8 @@ def _with_recipes(
   def recipe(block: str, measure: str) -> Plan:
     final = recipes.completed(config, block, measure)
     with parts.inside(f"{block}.config"):
-      return _training(final, sources, arch)
+      made = _training(final, sources, arch)
+    return made._replace(anew=functools.partial(_anew, final))
 
   own = {n for n in ("derive", "retrain") if config.get(n, {}).get("config")}
   made = made._replace(retrained=retrain.random)
@@ -317,6 +319,30 @@ def _with_recipes(
   if retrain.random:
     raise _lacking("retrain.random", "config.retrain.config")
   return made._replace(command=recipes.command(config))
+
+
+def _anew(final: ConfigDict, encoding: list[int]) -> Plan:
+  """Returns the plan of a recipe for an arch, in whichever process."""
+  arch = spaces.read(final, {})[0].unflatten(encoding)
+  return _training(final, {}, arch).of(encoding)
+
+
+def _check_room(at_once: int, devices: int) -> None:
+  """Raises ConfigError unless so many trainings can run at a time."""
+  if at_once == 1:
+    return
+  key = "derive.at_once"
+  registry.extra(key, "submitit", "sweep")
+  if jax.process_count() > 1:
+    raise ConfigError(key, f"must be 1 on several hosts, got {at_once}.")
+  process.slots(
+      key,
+      at_once,
+      platform=jax.default_backend(),
+      found=jax.local_device_count(),
+      each=devices,
+      taken=devices,
+  )
 
 
 def _lacking(key: str, where: str) -> ConfigError:
