@@ -40,11 +40,14 @@ from typing import Any
 import jax
 import numpy as np
 
-from enas_jax.derive import ranking
+from enas_jax.derive import ranking, worth
 from enas_jax.errors import ConfigError, one_line
+from enas_jax.plan import effective, Plan
 from enas_jax.types import Benchmark, Head, Schedule, SearchSpace
 
 _SIZES = ("params", "flops")
+# What two trainings of one recipe may differ in.
+_NO_RECIPE = ("arch", "seed", "devices", "eval_every", "steps_per_call")
 _SHORT = {"accuracy": "acc"}  # how tables name a metric
 
 
@@ -116,6 +119,46 @@ def read(
       training=head.get("training"),
       recipe=head.get("recipe"),
   )
+
+
+def recipe(plan: Plan) -> dict[str, Any]:
+  """Returns the values by which a plan trains any arch, by their dotted keys.
+
+  These are all values of its config that change what comes out, but for the
+  arch and the seed.
+  """
+  return {
+      key: value
+      for key, value in effective(plan.record).items()
+      if key not in _NO_RECIPE
+  }
+
+
+def check_recipe(key: str, plan: Plan) -> None:
+  """Raises ConfigError where a search trains otherwise than its table did.
+
+  Args:
+    key: The option that gives the table, for the error.
+    plan: The plan of the search. A stranger's table does not say its recipe, so
+      that nothing is asked of the search.
+  """
+  asked = plan.benchmark and plan.benchmark.recipe
+  if not asked:
+    return
+  if not plan.retrain:
+    raise ConfigError(
+        key,
+        "the search must retrain as its table did, by config.retrain.config.",
+    )
+  own = recipe(plan.retrain)
+  for name in sorted({*asked, *own}):
+    one, other = asked.get(name), own.get(name)
+    if one != other:
+      raise ConfigError(
+          key,
+          f"its architectures were trained with {name} = {one!r}, but"
+          f" config.retrain.config has {other!r}.",
+      )
 
 
 def _encodings(table: dict, space: SearchSpace, refuse: Callable) -> list:
@@ -215,6 +258,7 @@ def report(
   baselines = _baselines(table)
   return {
       "data": table.data,
+      "metric": table.metric,
       **own,
       "known": len(table.test),
       "architectures": table.architectures,
@@ -257,6 +301,28 @@ def _judged(table: Benchmark, encoding: list[int]) -> dict[str, Any]:
     return {"test_accuracy": None, "rank": None}
   rank = int((table.test > accuracy).sum()) + 1
   return {"test_accuracy": accuracy, "rank": rank}
+
+
+def equivalent(
+    table: Benchmark, derived: list[int], retrained: float | None = None
+) -> float | None:
+  """Returns how many random trainings the derived arch is worth.
+
+  It is None where the table does not know the arch and nobody trained it.
+
+  Args:
+    table: The benchmark.
+    derived: The encoding of the arch.
+    retrained: The test score in percent, by the recipe of the table.
+  """
+  row = table.rows.get(tuple(derived))
+  if row is not None:
+    own = table.trainings[row]
+    own = own[np.isfinite(own)]
+    return worth.equivalent(np.delete(table.trainings, row, 0), own)
+  if retrained is None:
+    return None
+  return worth.equivalent(table.trainings, [retrained])
 
 
 def accuracies(
