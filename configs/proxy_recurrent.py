@@ -5,12 +5,12 @@
 
 Cells of 6 nodes and 32 units, on the words of Python's own reference, in the
 dialect of the paper, which chooses the activation of the first node too: cells
-of the later dialect, whose first node is always tanh, differ by less than two
-trainings of one of them. The table has random cells that `python -m experiments.truth` trained
-alone by the recipe in `retrain.config` (experiments/tables/README.md). With it
-the search ends with what the derived cell is worth in trainings. A cell that
-the table lacks is retrained by that recipe, and judged by its place among
-those of the table.
+of the later dialect, whose first node is always tanh, hardly differ by more
+than two trainings of one of them do. The table has random cells that `python -m
+experiments.truth` trained alone by the recipe in `retrain.config`
+(experiments/tables/README.md). With it the search ends with what the derived
+cell is worth in trainings. A cell that the table lacks is retrained by that
+recipe, and judged by its place among those of the table.
 
 Variants as in pydoc_recurrent.py.
 """
