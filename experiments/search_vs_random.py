@@ -13,7 +13,9 @@ candidates by shared weights (those of random search are random), with a
 benchmark's table what the derived architecture truly has, its rank and regret,
 the mean of the candidates and Kendall's tau of the shared weights, and what
 needs no search, the accuracy of the largest network and Kendall's tau of the
-sizes; where the config retrains, the test metric of the derived and the random
+sizes, and what the search is worth in trainings (enas_jax/derive/worth.py),
+which is told as geometric means with 95 % bootstrap intervals over the seeds;
+where the config retrains, the test metric of the derived and the random
 architectures; where it has finalists, what the best of them has on the
 validation split when trained alone; wall seconds and FLOPs. `minus_random` is
 the difference to random search of the same seed, in the best of these measures
@@ -65,6 +67,11 @@ _MEASURES = {
     "mean_of_policy": "mean of candidates, %",
     "rank": "true rank",
     "regret": "regret, %",
+    "percentile": "percentile",
+    "equivalent": "equivalent trainings",
+    "cost": "cost in trainings",
+    "gain": "gain",
+    "random_alone": "random alone at this cost, %",
     "kendall": "kendall",
     "largest": "true test accuracy of the largest, %",
     "kendall_params": "kendall of the parameters",
@@ -74,6 +81,9 @@ _MEASURES = {
     "seconds": "seconds",
     "flops": "FLOPs",
 }
+# Of what a search is worth, factors: their means are geometric.
+_FACTORS = ("equivalent", "cost", "gain")
+_BOOTSTRAP = 1000  # resamples of the seeds
 _JUDGES = ("test_accuracy", "retrained", "finalist", "best")
 _OF_CONFIG = ("strategies", "workdir")
 _OF_TABLE = ("strategy", "samples", "archs")
@@ -141,7 +151,12 @@ def compared(
   judge = next(j for j in _JUDGES if j in _measures(whole[0]))
   out = {}
   for name, own in rows.items():
-    out[name] = {key: _mean([row.get(key) for row in own]) for key in _MEASURES}
+    out[name] = {
+        key: (_factor if key in _FACTORS else _mean)(
+            [row.get(key) for row in own]
+        )
+        for key in _MEASURES
+    }
     if "random" in rows and name != "random":
       out[name]["minus_random"] = _mean([
           None
@@ -179,6 +194,7 @@ def _measures(result: dict | None) -> dict[str, object]:
       out["largest"] = baselines["largest"]["test_accuracy"]
     sizes = ("kendall_params", "kendall_flops")
     out.update({key: baselines.get(key) for key in sizes})
+  out.update(result.get("worth", {}))
   if retrained:
     out["retrained"] = retrained["derived"]
     out["retrained_random"] = _mean(retrained["random"])["mean"]
@@ -194,6 +210,25 @@ def _mean(values: list[float | None]) -> dict[str, float | None]:
     return {"mean": None, "std": None}
   std = float(np.std(values)) if len(values) > 1 else None
   return {"mean": float(np.mean(values)), "std": std}
+
+
+def _factor(values: list[float | None]) -> dict[str, object]:
+  """Returns the geometric mean of those there are, and its interval.
+
+  The interval of 95 % is that of the means of seeds drawn anew.
+  """
+  logs = np.log([value for value in values if value])
+  if not len(logs):
+    return {"mean": None, "std": None}
+  rows = np.random.default_rng(0).integers(
+      len(logs), size=(_BOOTSTRAP, len(logs))
+  )
+  interval = np.exp(np.percentile(logs[rows].mean(1), [2.5, 97.5]))
+  return {
+      "mean": float(np.exp(logs.mean())),
+      "std": None,
+      "interval": interval.tolist() if len(logs) > 1 else None,
+  }
 
 
 def show(found: dict, display: Display) -> None:
@@ -222,6 +257,9 @@ def _cell(value: dict[str, float | None]) -> str:
     return ""
   digits = 2 if abs(mean) >= 1 else 4
   kinds = (".2e", ".1e") if mean >= 1e6 else (f",.{digits}f",) * 2
+  if value.get("interval"):
+    low, high = (format(edge, kinds[0]) for edge in value["interval"])
+    return f"{mean:{kinds[0]}} [{low}, {high}]"
   values = [v for v in (mean, std) if v is not None]
   return " ± ".join(map(format, values, kinds))
 

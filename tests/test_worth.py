@@ -69,9 +69,12 @@ def test_what_random_search_picks():
 
 def test_the_gain_needs_both_numbers():
   assert worth.report(5000.0, 2e13, 1e15) == {
-      "equivalent": 5000.0, "cost": 0.02, "gain": 250_000.0
+      "equivalent": 5000.0,
+      "cost": 0.02,
+      "gain": 250_000.0,
+      "percentile": 99.98,
   }
   assert worth.report(None, 2e13, 1e15)["gain"] is None
   assert worth.report(5.0, 2e13, None) == {
-      "equivalent": 5.0, "cost": None, "gain": None
+      "equivalent": 5.0, "cost": None, "gain": None, "percentile": 80.0
   }

@@ -325,6 +325,18 @@ def equivalent(
   return worth.equivalent(table.trainings, [retrained])
 
 
+def random_alone(table: Benchmark, count: int) -> float:
+  """Returns the test score that `count` random trainings alone reach.
+
+  It is the expected score of the one that is best by its validation score, or
+  where the table has none, by the test score of its first training.
+  """
+  first = table.trainings[:, 0]
+  return worth.picked(
+      first if table.valid is None else table.valid, table.test, count
+  )
+
+
 def accuracies(
     table: Benchmark, encodings: Sequence[Sequence[int]]
 ) -> np.ndarray:

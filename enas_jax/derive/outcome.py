@@ -89,6 +89,9 @@ def worth(
 ) -> dict[str, float | None]:
   """Returns what the search is worth in trainings (`derive/worth.py`).
 
+  Beside it stands what random search reaches that trains archs alone at the
+  same cost, one at least.
+
   Args:
     plan: The plan of the search, with a benchmark.
     content: The content of arch.json, with the cost.
@@ -102,7 +105,12 @@ def worth(
       fraction = math.exp(-test["loss"])
     score = 100 * fraction
   equivalent = benchmark.equivalent(table, content["encoding"], score)
-  return worths.report(equivalent, content["cost"]["flops"], table.training)
+  flops = content["cost"]["flops"]
+  found = worths.report(equivalent, flops, table.training)
+  alone = None
+  if found["cost"] is not None:
+    alone = benchmark.random_alone(table, max(1, int(found["cost"])))
+  return {**found, "random_alone": alone}
 
 
 def config_hash(record: dict[str, Any]) -> str:

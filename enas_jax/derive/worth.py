@@ -5,6 +5,7 @@
   cost        how many trainings alone take as many FLOPs as the whole search:
               the shared weights, the rewards, the scores and the finalists
   gain        equivalent / cost
+  percentile  how many percent of random archs are truly worse
 
 A random arch is as good as the derived one with a probability p, and among n
 random archs n p are expected to be so; `equivalent` is 1 / p. Where the truth
@@ -48,7 +49,7 @@ _ROUNDS = 20  # of EM; by many more it becomes a few points
 def report(
     equivalent: float | None, flops: float, training: float | None
 ) -> dict[str, float | None]:
-  """Returns the three numbers of a search; what is not known is None.
+  """Returns the numbers of a search; what is not known is None.
 
   Args:
     equivalent: What `equivalent` says of the derived arch.
@@ -61,6 +62,7 @@ def report(
       "equivalent": equivalent,
       "cost": cost,
       "gain": equivalent / cost if known else None,
+      "percentile": None if equivalent is None else 100 - 100 / equivalent,
   }
 
 

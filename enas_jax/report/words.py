@@ -224,15 +224,16 @@ def _percent(value: float | None) -> str:
 
 
 def worth(found: dict[str, float | None]) -> str:
-  """Puts a `worth.report` in words."""
+  """Puts an `outcome.worth` in words."""
   equivalent, cost, gain = (
-      "an unknown number" if value is None else f"{value:,.{digits}f}"
-      for value, digits in zip(found.values(), (0, 3, 0), strict=True)
+      "an unknown number" if found[name] is None else f"{found[name]:,.{n}f}"
+      for name, n in (("equivalent", 0), ("cost", 3), ("gain", 0))
   )
   return (
       f"What was derived is worth {equivalent} of random trainings alone: of so"
       f" many, one is expected to be as good. The search cost {cost} of them."
-      f" Gain: {gain}."
+      f" Gain: {gain}. Random search that trains alone at this cost, one at"
+      f" least, is expected to reach {_percent(found['random_alone'])}."
   )
 
 
