@@ -26,8 +26,8 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
   if parse(variant).smoke:
     return config
   final = digits_macro_final.get_config(variant)
-  final.epochs = final.child.lr_first = 4
-  final.eval_every = 2
+  final.epochs = final.child.lr_first = 2
+  final.eval_every = 1
   # Skips are summed, as in the search: then the arch can be an array.
   final.network.update(filters=8, concat=False)
   final.child.batch = 32

@@ -26,8 +26,8 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
   if parse(variant).smoke:
     return config
   final = digits_micro_final.get_config(variant)
-  final.epochs = final.child.lr_first = 4
-  final.eval_every = 2
+  final.epochs = final.child.lr_first = 2
+  final.eval_every = 1
   final.network.update(filters=8, drop_path_keep=1.0, aux=False)
   final.child.batch = 32
   config.retrain.random = 0

@@ -23,8 +23,8 @@ def test_noise_is_that_of_the_archs_that_score_alike():
   means = np.linspace(0, 100, 1001)
   s = np.where(means > 50, 0.1, 3.0)
   values = means[:, None] + s[:, None] * rng.normal(size=(1001, 3))
-  assert worth.noise(values, 90.0) == pytest.approx(0.1, rel=0.15)
-  assert worth.noise(values, 10.0) == pytest.approx(3.0, rel=0.15)
+  assert worth.noise(values, 90.0) == pytest.approx(0.1, rel=0.2)
+  assert worth.noise(values, 10.0) == pytest.approx(3.0, rel=0.2)
   values[:, 1:] = np.nan
   assert worth.noise(values, 90.0) == 0
 
@@ -41,7 +41,7 @@ def test_luck_is_taken_off():
   exact = scipy.stats.norm.sf(2.2 * keep / np.sqrt(1 + keep * s**2 / 2))
   by_rank = 2001 / (1 + (values.mean(1) >= 2.2).sum())
   found = worth.equivalent(values, own)
-  assert found == pytest.approx(1 / exact, rel=0.15)
+  assert found == pytest.approx(1 / exact, rel=0.2)
   assert found < 0.5 * by_rank
 
 

@@ -40,7 +40,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-_NEAR = 200  # archs that tell the noise of a training
+_NEAR = 50  # archs that tell the noise of a training
 _REACH = 8.0  # deviations; what is farther away is better or worse for sure
 _GRID = 201
 _ROUNDS = 20  # of EM; by many more it becomes a few points
