@@ -40,6 +40,8 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     each.network.update(hidden=32, init_range=0.25, **keeps)
     each.child.batch = 8
   config.space.update(dialect="2018", nodes=6)
+  # A longer search costs more trainings than the best cell is worth.
+  config.epochs, config.strategy.warmup = 5, 3
   config.retrain.random = 0
   final.epochs = 1
   final.data.eval_batch = 32
