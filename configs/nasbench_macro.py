@@ -73,7 +73,14 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     each.network = {"filters": 4 if smoke else 8, "head": 16 if smoke else 320}
   final.network.final = True
   config.task.score = "likelihood"
-  config.benchmark = {"path": "", "data": ""}
+  config.benchmark = {
+      "path": "",
+      "data": "",
+      # FLOPs of one of its trainings: three passes over 50,000 images in 50
+      # epochs (the authors' train.py); the table counts multiplications, and we
+      # two operations for each.
+      "training": 3 * 50_000 * 50 * 2 * 5.554e7,
+  }
   config.derive.update(by="policy", finalists=2 if smoke else 25)
   if not smoke:
     config.epochs, final.epochs = 40, 1

@@ -207,11 +207,19 @@ def _search(stage: Stage) -> dict[str, Any]:
     say(words.latency(content["latency"], content["milliseconds"]))
   epochs = folder.lines(path / "metrics.jsonl")
   content["cost"] = outcome.spent(plan, lines, finalists, epochs)
-  folder.write_json(file, content)
   say("\n".join(words.cost(content["cost"])))
+  if plan.benchmark:
+    content["worth"] = outcome.worth(plan, content)
+    say(words.worth(content["worth"]))
+  folder.write_json(file, content)
   if plan.retrain:
     drawn = [line for line in lines if line["source"] == RANDOM]
-    return {**content, "test": _retrained(stage, content, drawn)}
+    test = _retrained(stage, content, drawn)
+    content = {**content, "test": test}
+    if plan.benchmark and content["worth"]["equivalent"] is None:
+      content["worth"] = outcome.worth(plan, content, test)
+      say(words.worth(content["worth"]))
+    return content
   say(words.RETRAIN.format(words.command(plan.command, str(stage.home))))
   return {**content, "retrain": list(plan.command)}
 
@@ -366,6 +374,7 @@ def _retrained(
   test = {
       "derived": scores.pop("derived"),
       "random": list(scores.values()),
+      "loss": results["derived"].get("test/loss"),
   }
   report = ranking.report(
       [task.worth(wanted[name][1]) for name in known],

@@ -127,7 +127,10 @@ class Benchmark:
   Attributes:
     path: Of the table; "": the truth is not known.
     data: The data set on which it was made; "": as the file's name ends.
+    training: FLOPs of training one of its architectures alone, on average, if
+      the table does not say it; 0: they are not known.
   """
 
   path: Path = ""
   data: str = ""
+  training: NonNegative = 0.0

@@ -367,12 +367,19 @@ class Benchmark(NamedTuple):
 
   data: str  # the name of the data set on which they were trained
   ops: np.ndarray  # i32[n, J], the encodings
-  test: np.ndarray  # f64[n], test accuracies in percent
-  valid: np.ndarray | None  # f64[n], validation accuracies in percent, if known
+  test: np.ndarray  # f64[n], test scores in percent, means of `trainings`
+  valid: np.ndarray | None  # f64[n], validation scores in percent, if known
   params: np.ndarray | None  # f64[n], their parameters, if known
   flops: np.ndarray | None  # f64[n], their operations, if known
   rows: dict[tuple[int, ...], int]  # encoding -> its row
   architectures: int  # how many archs the space has; n may be fewer
+  # f64[n, k], the test score of each of k trainings; NaN: there is none
+  trainings: np.ndarray
+  metric: str = "accuracy"  # the score, or "likelihood", exp(-cross-entropy)
+  training: float | None = None  # FLOPs of training one arch alone, the mean
+  # The values of the config that trained them, by dotted key; None: a stranger
+  # did, and they are not known.
+  recipe: dict[str, Any] | None = None
 
   @property
   def sized(self) -> bool:

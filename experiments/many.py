@@ -26,6 +26,11 @@ MEASURES = {
     "mean_of_policy": "mean of candidates, %",
     "rank": "true rank",
     "regret": "regret, %",
+    "percentile": "percentile",
+    "equivalent": "equivalent trainings",
+    "cost": "cost in trainings",
+    "gain": "gain",
+    "random_alone": "random alone at this cost, %",
     "kendall": "kendall",
     "largest": "true test accuracy of the largest, %",
     "kendall_params": "kendall of the parameters",
@@ -35,6 +40,9 @@ MEASURES = {
     "seconds": "seconds",
     "flops": "FLOPs",
 }
+# Of what a search is worth, factors: their means are geometric.
+_FACTORS = ("equivalent", "cost", "gain")
+_BOOTSTRAP = 1000  # resamples of the seeds
 JUDGES = ("test_accuracy", "retrained", "finalist", "best")
 JOBS = "jobs"  # the folder of what submitit writes
 
@@ -285,6 +293,7 @@ def measures(result: dict | None) -> dict[str, Any]:
       out["largest"] = baselines["largest"]["test_accuracy"]
     sizes = ("kendall_params", "kendall_flops")
     out.update({key: baselines.get(key) for key in sizes})
+  out.update(result.get("worth", {}))
   if retrained:
     out["retrained"] = retrained["derived"]
     out["retrained_random"] = mean(retrained["random"])["mean"]
@@ -300,6 +309,11 @@ def judge(found: dict[str, Any]) -> str:
   return next(key for key in (*JUDGES, *usual) if key in found)
 
 
+def averaged(key: str, values: list[float | None]) -> dict[str, Any]:
+  """Returns the mean over the seeds of one of MEASURES, as `cell` shows it."""
+  return (_factor if key in _FACTORS else mean)(values)
+
+
 def mean(values: list[float | None]) -> dict[str, float | None]:
   """Returns mean and deviation of those there are; one has no deviation."""
   values = [value for value in values if value is not None]
@@ -309,11 +323,30 @@ def mean(values: list[float | None]) -> dict[str, float | None]:
   return {"mean": float(np.mean(values)), "std": std}
 
 
-def cell(value: dict[str, float | None], whole: bool = False) -> str:
-  """Returns a mean and its deviation as a table shows them.
+def _factor(values: list[float | None]) -> dict[str, Any]:
+  """Returns the geometric mean of those there are, and its interval.
+
+  The interval of 95 % is that of the means of seeds drawn anew.
+  """
+  logs = np.log([value for value in values if value])
+  if not len(logs):
+    return {"mean": None, "std": None}
+  rows = np.random.default_rng(0).integers(
+      len(logs), size=(_BOOTSTRAP, len(logs))
+  )
+  interval = np.exp(np.percentile(logs[rows].mean(1), [2.5, 97.5]))
+  return {
+      "mean": float(np.exp(logs.mean())),
+      "std": None,
+      "interval": interval.tolist() if len(logs) > 1 else None,
+  }
+
+
+def cell(value: dict[str, Any], whole: bool = False) -> str:
+  """Returns a mean, and its deviation or its interval, as tables show them.
 
   Args:
-    value: of `mean`.
+    value: of `mean` or `averaged`.
     whole: whether it is of whole numbers.
   """
   if value["mean"] is None:
@@ -321,5 +354,8 @@ def cell(value: dict[str, float | None], whole: bool = False) -> str:
   digits = 2 if abs(value["mean"]) >= 1 else 4
   digits = 0 if whole else digits
   kinds = (".2e", ".1e") if value["mean"] >= 1e6 else (f",.{digits}f",) * 2
+  if value.get("interval"):
+    low, high = (format(edge, kinds[0]) for edge in value["interval"])
+    return f"{value['mean']:{kinds[0]}} [{low}, {high}]"
   values = [v for v in (value["mean"], value["std"]) if v is not None]
   return " ± ".join(map(format, values, kinds))

@@ -15,9 +15,11 @@ the mean of each strategy's own candidates by shared weights (those of random
 search are random), with a benchmark's table what the derived architecture truly
 has, its rank and regret, the mean of the candidates and Kendall's tau of the
 shared weights, and what needs no search, the accuracy of the largest network
-and Kendall's tau of the sizes; where the config retrains, the test metric of
-the derived and the random architectures; where it has finalists, what the best
-of them has on the validation split when trained alone; wall seconds and FLOPs.
+and Kendall's tau of the sizes, and what the search is worth in trainings
+(enas_jax/derive/worth.py), which is told as geometric means with 95 % bootstrap
+intervals over the seeds; where the config retrains, the test metric of the
+derived and the random architectures; where it has finalists, what the best of
+them has on the validation split when trained alone; wall seconds and FLOPs.
 `minus_random` is the difference to random search of the same seed, in the best
 of these measures that there is; of a perplexity, less than nothing is better.
 
@@ -131,7 +133,8 @@ def compared(
   out = {}
   for name, own in rows.items():
     out[name] = {
-        key: many.mean([row.get(key) for row in own]) for key in many.MEASURES
+        key: many.averaged(key, [row.get(key) for row in own])
+        for key in many.MEASURES
     }
     if "random" in rows and name != "random":
       out[name]["minus_random"] = many.mean([

@@ -280,3 +280,34 @@ def test_the_published_table_is_one():
   assert table.test.mean() == pytest.approx(87.06, abs=0.005)
   skips = benchmark.accuracies(table, [[1] * 6])
   assert skips == pytest.approx(54.30, abs=0.005)
+
+
+def lines(tmp_path, *entries, **head):
+  """Writes a table of one's own; returns its path."""
+  head = {"data": "pydoc", "metric": "likelihood", "training": 5e9, **head}
+  path = tmp_path / "recurrent_pydoc.jsonl"
+  path.write_text("".join(json.dumps(e) + "\n" for e in (head, *entries)))
+  return str(path)
+
+
+def test_a_table_of_ones_own_says_how_it_came_about(tmp_path):
+  space = SPACES["recurrent"](nodes=2)
+  recipe = {"data.name": "pydoc", "epochs": 3}
+  path = lines(
+      tmp_path,
+      {"encoding": [0, 1, 1, 2], "test_likelihood_3": [0.5, 0.7]},
+      {"encoding": [0, 3, 0, 3], "test_likelihood_3": [0.8]},
+      recipe=recipe,
+  )
+  table = benchmark.read("key", path, space)
+  assert table.ops.tolist() == [[0, 1, 1, 2], [0, 3, 0, 3]]
+  assert table.test.tolist() == pytest.approx([0.6, 0.8])
+  np.testing.assert_array_equal(table.trainings, [[0.5, 0.7], [0.8, np.nan]])
+  assert (table.data, table.metric) == ("pydoc", "likelihood")
+  assert (table.training, table.recipe) == (5e9, recipe)
+  path = lines(tmp_path, {"encoding": [0, 1, 9, 2], "test_likelihood": 0.5})
+  with pytest.raises(ConfigError, match="is no architecture of this space"):
+    benchmark.read("key", path, space)
+  path = lines(tmp_path, {"test_likelihood": 0.5})
+  with pytest.raises(ConfigError, match="after the first has no 'encoding'"):
+    benchmark.read("key", path, space)

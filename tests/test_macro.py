@@ -296,9 +296,10 @@ def inputs(seed=1):
 @pytest.mark.parametrize("plain", [False, True])
 @pytest.mark.parametrize("name", Macro().names)
 def test_a_final_layer_is_what_the_specification_says(name, plain):
-  layer, x = FinalLayer(name, plain), inputs()
-  variables = layer.init(jax.random.key(0), x, train=True)
-  out, _ = layer.apply(variables, x, train=True, mutable=["averages"])
+  names, x = Macro().names, inputs()
+  layer, op = FinalLayer(names, plain), np.int32(names.index(name))
+  variables = layer.init(jax.random.key(0), x, op, train=True)
+  out, _ = layer.apply(variables, x, op, train=True, mutable=["averages"])
   params = variables["params"]
   y = normed(convolved(jax.nn.relu(x), params["Conv_0"]["kernel"]))
   if "pool" in name:
@@ -310,6 +311,27 @@ def test_a_final_layer_is_what_the_specification_says(name, plain):
   else:
     y = normed(convolved(jax.nn.relu(y), params["Conv_1"]["kernel"]))
   np.testing.assert_allclose(out, y, atol=2e-4)
+
+
+@pytest.mark.parametrize("name", ["sep_conv_3x3", "conv_3x3", "max_pool_3x3"])
+def test_a_final_layer_chosen_at_run_time_is_the_fixed_one(name):
+  names, x = ("conv_3x3", "sep_conv_3x3", "max_pool_3x3"), inputs()
+  layer, op = FinalLayer(names, False), np.int32(names.index(name))
+  key = jax.random.key(0)
+  fixed = layer.init(key, x, op, train=True)["params"]
+  params = layer.init(key, x, jnp.asarray(op), train=True)["params"]
+  params["Conv_0"] = fixed["Conv_0"]
+  if name.startswith("sep"):
+    own = fixed["SeparableConv_0"]
+    params[f"{name}_depthwise"] = own["depthwise_0"]
+    params[f"{name}_pointwise"] = own["pointwise_0"]
+  elif name.startswith("conv"):
+    params[name] = fixed["Conv_1"]["kernel"]
+  out, expected = (
+      layer.apply({"params": p}, x, o, train=True, mutable=["averages"])[0]
+      for p, o in ((params, jnp.asarray(op)), (fixed, op))
+  )
+  np.testing.assert_allclose(out, expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", Macro().names)

@@ -119,6 +119,13 @@ def result(plan, workdir):
           },
       },
       "cost": {"seconds": 60.0, "flops": 2e9 + 1},
+      "worth": {
+          "equivalent": 10.0**seed,
+          "cost": 0.5,
+          "gain": 2 * 10.0**seed,
+          "percentile": 90.0,
+          "random_alone": 87.0,
+      },
   }
 
 
@@ -161,8 +168,14 @@ def test_a_comparison_is_of_means_and_of_differences_by_seed(
   assert ours["largest"] == {"mean": 93.5, "std": 0.0} == chance["largest"]
   assert ours["kendall_params"]["mean"] == 0.25
   assert ours["kendall_flops"]["mean"] == 0.5
+  # A search is worth factors, of 10^2 and 10^5 trainings here.
+  assert ours["equivalent"]["mean"] == pytest.approx(10**3.5)
+  assert ours["equivalent"]["interval"] == pytest.approx([1e2, 1e5])
+  assert ours["gain"]["mean"] == pytest.approx(2 * 10**3.5)
+  assert ours["random_alone"] == {"mean": 87.0, "std": 0.0}
   json.dumps(found, allow_nan=False)
   table = shown(found, tmp_path / "log.txt")
+  assert "3,162.28 [100.00, 100,000.00]" in table
   assert "Mean and std over the seeds 2, 5" in table
   assert "97.00 ± 3.00" in table and "2.00e+09" in table
   assert "retrained" not in table

@@ -141,11 +141,12 @@ def _final(network: Any) -> Any:
 
 def _benchmark(config: ConfigDict, space: SearchSpace) -> Benchmark | None:
   """Returns the table of true scores; None: they are not known."""
-  table = parts.block(config, "benchmark", settings.Benchmark)
-  if not table.path:
+  asked = parts.block(config, "benchmark", settings.Benchmark)
+  if not asked.path:
     return None
   with parts.inside("benchmark"):
-    return benchmarks.read("path", table.path, space, table.data)
+    table = benchmarks.read("path", asked.path, space, asked.data)
+  return table._replace(training=asked.training or table.training)
 
 
 def _training(config: ConfigDict, sources: dict, arch: Arch = None) -> Plan:
@@ -315,7 +316,10 @@ def _with_recipes(
           "retrain.command",
           "does nothing here; config.retrain.config retrains.",
       )
-    return made._replace(retrain=recipe("retrain", "test"))
+    made = made._replace(retrain=recipe("retrain", "test"))
+    benchmarks.check_recipe("benchmark.path", made)
+    return made
+  benchmarks.check_recipe("benchmark.path", made)
   if retrain.random:
     raise _lacking("retrain.random", "config.retrain.config")
   return made._replace(command=recipes.command(config))

@@ -13,7 +13,20 @@ these numbers are read, and all others are left alone:
   val_acc or val_acc_E     validation accuracy likewise; it may be absent
   params, flops            the size of the network; both may be absent
 
-A list is averaged. A table may know only some archs of its space.
+A list has a number for each of several trainings, and its mean counts. A table
+may know only some archs of its space.
+
+A table of one's own (`python -m experiments.truth`) is a file of JSON lines.
+The first is an object that says how the others came about:
+
+  data      the name of the data set
+  metric    "accuracy", or "likelihood", exp(-cross-entropy); then the numbers
+            are named test_likelihood and so on in place of test_acc
+  training  the FLOPs of training an arch alone, on average
+  recipe    every value of the config that trained them, by its dotted key
+
+Each of the others is such an entry, with the integers of its arch as
+"encoding".
 """
 
 from collections.abc import Callable, Sequence
@@ -27,11 +40,15 @@ from typing import Any
 import jax
 import numpy as np
 
-from enas_jax.derive import ranking
+from enas_jax.derive import ranking, worth
 from enas_jax.errors import ConfigError, one_line
+from enas_jax.plan import effective, Plan
 from enas_jax.types import Benchmark, Head, Schedule, SearchSpace
 
 _SIZES = ("params", "flops")
+# What two trainings of one recipe may differ in.
+_NO_RECIPE = ("arch", "seed", "devices", "eval_every", "steps_per_call")
+_SHORT = {"accuracy": "acc"}  # how tables name a metric
 
 
 def read(
@@ -59,27 +76,37 @@ def read(
     return ConfigError(key, f"{path} is no benchmark: {why}.")
 
   try:
-    table = json.loads(file.read_bytes())
+    content = file.read_bytes()
+    if file.suffix == ".jsonl":
+      head, *entries = map(json.loads, content.splitlines())
+      table = {json.dumps(entry["encoding"]): entry for entry in entries}
+    else:
+      head, table = {}, json.loads(content)
   except (ValueError, OSError, RecursionError) as why:
     raise refuse(f"it is not JSON ({one_line(why)})") from None
+  except (KeyError, TypeError):
+    raise refuse("a line after the first has no 'encoding'") from None
   if not isinstance(table, dict) or not table:
     raise refuse("it is not an object with a key for each architecture")
   if not all(isinstance(entry, dict) for entry in table.values()):
     raise refuse("the value of a key is not an object")
+  metric = head.get("metric", "accuracy")
+  short = _SHORT.get(metric, metric)
   ops = _encodings(table, space, refuse)
-  test = _column(table, _latest(table, "test_acc"), refuse)
-  if test is None:
-    raise refuse("no entry has 'test_acc' or 'test_acc_E', E epochs")
-  valid = _column(table, _latest(table, "val_acc"), refuse)
-  for accuracy in (test, valid):
-    if accuracy is None:
+  trainings = _trainings(table, _latest(table, f"test_{short}"), refuse)
+  if trainings is None:
+    raise refuse(f"no entry has 'test_{short}' or 'test_{short}_E', E epochs")
+  test = np.nanmean(trainings, 1)
+  valid = _column(table, _latest(table, f"val_{short}"), refuse)
+  for score in (test, valid):
+    if score is None:
       continue
-    if not np.all((accuracy >= 0) & (accuracy <= 100)):
-      raise refuse("an accuracy is no percentage")
-    if accuracy.max() <= 1:
+    if not np.all((score >= 0) & (score <= 100)):
+      raise refuse(f"an {metric} is no percentage")
+    if score.max() <= 1 and metric in _SHORT:
       raise refuse("its accuracies are fractions, not percent")
   return Benchmark(
-      data=data or file.stem.rpartition("_")[2],
+      data=data or head.get("data") or file.stem.rpartition("_")[2],
       ops=np.array(ops, np.int32),
       test=test,
       valid=valid,
@@ -87,17 +114,62 @@ def read(
       flops=_column(table, "flops", refuse),
       rows={values: n for n, values in enumerate(ops)},
       architectures=_count(space.schedule),
+      trainings=trainings,
+      metric=metric,
+      training=head.get("training"),
+      recipe=head.get("recipe"),
   )
+
+
+def recipe(plan: Plan) -> dict[str, Any]:
+  """Returns the values by which a plan trains any arch, by their dotted keys.
+
+  These are all values of its config that change what comes out, but for the
+  arch and the seed.
+  """
+  return {
+      key: value
+      for key, value in effective(plan.record).items()
+      if key not in _NO_RECIPE
+  }
+
+
+def check_recipe(key: str, plan: Plan) -> None:
+  """Raises ConfigError where a search trains otherwise than its table did.
+
+  Args:
+    key: The option that gives the table, for the error.
+    plan: The plan of the search. A stranger's table does not say its recipe, so
+      that nothing is asked of the search.
+  """
+  asked = plan.benchmark and plan.benchmark.recipe
+  if not asked:
+    return
+  if not plan.retrain:
+    raise ConfigError(
+        key,
+        "the search must retrain as its table did, by config.retrain.config.",
+    )
+  own = recipe(plan.retrain)
+  for name in sorted({*asked, *own}):
+    one, other = asked.get(name), own.get(name)
+    if one != other:
+      raise ConfigError(
+          key,
+          f"its architectures were trained with {name} = {one!r}, but"
+          f" config.retrain.config has {other!r}.",
+      )
 
 
 def _encodings(table: dict, space: SearchSpace, refuse: Callable) -> list:
   """Returns the integers of each key, i[n, J] as tuples."""
   found = {}
-  for name in table:
+  for name, entry in table.items():
     try:
-      values = space.parse(name)
+      values = entry.get("encoding") or space.parse(name)
       if values is None:
         raise ValueError("it is not in the notation of config.space.name")
+      space.unflatten(values)
     except ValueError as why:
       raise refuse(
           f"its key {name!r} is no architecture of this space ({why})"
@@ -117,22 +189,32 @@ def _latest(table: dict, name: str) -> str:
 
 def _column(table: dict, name: str, refuse: Callable) -> np.ndarray | None:
   """Returns a number of each entry, f64[n]; None where no entry has it."""
+  found = _trainings(table, name, refuse)
+  return None if found is None else np.nanmean(found, 1)
+
+
+def _trainings(table: dict, name: str, refuse: Callable) -> np.ndarray | None:
+  """Returns all numbers of each entry, f64[n, k]; None where none has any.
+
+  Where an entry has fewer than k, the others are NaN.
+  """
   values = [entry.get(name) for entry in table.values()]
   missing = values.count(None)
   if missing == len(values):
     return None
   if missing:
     raise refuse(f"{missing:,} of its {len(values):,} entries lack {name!r}")
+  values = [value if isinstance(value, list) else [value] for value in values]
   try:
-    column = np.array([
-        statistics.fmean(value if isinstance(value, list) else [value])
-        for value in values
-    ])
+    means = list(map(statistics.fmean, values))
   except (ValueError, TypeError):
     raise refuse(f"{name!r} of an entry is no number") from None
-  if not np.isfinite(column).all():
+  if not np.isfinite(means).all():
     raise refuse(f"{name!r} of an entry is not finite")
-  return column
+  out = np.full((len(values), max(map(len, values))), np.nan)
+  for row, own in zip(out, values, strict=True):
+    row[: len(own)] = own
+  return out
 
 
 def _count(schedule: Schedule) -> int:
@@ -176,6 +258,7 @@ def report(
   baselines = _baselines(table)
   return {
       "data": table.data,
+      "metric": table.metric,
       **own,
       "known": len(table.test),
       "architectures": table.architectures,
@@ -218,6 +301,40 @@ def _judged(table: Benchmark, encoding: list[int]) -> dict[str, Any]:
     return {"test_accuracy": None, "rank": None}
   rank = int((table.test > accuracy).sum()) + 1
   return {"test_accuracy": accuracy, "rank": rank}
+
+
+def equivalent(
+    table: Benchmark, derived: list[int], retrained: float | None = None
+) -> float | None:
+  """Returns how many random trainings the derived arch is worth.
+
+  It is None where the table does not know the arch and nobody trained it.
+
+  Args:
+    table: The benchmark.
+    derived: The encoding of the arch.
+    retrained: The test score in percent, by the recipe of the table.
+  """
+  row = table.rows.get(tuple(derived))
+  if row is not None:
+    own = table.trainings[row]
+    own = own[np.isfinite(own)]
+    return worth.equivalent(np.delete(table.trainings, row, 0), own)
+  if retrained is None:
+    return None
+  return worth.equivalent(table.trainings, [retrained])
+
+
+def random_alone(table: Benchmark, count: int) -> float:
+  """Returns the test score that `count` random trainings alone reach.
+
+  It is the expected score of the one that is best by its validation score, or
+  where the table has none, by the test score of its first training.
+  """
+  first = table.trainings[:, 0]
+  return worth.picked(
+      first if table.valid is None else table.valid, table.test, count
+  )
 
 
 def accuracies(

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 import hashlib
 import json
+import math
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 import enas_jax
 from enas_jax import archfile
 from enas_jax.derive import benchmark, candidates, cost
+from enas_jax.derive import worth as worths
 from enas_jax.derive.candidates import Line, POLICY, RANDOM
 from enas_jax.plan import effective, Plan
 
@@ -80,6 +82,35 @@ def spent(
   ]
   timed = [*epochs, *lines, *finalists]
   return cost.report(plan, *archs, sum(line["seconds"] for line in timed))
+
+
+def worth(
+    plan: Plan, content: dict[str, Any], test: dict[str, Any] | None = None
+) -> dict[str, float | None]:
+  """Returns what the search is worth in trainings (`derive/worth.py`).
+
+  Beside it stands what random search reaches that trains archs alone at the
+  same cost, one at least.
+
+  Args:
+    plan: The plan of the search, with a benchmark.
+    content: The content of arch.json, with the cost.
+    test: What the retrainings came to, once they are done. They count where the
+      table lacks the derived arch and its recipe is the search's own.
+  """
+  table, score = plan.benchmark, None
+  if test and table.recipe and test["derived"] is not None:
+    fraction = test["derived"]
+    if table.metric == "likelihood":
+      fraction = math.exp(-test["loss"])
+    score = 100 * fraction
+  equivalent = benchmark.equivalent(table, content["encoding"], score)
+  flops = content["cost"]["flops"]
+  found = worths.report(equivalent, flops, table.training)
+  alone = None
+  if found["cost"] is not None:
+    alone = benchmark.random_alone(table, max(1, int(found["cost"])))
+  return {**found, "random_alone": alone}
 
 
 def config_hash(record: dict[str, Any]) -> str:

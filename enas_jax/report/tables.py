@@ -74,7 +74,8 @@ def finalists(
   if plan.benchmark:
     encodings = [line["encoding"] for line in found]
     true = benchmark.accuracies(plan.benchmark, encodings)
-    columns[f"test accuracy on {plan.benchmark.data} in truth"] = [
+    table = plan.benchmark
+    columns[f"test {table.metric} on {table.data} in truth"] = [
         "unknown" if np.isnan(value) else f"{value:.2f}%" for value in true
     ]
   display.table(

@@ -230,7 +230,8 @@ def truth(found: dict[str, Any]) -> list[str]:
         f" {known:,}, regret {_percent(found['regret'])}."
     )
   out.append(
-      f"Test accuracy on {found['data']} of the derived architecture in the"
+      f"Test {found['metric']} on {found['data']} of the derived architecture"
+      " in the"
       f" benchmark {place} Mean of the policy's candidates"
       f" {_percent(found['mean_of_policy'])}, of the random ones"
       f" {_percent(found['mean_of_random'])}."
@@ -266,6 +267,20 @@ def _baselines(found: dict[str, Any]) -> str:
 def _percent(value: float | None) -> str:
   """Returns an accuracy in percent; one that is not known has a word."""
   return "unknown" if value is None else f"{value:.2f}%"
+
+
+def worth(found: dict[str, float | None]) -> str:
+  """Puts an `outcome.worth` in words."""
+  equivalent, cost, gain = (
+      "an unknown number" if found[name] is None else f"{found[name]:,.{n}f}"
+      for name, n in (("equivalent", 0), ("cost", 3), ("gain", 0))
+  )
+  return (
+      f"What was derived is worth {equivalent} of random trainings alone: of so"
+      f" many, one is expected to be as good. The search cost {cost} of them."
+      f" Gain: {gain}. Random search that trains alone at this cost, one at"
+      f" least, is expected to reach {_percent(found['random_alone'])}."
+  )
 
 
 def latency(found: dict[str, Any], own: float) -> str:

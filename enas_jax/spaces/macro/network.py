@@ -24,8 +24,9 @@ class MacroNetwork(nn.Module):
     classes: The number of classes.
     names: The operations, in the order of their numbers.
     final: Whether this is the network of the final training instead of the
-      shared one; it takes a numpy architecture, builds only the chosen
-      branches, and tracks moving averages.
+      shared one, and tracks moving averages. Of a numpy architecture only the
+      chosen branches are built; an architecture of jax arrays is chosen at run
+      time.
     filters: The channels of the first layers.
     stem: How often the image is halved before the first layer, 0, 1 or 2 times;
       pictures of 64 pixels want 1, and those of 224 want 2.
@@ -40,7 +41,7 @@ class MacroNetwork(nn.Module):
     stretch: How many times in a row every layer is built, with its operation
       and its skips; a skip reads the last copy of the layer it read before. At
       2, a network of 12 layers becomes one of 24, which is halved after 8 and
-      16 layers. Only a numpy architecture can be stretched.
+      16 layers.
     keep: The keep probability of the dropout before the classifier.
     dtype: The type of the computation; weights, statistics and the classifier
       are float32.
@@ -117,14 +118,16 @@ class MacroNetwork(nn.Module):
     name, op = f"layer_{index}", arch.ops[index]
     if self.final:
       layer = FinalLayer(
-          self.names[op], self.plain_convs, self.channel_fan_in, name=name
+          self.names, self.plain_convs, self.channel_fan_in, name=name
       )
-      x = layer(tensors[-1], train=train)
     else:
       layer = SharedLayer(self.names, self.channel_fan_in, name=name)
-      x = layer(tensors[-1], op, train=train)
+    x = layer(tensors[-1], op, train=train)
     if not index:
       return x
-    join = FinalMerge if self.final else SharedMerge
-    merge = join(self.concat, name=f"merge_{index}")
+    name = f"merge_{index}"
+    if self.final and not isinstance(op, jax.Array):
+      merge = FinalMerge(self.concat, name=name)
+    else:
+      merge = SharedMerge(self.concat, self.final, name=name)
     return merge(x, tensors[:-1], arch.skips[index, :index], train=train)

@@ -2,10 +2,39 @@
 
 from collections.abc import Sequence
 
+from flax import linen as nn
 import jax
 import jax.numpy as jnp
 
-from enas_jax.ops import conv, pool
+from enas_jax.ops import conv, layers, pool
+
+
+def weights(
+    module: nn.Module, names: Sequence[str], c: int, channel_fan_in: bool
+) -> dict[str, tuple[jax.Array, ...]]:
+  """Makes the weights of every operation on c channels, () for a pool.
+
+  Args:
+    module: The module whose parameters they become.
+    names: The names of the operations.
+    c: The number of channels.
+    channel_fan_in: As in `MacroNetwork`.
+  """
+
+  def make(name: str) -> tuple[jax.Array, ...]:
+    size = int(name[-1])
+    if "pool" in name:
+      return ()
+    if name.startswith("sep"):
+      depthwise = layers.depthwise_normal(size, c, channel_fan_in)
+      return (
+          module.param(f"{name}_depthwise", depthwise, (size, size, c)),
+          module.param(f"{name}_pointwise", layers.he_normal(c), (c, c)),
+      )
+    full = layers.he_normal(size**2 * c)
+    return (module.param(name, full, (size, size, c, c)),)
+
+  return {name: make(name) for name in names}
 
 
 def apply(name: str, x: jax.Array, weights: dict[str, tuple]) -> jax.Array:

@@ -46,7 +46,7 @@ class SharedLayer(nn.Module):
 
     entry = self.param("entry", layers.he_normal(c), (every, c, c))
     x = normed(conv.pointwise(x, entry[op]), "entry", every, op, 1e-5)
-    weights = {name: self._weights(name, c) for name in self.names}
+    weights = operations.weights(self, self.names, c, self.channel_fan_in)
     branches = tuple(
         functools.partial(operations.apply, name) for name in self.names
     )
@@ -63,29 +63,17 @@ class SharedLayer(nn.Module):
       return jnp.where(jnp.asarray(convolves)[op], y, x)
     return y if convolves[op] else x
 
-  def _weights(self, name: str, c: int):
-    """Returns the weights of one operation on c channels; () for a pool."""
-    size = int(name[-1])
-    if "pool" in name:
-      return ()
-    if name.startswith("sep"):
-      depthwise = layers.depthwise_normal(size, c, self.channel_fan_in)
-      return (
-          self.param(f"{name}_depthwise", depthwise, (size, size, c)),
-          self.param(f"{name}_pointwise", layers.he_normal(c), (c, c)),
-      )
-    full = layers.he_normal(size**2 * c)
-    return (self.param(name, full, (size, size, c, c)),)
-
 
 class SharedMerge(nn.Module):
   """Joins a layer's result and the tensors that its skip bits choose.
 
   Attributes:
     concat: Whether all are mixed by a 1 x 1 convolution. Off: they are summed.
+    track: Whether the norm tracks moving averages, in the final network.
   """
 
   concat: bool
+  track: bool = False
 
   @nn.compact
   def __call__(
@@ -114,7 +102,7 @@ class SharedMerge(nn.Module):
         x = choose.choose(bit, (_without, _with), (x, tensor), row)
     else:
       x = operations.summed(x, tensors, bits)
-    return layers.BatchNorm(False)(x, train=train)
+    return layers.BatchNorm(self.track)(x, train=train)
 
 
 def _mixed(tensor, row):

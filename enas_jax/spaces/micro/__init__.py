@@ -24,6 +24,7 @@ the squashing, so that it can be reversed; the reference's cannot
   network.py   the stem, the cells one after the other, the heads
   shared.py    a cell of the search
   final.py     a cell of the final training
+  chosen.py    the same, chosen at run time, to train many without compiling
   size.py      the size of the final network, without building it
 """
 

@@ -9,6 +9,7 @@ from enas_jax.ops import drop, layers, pool
 from enas_jax.spaces.micro import topology
 from enas_jax.spaces.micro.arch import INPUTS, OPERATIONS
 from enas_jax.spaces.micro.calibrate import Calibrate
+from enas_jax.spaces.micro.chosen import ChosenCell
 
 
 def step(
@@ -26,7 +27,8 @@ def step(
   Args:
     cell: The place of the cell in the network.
     states: The results of the two cells before it.
-    table: i32[N, 4], the cell's table of the arch.
+    table: i32[N, 4], the cell's table of the arch; of jax, it is chosen at run
+      time.
     keep: The keep probability of a path.
     drop_path: Whether paths are dropped.
     channel_fan_in: As in `MicroNetwork`.
@@ -36,7 +38,8 @@ def step(
     The states for the next cell.
   """
   before, x = states
-  run = FinalCell(
+  kind = ChosenCell if isinstance(table, jax.Array) else FinalCell
+  run = kind(
       cell.channels,
       stride=2 if cell.reduce else 1,
       keep=keep,

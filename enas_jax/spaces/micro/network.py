@@ -18,7 +18,9 @@ class MicroNetwork(nn.Module):
   Attributes:
     classes: The number of classes.
     final: Whether this is the network of the final training instead of the
-      shared one; it takes a numpy architecture and tracks moving averages.
+      shared one, and tracks moving averages. Of a numpy architecture only the
+      chosen branches are built; one of jax arrays is chosen at run time
+      (`chosen.py`).
     nodes: N, the computed nodes of a cell.
     cells: The number of normal cells; two reduction cells come on top.
     filters: The channels of the first cells, doubled at each reduction.

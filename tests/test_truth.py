@@ -1,0 +1,83 @@
+"""A table of the truth: trained as the recipe trains, resumed, and read."""
+
+import json
+import math
+
+import jax
+import pytest
+from test_run import tiny_texts
+
+from enas_jax import build, evaluate, loop
+from enas_jax.configs import proxy_recurrent
+from enas_jax.derive import benchmark
+from enas_jax.errors import ConfigError
+from enas_jax.types import Benchmark
+from experiments import truth
+
+
+@pytest.fixture(scope="module")
+def plan(tmp_path_factory):
+  config = proxy_recurrent.get_config("smoke")
+  texts = tiny_texts(tmp_path_factory.mktemp("data") / "texts")
+  config.data.update(name="ptb", path=texts)
+  config.retrain.random = 0
+  return build.plan(config)
+
+
+def test_a_table_is_made_as_the_recipe_trains(plan, tmp_path, monkeypatch):
+  entries = truth.made(plan, tmp_path, "likelihood", archs=2, seeds=2)
+  final = plan.retrain.of(entries[1]["encoding"]).experiment
+  final = final._replace(seed=1)
+  state = loop.fit(final, loop.start(final))
+  record = evaluate.evaluator(final.task, final.held, final.arch)(state)
+  alone = 100 * math.exp(-float(record["loss"].value()))
+  name = f"test_likelihood_{final.epochs}"
+  assert entries[1][name][1] == pytest.approx(alone, rel=1e-4)
+  # What is there is not trained again, and the rest of a cut line is dropped.
+  file = tmp_path / truth.TABLE
+  with file.open("a") as out:
+    out.write('{"encoding": [0')
+  monkeypatch.setattr(truth, "_entry", None)
+  assert truth.made(plan, tmp_path, "likelihood", 2, 2) == entries
+  with pytest.raises(ConfigError, match="is a table of another recipe"):
+    truth.made(plan, tmp_path, "accuracy", 2, 2)
+  table = benchmark.read("key", str(file), plan.space)
+  assert table.trainings.shape == (2, 2)
+  assert json.loads(file.read_text().splitlines()[0])["training"] > 0
+  searched = plan._replace(benchmark=table)
+  benchmark.check_recipe("key", searched)
+  other = {**table.recipe, "child.lr": 3.0}
+  with pytest.raises(ConfigError, match=r"with child\.lr = 3\.0, but config"):
+    benchmark.check_recipe(
+        "key", searched._replace(benchmark=table._replace(recipe=other))
+    )
+  with pytest.raises(ConfigError, match="must retrain as its table did"):
+    benchmark.check_recipe("key", searched._replace(retrain=None))
+
+
+def test_random_archs_are_different_and_always_the_same(plan):
+  some, more = truth.drawn(plan, 5), truth.drawn(plan, 8)
+  assert more[:5] == some and len(set(map(tuple, more))) == 8
+  assert all(plan.space.flatten(plan.space.unflatten(e)) == e for e in more)
+
+
+def table_of(values):
+  """Returns a benchmark of made-up archs with these trainings."""
+  rows = {(n,): n for n in range(len(values))}
+  return Benchmark(
+      "d", None, values.mean(1), None, None, None, rows, 9, values
+  )
+
+
+def test_how_far_a_table_can_be_trusted():
+  values = 50 + jax.random.normal(jax.random.key(0), (400, 1)) * 2
+  values = values + jax.random.normal(jax.random.key(1), (400, 2))
+  table = table_of(jax.device_get(values).astype(float))
+  found = truth.trust(table)
+  assert found["noise"] == pytest.approx(1.0, rel=0.2)
+  assert found["spread"] == pytest.approx(2.0, rel=0.2)
+  assert 0.4 < found["retest_tau"] < 0.8
+  # Of the archs that both know.
+  fewer = table_of(table.trainings[:30])
+  assert truth.agreement(table, fewer)["both"] == 30
+  assert truth.agreement(table, fewer)["kendall"] == pytest.approx(1.0)
