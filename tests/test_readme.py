@@ -228,6 +228,9 @@ def _known(block, name="config"):
 )
 def test_every_key_that_a_page_names_is_one(page):
   known = {key for name in NAMES for key in _known(small(name, ""))}
+  # A part may have options that no file sets.
+  rows = re.findall(r"^\| `([\w.]+)`", keys.PAGE.read_text(), re.MULTILINE)
+  known |= {f"config.{key}" for key in rows}
   # In a config file "config" without dashes is code.
   start = r"\b" if page.suffix == ".md" else "(?<=--)"
   named = re.findall(start + r"config(?:\.[a-z_0-9]+)+", _text(page))
