@@ -38,13 +38,6 @@ _THEIRS = (
     r"--config\.(arch=(W|A|W_final|.*arch\.json)|benchmark\.path=T|init=.*)"
 )
 _OWN = "my_folder/mine.py"
-# Flags that several programs define by the same function.
-_SHARED = {
-    "config_flag": ["config"],
-    "workdir_flag": ["workdir"],
-    "model_flags": ["model", "space", "network", "task"],
-}
-
 
 def _text(page):
   if page.suffix != ".ipynb":
@@ -83,10 +76,10 @@ def _is_run(page, module):
 def _config_of(words):
   """Returns the config that a command asks for, and its other flags."""
   argv = ["main", *(w for w in words if not re.fullmatch(_THEIRS, w))]
-  argv = [word for word in argv if not word.startswith("--strategies")]
   values = flags.FlagValues()
   command.config_flag(values, argv)
-  for name in ("workdir", "seeds"):
+  names = {match[1] for w in argv if (match := re.match(r"--(\w+)", w))}
+  for name in names - {"config"}:
     flags.DEFINE_string(name, None, "", flag_values=values)
   assert values(argv) == ["main"]
   return values
@@ -132,17 +125,35 @@ def test_a_command_of_the_results_has_a_config_and_its_keys(words, monkeypatch):
     assert _config_of(words).workdir
 
 
+def _defined(source):
+  """Returns the names of the flags that a piece of code defines."""
+  found = re.findall(r'DEFINE_\w+\(\s*"(\w+)"|"--(\w+)"', source)
+  return {name for pair in found for name in pair}
+
+
+def _shared():
+  """Returns the flags that a function defines for several programs."""
+  found = {}
+  for folder in ("enas_jax", "experiments"):
+    for file in (ROOT / folder).rglob("*.py"):
+      for code in re.split(r"^(?=def )", file.read_text(), flags=re.MULTILINE):
+        if name := re.match(r"def (\w+_flags?)\(", code):
+          found[name[1]] = _defined(code)
+  found["model_flags"] |= {"space", "network", "task"}
+  return found
+
+
 def test_every_command_names_a_program_and_its_flags():
+  shared = _shared()
   for page, module, words in _commands():
     spec = importlib.util.find_spec(module)
     assert spec, f"{page}: {module}"
     if spec.submodule_search_locations:
       spec = importlib.util.find_spec(f"{module}.__main__")
     source = pathlib.Path(spec.origin).read_text(encoding="utf-8")
-    defined = re.findall(r'DEFINE_\w+\(\s*"(\w+)"|"--(\w+)"', source)
-    known = {name for pair in defined for name in pair}
-    for function, names in _SHARED.items():
-      known.update(names if f"{function}(" in source else [])
+    known = _defined(source)
+    for function in re.findall(r"(\w+_flags?)\(", source):
+      known |= shared.get(function, set())
     for word in words:
       name = re.match(r"--(\w+)", word)
       assert not name or name[1] in known, f"{page}: {module} {word}"
