@@ -45,9 +45,8 @@ _HEAD = """# Every key of a config
 `python -m experiments.keys` writes this page from the parts themselves, and a
 test compares. [The guides](../experiments/README.md) say how to use the keys.
 
-A flag changes a key: `--config.child.lr=0.1`. A flag can only change a key that
-the config file has set; the last tables show which file sets what. A config
-file of your own can set any key.
+A flag sets a key: `--config.child.lr=0.1`. It may be one that the config file
+does not set. The last tables show which file sets what.
 
 A key whose default is "{none}" has none: the config must give a value. All
 files of `configs/` do.
