@@ -4,8 +4,8 @@ r"""ENAS macro search on scikit-learn's digits: search, derive and retrain.
       --workdir=runs/digits_macro
 
 1,797 real 8 x 8 images, no download; 2 min 13 s on 2 slow CPU cores
-(experiments/README.md). Six layers of 16 filters; then the derived and two
-random architectures are trained from scratch alike
+(experiments/results/images.md). Six layers of 16 filters; then the derived and
+two random architectures are trained from scratch alike
 (configs/digits_macro_final.py) and compared on the test images.
 
 Variants as in cifar_macro.py.

@@ -15,7 +15,7 @@ validation images; the policy's likeliest one is derived, whatever it scores
 In the paper's loop the policy's own children train the shared weights, from the
 first epoch on. So ENAS ends in skip connections here, 54.30 % in the
 benchmark's paper, and so it does in this package on smaller networks
-(experiments/README.md):
+(experiments/results/nasbench201.md):
 
       --config.strategy.children=policy --config.strategy.warmup=0 \
       --config.strategy.steps=2 --config.network.affine=True \

@@ -12,7 +12,7 @@ of all 5,000. The policy's likeliest one and its 24 neighbours, which differ in
 one operation, are then trained alone for an epoch, in three cells a stage, and
 the best of them is derived (`--config.derive.finalists=0`: the likeliest one).
 What each of these choices is worth, and what the search finds, stands in
-experiments/README.md; T as in nasbench201.py.
+experiments/results/nasbench201.md; T as in nasbench201.py.
 
 Variants as in nasbench201.py.
 """

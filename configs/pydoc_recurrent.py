@@ -46,7 +46,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     config.strategy.steps, config.reinforce.lr = 20, 2e-3
     if repaired:
       # Not as the paper: what its loop derives is worse than random cells here
-      # (experiments/README.md).
+      # (experiments/results/language.md).
       config.strategy.update(steps=60, warmup=10, children="random")
       config.reinforce.lr = 0.02
     config.derive.update(archs=30, random=30)

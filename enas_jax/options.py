@@ -47,6 +47,7 @@ __all__ = [
     "checked",
     "of",
     "read",
+    "words",
 ]
 
 Count = Annotated[int, Ge(1)]  # of things of which there is at least one
@@ -192,8 +193,8 @@ def read(
   for key, option in options.items():
     if option.required and key not in values:
       needed = f"{name!r} needs it" if name else "is required"
-      words = f": {option.help}" if option.help else "."
-      raise ConfigError(key, needed + words)
+      rest = f": {option.help}" if option.help else "."
+      raise ConfigError(key, needed + rest)
   return out
 
 
@@ -213,7 +214,7 @@ def checked(key: str, value: Any, annotation: Any) -> Any:
     pass
   choices = _choices(annotation)
   near = f" {suggest(value, choices)}" if choices else ""
-  wanted = "one of the choices" if choices else _words(annotation)
+  wanted = "one of the choices" if choices else words(annotation)
   raise ConfigError(key, f"must be {wanted}, got {value!r}.{near}")
 
 
@@ -226,15 +227,15 @@ def _choices(annotation: Any) -> tuple:
   return ()
 
 
-def _words(annotation: Any) -> str:
-  """Says in words what a value of the type is."""
+def words(annotation: Any) -> str:
+  """Returns in words what a value of the type is, with its bounds."""
   origin, args = typing.get_origin(annotation), typing.get_args(annotation)
   if origin is Annotated:
     inner, *extras = args
     bounds = " and ".join(filter(None, map(_bound, extras)))
-    return f"{_words(inner)} {bounds}".rstrip()
+    return f"{words(inner)} {bounds}".rstrip()
   if origin in (typing.Union, types.UnionType):
-    return " or ".join(map(_words, args))
+    return " or ".join(map(words, args))
   if origin is typing.Literal:
     return " or ".join(map(repr, args))
   if annotation in _KINDS:

@@ -190,13 +190,13 @@ def command(*words):
 
 
 def told(module, name):
-  """The README's command of a module that has `name` in it."""
-  page = (ROOT / "README.md").read_text()
+  """The guide's command of a module that has `name` in it."""
+  page = (ROOT / "experiments" / "guides" / "trained-models.md").read_text()
   line = rf"^    python (-m enas_jax\.{module} .*{name}.*)$"
   return re.search(line, page, re.MULTILINE)[1]
 
 
-def test_the_commands_of_the_readme_work(two, tmp_path):
+def test_the_commands_of_the_guide_work(two, tmp_path):
   picture = tmp_path / "picture.png"
   Image.fromarray(images(1)[0]).save(picture)
   here = {"A": two[0], "B": two[1], "W_final": two[0], "E": tmp_path / "E"}

@@ -150,8 +150,9 @@ def test_what_cannot_be_is_a_line(arch, values, line):
   assert "\n" not in str(caught.value)
 
 
-def test_the_readmes_own_lines_run(tmp_path, monkeypatch):
-  page = (pathlib.Path(__file__).parent.parent / "README.md").read_text()
+def test_the_lines_of_the_guide_run(tmp_path, monkeypatch):
+  guides = pathlib.Path(__file__).parents[1] / "experiments" / "guides"
+  page = (guides / "trained-models.md").read_text()
   block = re.search(r"^    net = (?:.*\n)*?(?=^\S)", page, re.MULTILINE)[0]
   (tmp_path / "W").mkdir()
   arch_json(tmp_path / "W", [0, 4, 1, 4] * 2, name="micro", nodes=1)

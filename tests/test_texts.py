@@ -35,8 +35,9 @@ def loaded(folder):
   return enas_jax.load(folder)
 
 
-def test_the_readmes_own_lines_run(loaded):
-  page = (pathlib.Path(__file__).parent.parent / "README.md").read_text()
+def test_the_lines_of_the_guide_run(loaded):
+  guides = pathlib.Path(__file__).parents[1] / "experiments" / "guides"
+  page = (guides / "trained-models.md").read_text()
   lines = re.findall(r"^    (model\.(?:perp|gen).*)", page, re.MULTILINE)
   assert len(lines) == 2
   perplexity, written = (eval(line, {"model": loaded}) for line in lines)

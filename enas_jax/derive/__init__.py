@@ -14,8 +14,8 @@ They are trained by `config.derive.config` or, where it is empty, as the search
 retrains. The best finalist on the validation split is derived. This is one step
 of a local search (White, Nolen, Savani 2021, arXiv 2005.02960). It helps
 because shared weights tell bad archs from good ones, but not the best from good
-ones, nor do they tell what a deeper network needs ("NAS-Bench-201 by shared
-weights" in experiments/README.md).
+ones, nor do they tell what a deeper network needs ("What are finalists worth?"
+in experiments/results/nasbench201.md).
 
 Nothing here prints or writes.
 """

@@ -59,7 +59,8 @@ def depthwise_normal(
   is the fan-in. TensorFlow keeps the kernel as [size, size, channels, 1], so
   the reference's fan-in is size * size * channels, and its kernels start
   smaller by a factor of sqrt(channels). Test accuracies tell neither from the
-  other (experiments/README.md, "Where depthwise kernels start").
+  other (experiments/results/images.md, "Should depthwise kernels start at the
+  reference's scale?").
 
   Args:
     size: The side of the window.

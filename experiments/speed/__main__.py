@@ -15,8 +15,8 @@ on the GPU where JAX is. All of one architecture take turns. The steps go on
 from each other's weights, in place. The last line is one JSON object; --all
 runs every space and size, each in a process of its own, the paper's on fewer
 architectures unless told otherwise, and writes the table of
-experiments/README.md; --table writes it of lines that --json printed before.
---aot compiles for TPUs that need not be there, see aot.py.
+experiments/results/speed.md; --table writes it of lines that --json printed
+before. --aot compiles for TPUs that need not be there, see aot.py.
 """
 
 from enas_jax import process
@@ -72,7 +72,7 @@ _FLAGS = (
     *(_ALL, _FROM, _CONFIG, _AOT, _JSON),
 )
 _PAUSE = 0.05  # seconds before everything that is timed
-_TABLE = pathlib.Path(__file__).parents[1] / "README.md"
+_TABLE = pathlib.Path(__file__).parents[1] / "results" / "speed.md"
 _BEGIN, _END = "<!-- speed -->", "<!-- /speed -->"
 # Of --all, where the flags are not given: a step of these takes a second.
 _FEWER = {"archs": 8, "static": 8, "repeat": 1}
