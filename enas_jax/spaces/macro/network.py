@@ -39,6 +39,9 @@ class MacroNetwork(nn.Module):
       2, a network of 12 layers becomes one of 24, which is halved after 8 and
       16 layers. Only a numpy architecture can be stretched.
     keep: The keep probability of the dropout before the classifier.
+    arithmetic: Whether the shared network chooses its operations by arithmetic,
+      so that a GPU need not ask its host which branch to run. It then computes
+      one full convolution and the pools of every layer.
     dtype: The type of the computation; weights, statistics and the classifier
       are float32.
   """
@@ -53,6 +56,7 @@ class MacroNetwork(nn.Module):
   channel_fan_in: bool = False
   stretch: Count = 1
   keep: Keep = 0.9
+  arithmetic: bool = False
   dtype: Literal["float32", "bfloat16"] = "float32"
 
   @nn.compact
@@ -106,10 +110,14 @@ class MacroNetwork(nn.Module):
       )
       x = layer(tensors[-1], train=train)
     else:
-      layer = SharedLayer(self.names, self.channel_fan_in, name=name)
+      layer = SharedLayer(
+          self.names, self.channel_fan_in, self.arithmetic, name=name
+      )
       x = layer(tensors[-1], op, train=train)
     if not index:
       return x
-    join = FinalMerge if self.final else SharedMerge
-    merge = join(self.concat, name=f"merge_{index}")
+    if self.final:
+      merge = FinalMerge(self.concat, name=f"merge_{index}")
+    else:
+      merge = SharedMerge(self.concat, self.arithmetic, name=f"merge_{index}")
     return merge(x, tensors[:-1], arch.skips[index, :index], train=train)
