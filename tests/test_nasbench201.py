@@ -192,9 +192,9 @@ def test_only_what_the_output_needs_is_left(affine, few):
     assert needed(np.array(values)).tolist() == found
 
 
-def graded(affine, dtype=jnp.float32):
+def graded(affine, dtype=jnp.float32, arithmetic=False):
   """ops -> (gradients of a cell's weights and input, what it returns)."""
-  cell = cell_file.SharedCell(affine)
+  cell = cell_file.SharedCell(affine, arithmetic)
   x, key = images(2)[0].astype(dtype), jax.random.key(0)
   ops = jnp.zeros(6, jnp.int32)
   params = jax.tree.map(
@@ -226,8 +226,10 @@ def test_what_is_not_needed_adds_nothing(affine, monkeypatch):
 
 @pytest.mark.parametrize("dtype, off", [("float32", 1e-5), ("bfloat16", 0.3)])
 @pytest.mark.parametrize("affine", [False, True])
-def test_a_searched_cell_is_the_fixed_one(affine, dtype, off):
-  searched, fixed = jax.jit(graded(affine, dtype)), graded(affine)
+@pytest.mark.parametrize("arithmetic", [False, True])
+def test_a_searched_cell_is_the_fixed_one(arithmetic, affine, dtype, off):
+  searched = jax.jit(graded(affine, dtype, arithmetic))
+  fixed = graded(affine)
   for ops in ([2, 3, 4, 1, 2, 0], [3, 0, 2, 4, 3, 1]):
     found = searched(jnp.array(ops))
     (weights, dx), y = found
@@ -235,6 +237,8 @@ def test_a_searched_cell_is_the_fixed_one(affine, dtype, off):
     assert all(d.dtype == jnp.float32 for d in jax.tree.leaves(weights))
     expected = jax.jit(lambda: fixed(np.array(ops)))()  # noqa: B023
     for got, want in zip(*map(jax.tree.leaves, (found, expected)), strict=True):
+      # What was not chosen has a gradient of exactly 0.
+      assert not np.any(np.asarray(got, np.float32)[want == 0])
       error = np.linalg.norm(np.asarray(got, np.float32) - want)
       assert error <= off * np.linalg.norm(want)
 

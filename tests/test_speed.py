@@ -33,9 +33,12 @@ def test_pytorch_runs_in_a_process_of_its_own():
   pytest.importorskip("torch")
   from experiments.speed import apart
 
+  forms = "torch", "torch_tuned", "torch_half"
   rows, *sizes = children.SIZES["nasbench201"]["small"]
-  made = apart.programs("eager", "cpu", "nasbench201", *sizes, rows, 0, 0)
-  assert list(made) == ["torch", "torch_tuned"]
+  made = apart.programs(
+      "eager", "cpu", "nasbench201", *sizes, rows, 0, 0, forms
+  )
+  assert tuple(made) == forms
   arch = children.build("nasbench201", "small", "float32", 1).archs[0]
   for prepare in made.values():
     for run in prepare(arch):

@@ -13,7 +13,7 @@ from enas_jax.ops import choose, conv
 
 
 def cell(
-    branches: tuple[Callable, ...],
+    branches: tuple[Callable, ...] | choose.Together,
     weights: Any,
     mix: jax.Array,
     inputs: jax.Array | tuple[jax.Array, jax.Array],
@@ -33,7 +33,7 @@ def cell(
 
   Args:
     branches: Functions (x[B, H, W, C], weights) -> y of the same shape and
-      dtype; static.
+      dtype; static. All of them together, for jax arrays only, need no branch.
     weights: A tree with leaves [N, D, ...], the weights of each side of each
       node.
     mix: [2 + N, C, C], the matrix of each state.
@@ -97,6 +97,10 @@ def _forward(branches, weights, mix, inputs, sources, ops):
 
   states, _ = lax.scan(step, states, _sides(sources, ops, weights))
 
+  if isinstance(branches, choose.Together):
+    out = _joined(states, mix, sources)
+    return out.astype(inputs.dtype), (weights, mix, states, sources, ops)
+
   # The loop has a length known at run time, so that only loose ends cost.
   order, count = _loose(sources)
 
@@ -109,15 +113,7 @@ def _forward(branches, weights, mix, inputs, sources, ops):
 
 def _backward(branches, residuals, g):
   weights, mix, states, sources, ops = residuals
-  order, count = _loose(sources)
-
-  def scatter(i, carry):
-    j = order[i]
-    pulled = jax.vjp(_mixed, states[j], mix[j])[1](g)
-    return tuple(a.at[j].set(b) for a, b in zip(carry, pulled, strict=True))
-
-  zeros = jnp.zeros_like(states), jnp.zeros_like(mix)
-  dstates, dmix = lax.fori_loop(0, count, scatter, zeros)
+  dstates, dmix = _scattered(branches, states, mix, sources, g)
 
   def step(carry, row):
     side, (target, source, op, w) = row
@@ -145,6 +141,35 @@ def _backward(branches, residuals, g):
 _searched.defvjp(_forward, _backward)
 
 
+def _scattered(branches, states, mix, sources, g):
+  """Returns the cotangents of all states and of `mix` from the result's."""
+  if isinstance(branches, choose.Together):
+
+    def joined(states, mix):
+      return _joined(states, mix, sources)
+
+    return jax.vjp(joined, states, mix)[1](g.astype(jnp.float32))
+  order, count = _loose(sources)
+
+  def scatter(i, carry):
+    j = order[i]
+    pulled = jax.vjp(_mixed, states[j], mix[j])[1](g)
+    return tuple(a.at[j].set(b) for a, b in zip(carry, pulled, strict=True))
+
+  zeros = jnp.zeros_like(states), jnp.zeros_like(mix)
+  return lax.fori_loop(0, count, scatter, zeros)
+
+
+def _joined(states, mix, sources):
+  """Returns the mix of the loose ends without a loop, f32[B, H, W, C].
+
+  A state that is read counts by a matrix of zeros.
+  """
+  mix = jnp.where(_read(sources)[:, None, None], 0, mix)
+  parts = [_mixed(*each) for each in zip(states, mix, strict=True)]
+  return sum(part.astype(jnp.float32) for part in parts)
+
+
 def _sides(sources, ops, weights):
   """Returns (target state, source, op, weights) of each side, [N * D, ...]."""
   nodes, sides = sources.shape
@@ -158,5 +183,10 @@ def _sides(sources, ops, weights):
 def _loose(sources):
   """Returns (all states in an order with the loose ends first, their number).
   """
-  read = jnp.zeros(len(sources) + 2, bool).at[sources.ravel()].set(True)
+  read = _read(sources)
   return jnp.argsort(read), (~read).sum()
+
+
+def _read(sources):
+  """Returns which states are read by a side, bool[2 + N]."""
+  return jnp.zeros(len(sources) + 2, bool).at[sources.ravel()].set(True)

@@ -60,7 +60,13 @@ _STATIC = flags.DEFINE_integer(
 _REPEAT = flags.DEFINE_integer(
     "repeat", 3, "Timed steps of each, the median.", lower_bound=1
 )
-_AGAINST = flags.DEFINE_enum("against", None, ["torch"], "What to set beside.")
+_AGAINST = flags.DEFINE_enum(
+    "against", None, ["torch", "forms"], "PyTorch, as users write it and tuned;"
+    " or in every form of eager.py.",
+)
+_ARITHMETIC = flags.DEFINE_bool(
+    "arithmetic", False, "Operations chosen without branches, of images."
+)
 _ALL = flags.DEFINE_bool("all", False, "Every space and size, and the table.")
 _FROM = flags.DEFINE_string("table", None, "JSON lines to write the table of.")
 _CONFIG = command.config_flag()
@@ -69,7 +75,7 @@ _JSON = flags.DEFINE_bool("json", False, "Nothing but the JSON object.")
 
 _FLAGS = (
     *(_DTYPE, _SPACE, _SIZE, _ARCHS, _STATIC, _REPEAT, _AGAINST),
-    *(_ALL, _FROM, _CONFIG, _AOT, _JSON),
+    *(_ARITHMETIC, _ALL, _FROM, _CONFIG, _AOT, _JSON),
 )
 _PAUSE = 0.05  # seconds before everything that is timed
 _TABLE = pathlib.Path(__file__).parents[1] / "results" / "speed.md"
@@ -128,7 +134,9 @@ def _measured() -> dict:
     of = {"space": _CONFIG.value.space.name, "size": "as configured"}
   else:
     of = {"space": _SPACE.value, "size": _SIZE.value, "dtype": _DTYPE.value}
-    parts = children.build(*of.values(), _ARCHS.value)
+    parts = children.build(
+        *of.values(), _ARCHS.value, arithmetic=_ARITHMETIC.value
+    )
   state = children.start(parts)
   row = jax.tree.map(lambda leaf: leaf[0], parts.train.rows(None))
   args = (state, parts.train.arrays, row)
@@ -213,12 +221,11 @@ def _ratios(medians) -> dict:
     # Where a child alone is next to nothing, a mean of ratios says little.
     found["total_over_static"] = float(step[: len(static)].sum() / static.sum())
     found["pairs"] = np.round(pairs, 3).tolist()
-  for name in ("torch", "torch_tuned"):
-    for what in ("step", "reward"):
-      if f"{name}_{what}" in medians:
-        other = np.asarray(medians[f"{name}_{what}"])
-        pairs = other / np.asarray(medians[what])
-        found[f"{name}_{what}_over_ours"] = float(pairs.mean())
+  for name in medians:
+    form, _, what = name.rpartition("_")
+    if form.startswith("torch"):
+      pairs = np.asarray(medians[name]) / np.asarray(medians[what])
+      found[f"{name}_over_ours"] = float(pairs.mean())
   return found
 
 
@@ -236,6 +243,9 @@ def _others() -> dict:
       rows,
       children.LENGTH,
       children.VOCABULARY,
+      ("torch", "torch_tuned", "torch_half", "torch_compiled")[
+          : 4 if _AGAINST.value == "forms" else 2
+      ],
   )
 
 

@@ -50,13 +50,16 @@ class Parts(NamedTuple):
   given: Strategy  # its state is the architecture that it asks for
 
 
-def build(name: str, size: str, dtype: str, count: int) -> Parts:
+def build(
+    name: str, size: str, dtype: str, count: int, *, arithmetic: bool = False
+) -> Parts:
   """The parts, and `count` random architectures."""
   count_rows, arguments, sizes = SIZES[name][size]
   space = SPACES[name](**arguments)
   make = _text if name == "recurrent" else _images
   task, (train, held), facts, chain = make(count_rows)
-  network = space.network(**facts, **sizes, dtype=dtype)
+  how = {"arithmetic": True} if arithmetic else {}
+  network = space.network(**facts, **sizes, **how, dtype=dtype)
   archs, given = _given(space, count)
   task = rows.wrapped(TASKS[task](network), network, archs[0], chain)
   return Parts(space, task, train, held, chain.tx, archs, given)

@@ -2,14 +2,33 @@
 
 The same children as in `enas_jax/spaces/`, with the same weights in number and
 shape, to time against: one module an operation, an architecture read by plain
-Python. "As users write it" is NCHW in float32; "tuned" is what is fastest of
-what a user can switch on without a line of the model changed: channels_last for
-images, bfloat16 autocast for text.
+Python. FORMS says what a user can switch on without a line of the model
+changed.
 """
+
+from typing import NamedTuple
 
 import torch
 from torch import nn
 from torch.nn import functional as F
+
+
+class Form(NamedTuple):
+  """What is switched on."""
+
+  last: bool = False  # channels_last, of images
+  half: bool = False  # bfloat16 autocast
+  compile: bool = False  # torch.compile, of each child alone
+
+
+# "torch" is as users write it, NCHW in float32. "torch_tuned" is what is the
+# fastest on a CPU.
+FORMS = {
+    "torch": lambda text: Form(),
+    "torch_tuned": lambda text: Form(last=not text, half=text),
+    "torch_half": lambda text: Form(last=not text, half=True),
+    "torch_compiled": lambda text: Form(last=not text, compile=True),
+}
 
 ACTIVATIONS = (torch.tanh, torch.relu, torch.sigmoid, lambda z: z)
 
@@ -335,8 +354,9 @@ def programs(
     rows: int,
     length: int,
     words: int,
+    forms: tuple[str, ...],
 ):
-  """{name: arch -> (train step, reward)} of both tunings, on noise.
+  """{name: arch -> (train step, reward)} of each form, on noise.
 
   Args:
     device: of PyTorch, "cpu" or "cuda"; what runs there has ended on return.
@@ -346,25 +366,34 @@ def programs(
     rows: B.
     length: S of a segment, for text.
     words: V of the vocabulary, for text.
+    forms: names out of FORMS.
   """
   torch.manual_seed(0)
   made = {}
-  for tuned in (False, True):
+  for name in forms:
+    form = FORMS[name](space == "recurrent")
     # Not for good, since it slows every call.
     with torch.device(device):
       if space == "recurrent":
         model = Recurrent(arguments["nodes"], vocabulary=words, **sizes)
-        run = _text(model, rows, length, words, tuned)
+        run = _text(model, rows, length, words, form)
       else:
         model = SPACES[space](**arguments, **sizes)
-        run = _images(model, rows, tuned)
-    made["torch_tuned" if tuned else "torch"] = run
+        run = _images(model, rows, form)
+    made[name] = run
   return made
 
 
-def _images(model: nn.Module, rows: int, tuned: bool):
+def _alone(model: nn.Module, arch, form: Form):
+  """The child of an architecture: what goes in beside it -> the result."""
+  child = lambda *args: model(args[0], arch, *args[1:])
+  return torch.compile(child) if form.compile else child
+
+
+def _images(model: nn.Module, rows: int, form: Form):
   images, labels = torch.randn(rows, 3, 32, 32), torch.arange(rows) % 10
-  if tuned:
+  half = torch.autocast(images.device.type, torch.bfloat16, enabled=form.half)
+  if form.last:
     model.to(memory_format=torch.channels_last)
     images = images.to(memory_format=torch.channels_last)
   sgd = torch.optim.SGD(
@@ -372,13 +401,16 @@ def _images(model: nn.Module, rows: int, tuned: bool):
   )
 
   def prepare(arch):
+    child = _alone(model, arch, form)
+
     def step():
       model.train()
       sgd.zero_grad(set_to_none=True)
-      logits, aux = model(images, arch)
-      loss = F.cross_entropy(logits, labels)
+      with half:
+        logits, aux = child(images)
+      loss = F.cross_entropy(logits.float(), labels)
       if aux is not None:
-        loss = loss + 0.4 * F.cross_entropy(aux, labels)
+        loss = loss + 0.4 * F.cross_entropy(aux.float(), labels)
       loss.backward()
       sgd.step()
       _wait(images)
@@ -386,7 +418,9 @@ def _images(model: nn.Module, rows: int, tuned: bool):
     @torch.no_grad()
     def reward():
       model.eval()
-      (model(images, arch)[0].argmax(1) == labels).float().mean().item()
+      with half:
+        found = child(images)[0].argmax(1)
+      (found == labels).float().mean().item()
 
     return step, reward
 
@@ -398,25 +432,27 @@ def _wait(tensor: torch.Tensor) -> None:
     torch.cuda.synchronize()
 
 
-def _text(model: Recurrent, rows: int, length: int, words: int, tuned: bool):
+def _text(model: Recurrent, rows: int, length: int, words: int, form: Form):
   text = torch.randint(words, (rows, length + 1))
   state = torch.zeros(rows, model.first.shape[1] // 2)
   sgd = torch.optim.SGD(model.parameters(), 20.0)
-  half = torch.autocast(text.device.type, torch.bfloat16, enabled=tuned)
+  half = torch.autocast(text.device.type, torch.bfloat16, enabled=form.half)
 
-  def loss_of(arch):
+  def loss_of(child):
     with half:
-      logits, states = model(text[:, :-1], arch, state)
+      logits, states = child(text[:, :-1], state)
     loss = F.cross_entropy(
         logits.float().flatten(0, 1), text[:, 1:].flatten()
     )
     return loss, states
 
   def prepare(arch):
+    child = _alone(model, arch, form)
+
     def step():
       model.train()
       sgd.zero_grad(set_to_none=True)
-      loss, states = loss_of(arch)
+      loss, states = loss_of(child)
       slow = (states[:, 1:] - states[:, :-1]).float().square().mean()
       (loss + slow).backward()
       nn.utils.clip_grad_norm_(model.parameters(), 0.1)
@@ -426,7 +462,7 @@ def _text(model: Recurrent, rows: int, length: int, words: int, tuned: bool):
     @torch.no_grad()
     def reward():
       model.eval()
-      (80 / loss_of(arch)[0].exp()).item()
+      (80 / loss_of(child)[0].exp()).item()
 
     return step, reward
 

@@ -43,6 +43,9 @@ class MacroNetwork(nn.Module):
       2, a network of 12 layers becomes one of 24, which is halved after 8 and
       16 layers.
     keep: The keep probability of the dropout before the classifier.
+    arithmetic: Whether the shared network chooses its operations by arithmetic,
+      so that a GPU need not ask its host which branch to run. It then computes
+      one full convolution and the pools of every layer.
     dtype: The type of the computation; weights, statistics and the classifier
       are float32.
   """
@@ -58,6 +61,7 @@ class MacroNetwork(nn.Module):
   channel_fan_in: bool = False
   stretch: Count = 1
   keep: Keep = 0.9
+  arithmetic: bool = False
   dtype: Literal["float32", "bfloat16"] = "float32"
 
   def check_image(self, shape: tuple[int, int, int]) -> None:
@@ -121,7 +125,9 @@ class MacroNetwork(nn.Module):
           self.names, self.plain_convs, self.channel_fan_in, name=name
       )
     else:
-      layer = SharedLayer(self.names, self.channel_fan_in, name=name)
+      layer = SharedLayer(
+          self.names, self.channel_fan_in, self.arithmetic, name=name
+      )
     x = layer(tensors[-1], op, train=train)
     if not index:
       return x
@@ -129,5 +135,5 @@ class MacroNetwork(nn.Module):
     if self.final and not isinstance(op, jax.Array):
       merge = FinalMerge(self.concat, name=name)
     else:
-      merge = SharedMerge(self.concat, self.final, name=name)
+      merge = SharedMerge(self.concat, self.final, self.arithmetic, name=name)
     return merge(x, tensors[:-1], arch.skips[index, :index], train=train)

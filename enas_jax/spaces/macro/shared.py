@@ -25,10 +25,12 @@ class SharedLayer(nn.Module):
   Attributes:
     names: The names of the operations.
     channel_fan_in: As in `MacroNetwork`.
+    arithmetic: As in `MacroNetwork`.
   """
 
   names: tuple[str, ...]
   channel_fan_in: bool = False
+  arithmetic: bool = False
 
   @nn.compact
   def __call__(
@@ -50,7 +52,10 @@ class SharedLayer(nn.Module):
     branches = tuple(
         functools.partial(operations.apply, name) for name in self.names
     )
-    x = choose.choose(op, branches, x, weights)
+    if self.arithmetic and isinstance(op, jax.Array):
+      x = _assembled(self.names, op, x, weights)
+    else:
+      x = choose.choose(op, branches, x, weights)
     convolves = np.array(["conv" in name for name in self.names])
     if not convolves.any():
       return x
@@ -64,16 +69,42 @@ class SharedLayer(nn.Module):
     return y if convolves[op] else x
 
 
+def _assembled(names, op, x, weights):
+  """Returns what operation `op` makes of x[B, H, W, C], without a branch.
+
+  All convolutions are one, with the kernel of the chosen one: a separable
+  kernel is the product of its two, and a small kernel has a rim of zeros.
+  """
+  size, kernel, y = max(int(name[-1]) for name in names), 0.0, 0.0
+  for n, name in enumerate(names):
+    own = weights[name]
+    if "pool" in name:
+      pooled = operations.apply(name, x, weights)
+      y = y + jnp.where(op == n, pooled, 0)
+      continue
+    if name.startswith("sep"):
+      depthwise, pointwise = own
+      full = depthwise[..., None] * pointwise
+    else:
+      (full,) = own
+    rim = (size - len(full)) // 2
+    full = jnp.pad(full, ((rim, rim), (rim, rim), (0, 0), (0, 0)))
+    kernel = kernel + jnp.where(op == n, full, 0.0)
+  return y + conv.dense(x, kernel) if np.ndim(kernel) else y
+
+
 class SharedMerge(nn.Module):
   """Joins a layer's result and the tensors that its skip bits choose.
 
   Attributes:
     concat: Whether all are mixed by a 1 x 1 convolution. Off: they are summed.
     track: Whether the norm tracks moving averages, in the final network.
+    arithmetic: As in `MacroNetwork`.
   """
 
   concat: bool
   track: bool = False
+  arithmetic: bool = False
 
   @nn.compact
   def __call__(
@@ -99,7 +130,10 @@ class SharedMerge(nn.Module):
       mix = self.param("mix", layers.he_normal(c), shape)
       x = _mixed(x, mix[-1])
       for tensor, bit, row in zip(tensors, bits, mix[:-1], strict=True):
-        x = choose.choose(bit, (_without, _with), (x, tensor), row)
+        if self.arithmetic and isinstance(bit, jax.Array):
+          x = x + _mixed(tensor, jnp.where(bit, row, 0.0))
+        else:
+          x = choose.choose(bit, (_without, _with), (x, tensor), row)
     else:
       x = operations.summed(x, tensors, bits)
     return layers.BatchNorm(self.track)(x, train=train)

@@ -38,6 +38,9 @@ class MicroNetwork(nn.Module):
       a depthwise kernel starts, as in the reference's final training
       (`ops.layers.depthwise_normal`). It changes nothing of the tables of
       `row_fan_in`.
+    arithmetic: Whether the shared network chooses its operations by arithmetic,
+      so that a GPU need not ask its host which branch to run. It then computes
+      every operation, both separable convolutions as one.
     dtype: The type of the computation; weights, statistics and the classifier
       are float32.
   """
@@ -53,6 +56,7 @@ class MicroNetwork(nn.Module):
   aux: bool = True
   row_fan_in: bool = False
   channel_fan_in: bool = False
+  arithmetic: bool = False
   dtype: Literal["float32", "bfloat16"] = "float32"
 
   def check_image(self, shape: tuple[int, int, int]) -> None:
@@ -115,6 +119,7 @@ class MicroNetwork(nn.Module):
             table,
             self.row_fan_in,
             self.channel_fan_in,
+            self.arithmetic,
             train=train,
         )
       if self.aux and train and cell.heads:

@@ -4,12 +4,13 @@ import functools
 
 from flax import linen as nn
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from enas_jax.ops import cell as ops_cell
-from enas_jax.ops import conv, layers, norm, pool
+from enas_jax.ops import choose, conv, layers, norm, pool
 from enas_jax.spaces.micro import topology
-from enas_jax.spaces.micro.arch import INPUTS
+from enas_jax.spaces.micro.arch import INPUTS, OPERATIONS
 from enas_jax.spaces.micro.calibrate import Calibrate
 
 
@@ -19,6 +20,7 @@ def step(
     table: jax.Array,
     row_fan_in: bool,
     channel_fan_in: bool,
+    arithmetic: bool,
     *,
     train: bool,
 ) -> tuple[jax.Array, jax.Array]:
@@ -30,6 +32,7 @@ def step(
     table: i32[N, 4], the cell's table of the arch.
     row_fan_in: As in `MicroNetwork`.
     channel_fan_in: As in `MicroNetwork`.
+    arithmetic: As in `MicroNetwork`.
     train: Is passed on to the layers.
 
   Returns:
@@ -40,7 +43,9 @@ def step(
     shrink = layers.FactorizedReduction(cell.channels, False)
     before, x = x, shrink(x, train=train)
   name = f"cell_{cell.index}"
-  run = SharedCell(cell.channels, row_fan_in, channel_fan_in, name=name)
+  run = SharedCell(
+      cell.channels, row_fan_in, channel_fan_in, arithmetic, name=name
+  )
   return x, run(before, x, table, train=train)
 
 
@@ -55,11 +60,13 @@ class SharedCell(nn.Module):
     channels: The channels of every node.
     row_fan_in: As in `MicroNetwork`.
     channel_fan_in: As in `MicroNetwork`.
+    arithmetic: As in `MicroNetwork`.
   """
 
   channels: int
   row_fan_in: bool
   channel_fan_in: bool
+  arithmetic: bool = False
 
   @nn.compact
   def __call__(
@@ -108,7 +115,9 @@ class SharedCell(nn.Module):
     # here.
     mix_init = layers.he_normal(states if self.row_fan_in else c)
     mix = self.param("mix", mix_init, (states, c, c))
-    out = ops_cell.cell(_BRANCHES, weights, mix, (before, x), sources, ops)
+    together = self.arithmetic and isinstance(table, jax.Array)
+    branches = _TOGETHER if together else _BRANCHES
+    out = ops_cell.cell(branches, weights, mix, (before, x), sources, ops)
     return layers.BatchNorm(False)(out, train=train)
 
 
@@ -132,3 +141,29 @@ _BRANCHES = (
     lambda x, weights: pool.max_pool(x),
     lambda x, weights: x,
 )
+
+
+def _together(op: jax.Array, x: jax.Array, weights) -> jax.Array:
+  """Computes every operation on x, and returns operation `op`.
+
+  A depthwise 3 x 3 kernel is a 5 x 5 one with a rim of zeros, so that one pair
+  of stacks serves both separable convolutions.
+  """
+  is_op = {name: op == n for n, name in enumerate(OPERATIONS)}
+  three, five = is_op["sep_conv_3x3"], is_op["sep_conv_5x5"]
+  small, large = weights["conv3"], weights["conv5"]
+  rim = ((0, 0), (1, 1), (1, 1), (0, 0))
+  small = small | {"depthwise": jnp.pad(small["depthwise"], rim)}
+  both = jax.tree.map(
+      lambda a, b: jnp.where(three, a, jnp.where(five, b, 0)), small, large
+  )
+  y = _separable("both", x, {"both": both})
+  others = {
+      "avg_pool_3x3": pool.avg_pool(x),
+      "max_pool_3x3": pool.max_pool(x),
+      "identity": x,
+  }
+  return y + sum(jnp.where(is_op[name], z, 0) for name, z in others.items())
+
+
+_TOGETHER = choose.Together(_together)

@@ -17,9 +17,11 @@ class SharedCell(nn.Module):
 
   Attributes:
     affine: Whether batch norms have a scale and an offset.
+    arithmetic: As in `NasBench201Network`.
   """
 
   affine: bool
+  arithmetic: bool = False
 
   @nn.compact
   def __call__(
@@ -48,6 +50,8 @@ class SharedCell(nn.Module):
         for name, window in (("1", ()), ("3", (3, 3)))
     }
     ops = needed(ops, self.affine)
+    if self.arithmetic and isinstance(ops, jax.Array):
+      return _assembled(x, ops, weights)
 
     def edge(e, x):
       w = jax.tree.map(lambda leaf: leaf[e], weights)
@@ -79,6 +83,60 @@ def needed(ops: jax.Array, affine: bool) -> jax.Array:
     kept.append(some & read[node])
     read[source] = read.get(source, False) | kept[-1]
   return xp.where(xp.stack(kept[::-1]), ops, _NONE)
+
+
+def _assembled(x, ops, weights):
+  """Returns node 3 where node 0 is x, without a branch.
+
+  The edges that read one node are one 3 x 3 convolution of its ReLU. The kernel
+  of an edge is the one that the edge chose, with a 1 x 1 kernel in its middle,
+  or 0. Identity and average pooling are terms with a factor of 0 or 1.
+
+  Args:
+    x: [B, H, W, C].
+    ops: i32[6].
+    weights: A tree with leaves [6, ...], by the size of the convolution.
+  """
+  c = x.shape[-1]
+  is_op = {name: ops == n for n, name in enumerate(OPERATIONS)}
+  three, one = is_op["nor_conv_3x3"], is_op["nor_conv_1x1"]
+
+  def chosen(name, fallback):
+    """Returns [6, C] of the convolution that each edge chose, or 0."""
+    ones = jnp.full((len(EDGES), c), fallback)
+    both = (weights[size].get(name, ones) for size in "31")
+    return sum(
+        jnp.where(on[:, None], leaf, 0.0)
+        for on, leaf in zip((three, one), both, strict=True)
+    )
+
+  scale, offset = chosen("scale", 1.0), chosen("offset", 0.0)
+  small = jnp.pad(
+      weights["1"]["kernel"][:, None, None],
+      ((0, 0), (1, 1), (1, 1), (0, 0), (0, 0)),
+  )
+  kernel = sum(
+      jnp.where(on[:, None, None, None, None], leaf, 0.0)
+      for on, leaf in ((three, weights["3"]["kernel"]), (one, small))
+  )
+  nodes = {0: x}
+  for source in range(3):
+    edges = [e for e, edge in enumerate(EDGES) if edge[1] == source]
+    x = nodes[source]
+    y = conv.dense(
+        jax.nn.relu(x), jnp.concatenate([kernel[e] for e in edges], -1)
+    )
+    joined = (
+        jnp.concatenate([leaf[e] for e in edges]) for leaf in (scale, offset)
+    )
+    y, _, _ = norm.batch_norm(y, *joined)
+    pooled = pool.avg_pool(x)
+    for e, part in zip(edges, jnp.split(y, len(edges), -1), strict=True):
+      part = part + jnp.where(is_op["skip_connect"][e], x, 0)
+      part = part + jnp.where(is_op["avg_pool_3x3"][e], pooled, 0)
+      node = EDGES[e][0]
+      nodes[node] = nodes[node] + part if node in nodes else part
+  return nodes[3]
 
 
 def _summed(edge, x):

@@ -26,6 +26,9 @@ class NasBench201Network(nn.Module):
     affine: Whether the batch norms of the shared network have a scale and an
       offset, as those of the final network always do. Shared weights rank
       better without; the benchmark's own searches have none in their cells.
+    arithmetic: Whether the shared network chooses its operations by arithmetic,
+      so that a GPU need not ask its host which branch to run. It then computes
+      a convolution, a pool and an identity for every edge.
     dtype: The type of the computation; weights, statistics and the classifier
       are float32.
   """
@@ -35,6 +38,7 @@ class NasBench201Network(nn.Module):
   cells: Annotated[Count, Small(1)] = 5
   filters: Annotated[Count, Small(4)] = 16
   affine: bool = False
+  arithmetic: bool = False
   dtype: Literal["float32", "bfloat16"] = "float32"
 
   @nn.compact
@@ -66,7 +70,9 @@ class NasBench201Network(nn.Module):
     x = layers.Conv(self.filters, 3, self.final, affine=affine)(
         images, train=train
     )
-    cell = FinalCell if self.final else functools.partial(SharedCell, affine)
+    cell = FinalCell if self.final else functools.partial(
+        SharedCell, affine, self.arithmetic
+    )
     for stage, channels, _ in topology.stages(
         self.filters, images.shape[1:3]
     ):
