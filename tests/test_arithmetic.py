@@ -57,7 +57,7 @@ def test_a_layer_of_macro():
 
 def test_a_concatenation_of_macro():
   tensors = (X**2, -X, X + 1)
-  merges = (SharedMerge(True, False, arithmetic) for arithmetic in (False, True))
+  merges = (SharedMerge(True, False, how) for how in (False, True))
   args = X, tensors, jnp.zeros(3, jnp.int32)
   branch, arithmetic = (graded(merge, *args) for merge in merges)
   for bits in ([0, 1, 1], [1, 0, 0], [0, 0, 0]):

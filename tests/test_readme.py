@@ -103,7 +103,7 @@ def test_a_command_is_accepted(words, monkeypatch):
     """As many images as CIFAR-10 has classes for a second; or a text."""
     if name in ("ptb", "pydoc"):
       return pydoc.load()
-    return synthetic.load(examples=60_000, test_examples=1000, size=8)
+    return synthetic.load(examples=60_000, test_examples=1000, size=16)
 
   monkeypatch.setattr(data, "load", stand_in)
   values = _config_of(words)
