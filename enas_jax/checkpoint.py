@@ -5,6 +5,7 @@ import contextlib
 import functools
 import pathlib
 import sys
+import threading
 from typing import Any
 
 from absl import logging
@@ -15,6 +16,7 @@ from enas_jax import errors
 from enas_jax.errors import ConfigError
 from enas_jax.types import SearchState
 
+_LATE = 10.0  # seconds in which a thread of Orbax ends after an error
 _KEEP = 2  # a crash may cut the newest short, so the one before is kept
 
 
@@ -115,8 +117,9 @@ class Checkpoints:
 def _quiet() -> Iterator[None]:
   """Leaves the word to the error that is raised.
 
-  When a write fails, Orbax logs it in each of its threads, and those that were
-  under way find its event loop closed.
+  When a write fails, Orbax logs it in each of its threads, some of them after
+  it has raised the error of another one, and those that were under way find its
+  event loop closed.
   """
   level, hook = logging.get_verbosity(), sys.unraisablehook
   logging.set_verbosity(logging.FATAL)
@@ -124,6 +127,11 @@ def _quiet() -> Iterator[None]:
   try:
     yield
     sys.unraisablehook = hook  # else the last of them are yet to come
+  except Exception:
+    for thread in threading.enumerate():
+      if type(thread).__module__.startswith("orbax."):
+        thread.join(_LATE)
+    raise
   finally:
     logging.set_verbosity(level)
 

@@ -13,8 +13,10 @@ import resource
 import shutil
 import signal
 import sys
+import threading
 import time
 
+from absl import logging
 import chex
 import jax
 import jax.numpy as jnp
@@ -23,7 +25,17 @@ import orbax.checkpoint as ocp
 import pytest
 
 import enas_jax
-from enas_jax import build, data, folder, keeper, loop, run, signals, steps
+from enas_jax import (
+  build,
+  checkpoint,
+  data,
+  folder,
+  keeper,
+  loop,
+  run,
+  signals,
+  steps,
+)
 from enas_jax.configs import (
   cifar_macro,
   cifar_micro,
@@ -325,6 +337,26 @@ def test_a_full_disk_is_one_line_and_the_run_goes_on(
   for name in ("metrics.jsonl", "derive.jsonl"):
     assert lines(tmp_path / "run" / name) == lines(path / name)
   chex.assert_trees_all_equal(last(tmp_path / "run"), last(path))
+
+
+def test_a_thread_of_orbax_that_fails_later_is_silent_too(caplog):
+  class Late(threading.Thread):
+    __module__ = "orbax.late"
+
+    def run(self):
+      time.sleep(0.2)
+      logging.error("a traceback")
+
+  late, verbosity = Late(), logging.get_verbosity()
+  logging.set_verbosity(logging.WARNING)
+  with pytest.raises(OSError), checkpoint._quiet():
+    late.start()
+    raise OSError(errno.ENOSPC, "full")
+  late.join()
+  assert not caplog.records
+  logging.error("as before")
+  assert caplog.messages == ["as before"]
+  logging.set_verbosity(verbosity)
 
 
 def test_metrics_on_a_full_disk(tmp_path, full):

@@ -18,6 +18,8 @@ from enas_jax.options import Option
 from enas_jax.strategies import STRATEGIES
 from enas_jax.tasks import TASKS
 
+# What a network is given by the data, the kind of the run and the whole config.
+_GIVEN = ("classes", "vocabulary", "final", "dtype")
 _PLAIN = (bool, int, float, str)
 _OF_SEARCH = {
     "strategy": settings.Search,
@@ -119,7 +121,7 @@ def _of_network(config: ConfigDict, block: str) -> dict[str, Option]:
   """Returns the options of a space, or of its network, or of a baseline."""
   if "name" in config.get("network", {}):
     make, _ = parts.named(config, "network", nn.NETWORKS)
-    return options.of(make, ("dtype",)) if block == "network" else {}
+    return options.of(make, _GIVEN) if block == "network" else {}
   make, values = spaces.part(config)
   if block == "space":
     return options.of(make)
@@ -127,7 +129,7 @@ def _of_network(config: ConfigDict, block: str) -> dict[str, Option]:
   values = options.read(make, values, name=config.space.name)
   with registry.calling("name", config.space.name):
     space = make(**values)
-  return options.of(space.network, ("dtype",))
+  return options.of(space.network, _GIVEN)
 
 
 def _plain(annotation: Any) -> type | None:

@@ -10,6 +10,7 @@ file system need root.
 """
 
 import os
+import signal
 import sys
 import time
 import traceback
@@ -53,5 +54,7 @@ def main(words: list[str]) -> int:
 
 
 if __name__ == "__main__":
+  # Disks are taken away also then.
+  signal.signal(signal.SIGTERM, lambda *unused: sys.exit(143))
   os.environ.pop("ENAS_JAX_STARTED", None)
   sys.exit(main(sys.argv[1:]))

@@ -3,11 +3,10 @@
 They are mounted, for which the process must be root.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 import contextlib
 import os
 import pathlib
-import shutil
 import subprocess
 
 from experiments.troubles import house, runs
@@ -18,7 +17,7 @@ _RIGHT = (
     "one line with path and reason, the newest whole checkpoint kept, goes on"
     " later when there is room"
 )
-_ROOM = 350_000  # bytes that a run finds: one checkpoint, but not its third
+_ROOM = 480_000  # bytes that a run finds: one checkpoint, but not its third
 
 
 def _call(*words: object) -> None:
@@ -43,13 +42,15 @@ def _mounted(*options: object) -> Iterator[pathlib.Path]:
     _call("umount", "-l", place)
 
 
-def _full(place: pathlib.Path, reason: str, room: pathlib.Path) -> str:
+def _full(
+    place: pathlib.Path, reason: str, make_room: Callable[[], None]
+) -> str:
   """Trains until the disk is full, and again when there is room.
 
   Args:
     place: The folder of the file system.
     reason: What the system says.
-    room: A file that is removed then.
+    make_room: Is called then.
   """
   run = place / "run"
   flags = runs.trains(
@@ -59,20 +60,21 @@ def _full(place: pathlib.Path, reason: str, room: pathlib.Path) -> str:
   line = house.stopped(ended)
   assert str(run) in line and reason in line, line
   assert "Traceback" not in ended.out + ended.err
-  steps = [int(e.name) for e in (run / "checkpoints").iterdir()
-           if e.name.isdigit()]
-  room.unlink()
+  names = os.listdir(run / "checkpoints")
+  steps = [int(name) for name in names if name.isdigit()]
+  make_room()
   again = house.command(*flags)
   assert again.code == 0, again.err[-500:]
   went = [li for li in again.out.splitlines() if li.startswith("Going on")]
-  assert (run / "result.json").exists() and len(went) == 1, again.out
-  assert f"step {max(steps)} of" in went[0]
+  assert (run / "result.json").exists() and len(went) == 1, names
+  assert f"step {max(steps)} of" in went[0], names
   return f"{line}; with room: `{went[0]}`, exit 0"
 
 
 def _fill(place: pathlib.Path) -> pathlib.Path:
   """Writes a file that leaves little room, and returns it."""
-  file, free = place / "other", shutil.disk_usage(place).free
+  file, disk = place / "other", os.statvfs(place)
+  free = disk.f_bfree * disk.f_frsize  # also what is kept for root
   file.write_bytes(os.urandom(max(0, free - _ROOM)))
   return file
 
@@ -80,7 +82,7 @@ def _fill(place: pathlib.Path) -> pathlib.Path:
 @row("a full disk: 2 MB of tmpfs", _RIGHT)
 def memory() -> str:
   with _mounted("-t", "tmpfs", "-o", "size=2m", "tmpfs") as place:
-    return _full(place, "No space left on device", _fill(place))
+    return _full(place, "No space left on device", _fill(place).unlink)
 
 
 @row("a full disk: 8 MB of ext4", _RIGHT)
@@ -90,10 +92,10 @@ def ext4() -> str:
   os.truncate(image, 8 << 20)
   _call("mkfs.ext4", "-q", image)
   with _mounted("-o", "loop", image) as place:
-    return _full(place, "No space left on device", _fill(place))
+    return _full(place, "No space left on device", _fill(place).unlink)
 
 
-@row("a quota: 1 MB of a subvolume of btrfs", _RIGHT)
+@row("a quota: 4 MB of a subvolume of btrfs", _RIGHT)
 def quota() -> str:
   image = house.folder() / "image"
   image.write_bytes(b"")
@@ -102,7 +104,9 @@ def quota() -> str:
   with _mounted("-o", "loop", image) as disk:
     _call("btrfs", "quota", "enable", disk)
     _call("btrfs", "subvolume", "create", disk / "own")
-    _call("btrfs", "qgroup", "limit", "1M", disk / "own")
-    other = disk / "own" / "other"
-    other.write_bytes(os.urandom((1 << 20) - _ROOM))
-    return _full(disk / "own", "Disk quota exceeded", other)
+    _call("btrfs", "qgroup", "limit", "4M", disk / "own")
+    (disk / "own" / "other").write_bytes(os.urandom((4 << 20) - _ROOM))
+    more = ("btrfs", "qgroup", "limit", "none", disk / "own")
+    return _full(
+        disk / "own", "Disk quota exceeded", lambda: _call(*more)
+    )

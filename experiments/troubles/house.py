@@ -104,18 +104,15 @@ def stopped(ended: Ended) -> str:
 def _line(ended: Ended, code: int) -> str:
   lines = ended.err.splitlines()
   assert ended.code == code, f"exit code {ended.code}: {ended.err[-500:]}"
-  assert len(lines) == 1, f"{len(lines)} lines: {ended.err[-500:]}"
+  assert len(lines) == 1, f"{len(lines)} lines: {ended.err[:2000]}"
   assert lines[0].startswith("error: "), lines[0]
   return f"`{lines[0].removeprefix('error: ')}` (exit {code})"
 
 
 def environment(**more: str) -> dict[str, str]:
   """Returns the environment of a process that finds the package."""
-  own = {
-      "PYTHONPATH": str(REPOSITORY),
-      "JAX_COMPILATION_CACHE_DIR": str(root() / "programs"),
-  }
-  return {**os.environ, **own, **more}
+  programs = {"JAX_COMPILATION_CACHE_DIR": str(root() / "programs")}
+  return {**programs, **os.environ, "PYTHONPATH": str(REPOSITORY), **more}
 
 
 def command(
