@@ -9,10 +9,11 @@ import jax
 
 from enas_jax import folder, launch, process
 from enas_jax.plan import Plan
+from enas_jax.stage import Stage
 
 
 def train(
-    stage: Any,
+    stage: Stage,
     recipe: Plan,
     wanted: dict[pathlib.Path, list[int]],
     alone: Callable[[Callable, list[int], pathlib.Path], None],
@@ -22,7 +23,7 @@ def train(
   What fails is told. It is left to this process, which then goes on with it.
 
   Args:
-    stage: of the search (`run.Stage`).
+    stage: of the search (`stage.Stage`).
     recipe: how they are trained.
     wanted: the encodings, by the folders of their trainings.
     alone: trains one, given `recipe.anew`, its encoding and its folder.

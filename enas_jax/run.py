@@ -21,13 +21,11 @@ Of finalists or retrainings at once, `jobs/` beside them has the output of those
 that failed.
 """
 
-from collections.abc import Callable, Iterator
-import contextlib
+from collections.abc import Callable
 import json
 import pathlib
-import tempfile
 import time
-from typing import Any, NamedTuple
+from typing import Any
 import zlib
 
 import jax
@@ -35,14 +33,15 @@ import numpy as np
 
 import enas_jax
 from enas_jax import at_once, evaluate, folder, hosts, loop, modelfile
+from enas_jax import stage as stages
 from enas_jax.derive import candidates, latency, outcome, ranking
 from enas_jax.derive.candidates import Line, RANDOM
-from enas_jax.errors import ConfigError, writing
+from enas_jax.errors import ConfigError
 from enas_jax.keeper import Diverged, Keeper
 from enas_jax.plan import effective, Plan
-from enas_jax.report import drawing, page, tables, words
-from enas_jax.report.display import Display, Pace
-from enas_jax.signals import Signals
+from enas_jax.report import drawing, tables, words
+from enas_jax.report.display import Pace
+from enas_jax.stage import Stage
 from enas_jax.types import SearchState
 
 _TIMES = "latency.json"
@@ -75,7 +74,7 @@ def run(plan: Plan, workdir: str, *, show: bool = True) -> dict[str, Any]:
     )
   if done := finished(workdir, plan.record, show=show):
     return done
-  with _opened(plan, workdir, show) as stage:
+  with stages.opened(plan, workdir, show) as stage:
     devices = ", ".join(map(str, jax.devices()))
     stage.say(f"enas_jax {enas_jax.__version__} on {devices}, in {stage.home}")
     for line in plan.notes:
@@ -83,7 +82,7 @@ def run(plan: Plan, workdir: str, *, show: bool = True) -> dict[str, Any]:
     if line := words.classes(plan):
       stage.say(line)
     result = _search(stage) if plan.derive else _training(stage)
-    return _written(stage, result)
+    return stages.written(stage, result)
 
 
 def finished(
@@ -110,57 +109,6 @@ def trained(workdir: str) -> bool:
   path = folder.path_of(workdir)
   model = path / modelfile.FOLDER / modelfile.JSON
   return model.exists() and (path / "result.json").exists()
-
-
-class Stage(NamedTuple):
-  """One run or one of its trainings, in a folder of its own."""
-
-  plan: Plan
-  home: pathlib.Path  # the folder; all processes write checkpoints there
-  path: pathlib.Path  # where this process writes all else
-  display: Display
-  signals: Signals
-  show: bool = True  # what its log holds
-
-  def say(self, text: str) -> None:
-    """Shows a line and keeps it in the log."""
-    self.display.say(text)
-
-
-@contextlib.contextmanager
-def _opened(
-    plan: Plan,
-    workdir: str | pathlib.Path,
-    show: bool,
-    signals: Signals | None = None,
-) -> Iterator[Stage]:
-  """Claims the folder of a plan and holds it.
-
-  Of several processes one writes there. What the others write, which is the
-  same, goes into a folder that lasts as long as the stage.
-
-  Args:
-    plan: what is run there.
-    workdir: the folder.
-    show: whether what its log holds is shown, too.
-    signals: of the run that this one is a part of; its own by default.
-  """
-  home = hosts.first(lambda: folder.claim(workdir, plan.record))
-  with writing(home), contextlib.ExitStack() as stack:
-    path, writes = home, hosts.writes()
-    if not writes:
-      path = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory()))
-    display = Display(path / "log.txt", show and writes)
-    stack.enter_context(contextlib.closing(display))
-    locked = folder.locked(home, display.say)
-    hosts.first(lambda: stack.enter_context(locked))
-    folder.note(path, plan.record)
-    if signals is None:
-      signals = stack.enter_context(Signals(display.say, home))
-    if names := plan.facts.classes:
-      folder.write(path / "labels.txt", "".join(f"{n}\n" for n in names))
-    stack.enter_context(page.left(path, display.say))
-    yield Stage(plan, home, path, display, signals, show)
 
 
 def _search(stage: Stage) -> dict[str, Any]:
@@ -400,7 +348,7 @@ def alone(
     encoding: of the arch.
     path: the folder of the training.
   """
-  with _opened(make(encoding), path, show=False) as own:
+  with stages.opened(make(encoding), path, show=False) as own:
     _trained_alone(own, own.say)
 
 
@@ -410,7 +358,7 @@ def _alone(stage: Stage, plan: Plan, path: pathlib.Path) -> dict[str, Any]:
   if done:
     stage.say(f"{path} is finished; its result.json says how it ended.")
     return done
-  with _opened(plan, path, stage.show, stage.signals) as own:
+  with stages.opened(plan, path, stage.show, stage.signals) as own:
     return _trained_alone(own, stage.say)
 
 
@@ -421,14 +369,4 @@ def _trained_alone(own: Stage, say: Callable[[str], None]) -> dict[str, Any]:
   except Diverged as error:
     say(f"It diverged: {error}")
     result = {"diverged": str(error)}
-  return _written(own, result)
-
-
-def _written(stage: Stage, result: dict[str, Any]) -> dict[str, Any]:
-  """Writes the result of a stage; all processes return the same."""
-
-  def written():
-    folder.write_json(stage.path / "result.json", result)
-    return result
-
-  return hosts.first(written)
+  return stages.written(own, result)
