@@ -3,7 +3,6 @@
 from collections.abc import Callable
 import functools
 import pathlib
-from typing import Any
 
 import jax
 

@@ -24,7 +24,7 @@ from typing_extensions import TypedDict
 
 import enas_jax
 from enas_jax import archfile, folder, optim
-from enas_jax.data.text import SPLITTERS
+from enas_jax.data.words import SPLITTERS
 from enas_jax.derive.outcome import config_hash
 from enas_jax.errors import ConfigError, one_line
 from enas_jax.options import Count, Ge, Le

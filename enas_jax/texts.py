@@ -13,6 +13,8 @@ import numpy as np
 
 from enas_jax import modelfile, networks, options, remade, rows
 from enas_jax.data import text
+from enas_jax.data.words import EOS
+from enas_jax.data.words import Words as Vocabulary
 from enas_jax.errors import ConfigError, kind
 
 Words = str | Sequence[str] | np.ndarray  # a text, its words or their numbers
@@ -33,7 +35,7 @@ class Texts:
     self._words = None
     if self._facts["vocabulary"] is not None:
       vocabulary = tuple(self._facts["vocabulary"])
-      self._words = text.Words(vocabulary, self._facts["splitter"])
+      self._words = Vocabulary(vocabulary, self._facts["splitter"])
 
   def perplexity(self, words: Words, rows: int) -> float:
     options.checked("rows", rows, options.Count)
@@ -139,9 +141,9 @@ class Texts:
     if isinstance(prompt, str):
       words = self._words.begun(prompt)
     if len(words) == 0:
-      if not self._words or text.EOS not in self._words.vocabulary:
+      if not self._words or EOS not in self._words.vocabulary:
         raise ConfigError("prompt", "must have a word, since no line begins.")
-      words = [text.EOS]
+      words = [EOS]
     return self._numbers(words)
 
   def _split(self, words: Words) -> Any:

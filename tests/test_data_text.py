@@ -7,6 +7,7 @@ import pytest
 
 from enas_jax import data
 from enas_jax.data import telling, text
+from enas_jax.data.words import SPLITTERS, Words
 from enas_jax.errors import ConfigError
 
 
@@ -90,7 +91,7 @@ def test_marks_and_ends_of_lines_of_other_systems_are_no_words(
 
 
 def test_marks_between_files_that_were_joined_are_no_words():
-  for split in text.SPLITTERS.values():
+  for split in SPLITTERS.values():
     assert split("\ufeffa b\n\ufeffc\n") == split("a b\nc\n")
     assert split("a\r\nb\r\n") == split("a\nb\n")
 
@@ -280,7 +281,7 @@ def test_a_search_does_not_read_the_test_text():
     ),
     ({"words": ("a", "b")}, "its words must be Words or None, got tuple."),
     (
-        {"words": text.Words(("a", "b"), "spaced")},
+        {"words": Words(("a", "b"), "spaced")},
         "its words must be of the 103 that its vocabulary says, got 2.",
     ),
     (

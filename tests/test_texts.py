@@ -12,7 +12,7 @@ from test_model import text_config
 
 import enas_jax
 from enas_jax import build, loop, modelfile, remade
-from enas_jax.data import text
+from enas_jax.data.words import EOS, SPLITTERS, UNKNOWN, Words
 from enas_jax.errors import ConfigError
 from enas_jax.nn.lstm import Lstm
 from enas_jax.texts import Texts
@@ -46,7 +46,7 @@ def test_the_lines_of_the_guide_run(loaded):
 
 def words_of(loaded):
   facts = loaded.content["text"]
-  return text.Words(tuple(facts["vocabulary"]), facts["splitter"])
+  return Words(tuple(facts["vocabulary"]), facts["splitter"])
 
 
 def test_the_likeliest_words_are_those_of_all_words_before(loaded):
@@ -80,8 +80,8 @@ def test_one_program_writes_all_texts_and_a_key_always_the_same(loaded):
   for prompt, count in (("", 1), ("x " * 80, 33), ("\n", 40)):
     found = loaded.generate(prompt, count, 2.0)
     split = words.split(found)
-    assert len(split) == count + (split[-1] == text.EOS)
-    assert text.UNKNOWN not in split
+    assert len(split) == count + (split[-1] == EOS)
+    assert UNKNOWN not in split
   assert loaded.generate("", 9) == loaded.generate("\n", 9)
   assert loaded._texts._write._cache_size() == 1
 
@@ -92,7 +92,7 @@ def test_a_word_that_is_none_is_not_written(folder, sign):
   # With one of the signs it is the likeliest.
   table = loaded.variables["params"]["embedding"]
   table[words_of(loaded).unknown] *= sign * 1e4
-  assert text.UNKNOWN not in loaded.generate("the value of", 1, 0)
+  assert UNKNOWN not in loaded.generate("the value of", 1, 0)
 
 
 def test_what_cannot_be_written_is_a_line(loaded):
@@ -168,8 +168,8 @@ def test_a_word_is_drawn_as_often_as_its_probability_says(temperature):
   assert (np.abs(found - wanted) < 4 * error).all(), (found, wanted)
 
 
-@pytest.mark.parametrize("splitter", list(text.SPLITTERS))
+@pytest.mark.parametrize("splitter", list(SPLITTERS))
 def test_joined_words_are_split_again(splitter):
-  words = ["a", "b", text.EOS, "1", ".", text.EOS]
-  assert text.Words((), splitter).split(text.Words((), splitter).join(words)) \
+  words = ["a", "b", EOS, "1", ".", EOS]
+  assert Words((), splitter).split(Words((), splitter).join(words)) \
       == words

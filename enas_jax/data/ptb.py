@@ -16,6 +16,7 @@ from typing import Annotated, Literal
 import numpy as np
 
 from enas_jax.data import listing, telling, text
+from enas_jax.data.words import EOS, known, SPLITTERS, UNKNOWN, Words
 from enas_jax.errors import ConfigError
 from enas_jax.options import Ge, Path
 
@@ -66,7 +67,7 @@ def load(
   seen = collections.Counter()
   for found in _split(files["train"], splitter):
     seen.update(found)
-  words = text.Words(text.known(seen, vocabulary), splitter)
+  words = Words(known(seen, vocabulary), splitter)
   if vocabulary:
     telling.tell(_known({*seen}, words, unit, files["train"]))
 
@@ -83,17 +84,17 @@ def load(
 
 
 def _known(
-    seen: set[str], words: text.Words, unit: str, file: pathlib.Path
+    seen: set[str], words: Words, unit: str, file: pathlib.Path
 ) -> str:
   """Says how many of the words that training sees are known."""
   if not all(word in words for word in seen):
     return (
         f"Of the {len(seen):,} {unit}s in {file} the"
-        f" {len(words.vocabulary):,} most frequent are known, {text.EOS} and"
-        f" {text.UNKNOWN} among them."
+        f" {len(words.vocabulary):,} most frequent are known, {EOS} and"
+        f" {UNKNOWN} among them."
     )
-  unseen = "" if text.UNKNOWN in seen else (
-      f" No {text.UNKNOWN} is in it, so one in the other texts is new to what"
+  unseen = "" if UNKNOWN in seen else (
+      f" No {UNKNOWN} is in it, so one in the other texts is new to what"
       " it trains."
   )
   return f"All {len(seen):,} {unit}s in {file} are known.{unseen}"
@@ -122,7 +123,7 @@ def _split(file: pathlib.Path, splitter: str) -> Iterator[list[str]]:
 
   A byte-order mark says how the text is encoded, else it is UTF-8.
   """
-  split, blank, empty = text.SPLITTERS[splitter], [], True
+  split, blank, empty = SPLITTERS[splitter], [], True
   try:
     with file.open("rb") as raw:
       mark = raw.read(_LONGEST)
@@ -147,7 +148,7 @@ def _split(file: pathlib.Path, splitter: str) -> Iterator[list[str]]:
 
 
 def _read(
-    file: pathlib.Path, words: text.Words, unit: str, vocabulary: int | None
+    file: pathlib.Path, words: Words, unit: str, vocabulary: int | None
 ) -> np.ndarray:
   """Returns the numbers of the words of a text, i32[n].
 
@@ -164,7 +165,7 @@ def _read(
         raise ConfigError(
             _KEY,
             f"the {unit} {unknown[0]!r} of {file} does not occur in the"
-            f" training text. Write {text.UNKNOWN} for rare {unit}s in all"
+            f" training text. Write {UNKNOWN} for rare {unit}s in all"
             " three, or say how many are known, as in"
             " --config.data.vocabulary=10000.",
         )

@@ -10,6 +10,7 @@ from collections.abc import Callable
 import numpy as np
 
 from enas_jax.data import text
+from enas_jax.data.words import tokens, UNKNOWN, Words
 
 _SHARES = {"train": 0.8, "valid": 0.1, "test": 0.1}
 _RARE = 3  # words seen less often in the training text are <unk>
@@ -22,7 +23,7 @@ def load() -> text.TextSource:
   """
   from pydoc_data import topics  # half a megabyte that few runs need
 
-  texts = [text.tokens(topics.topics[topic]) for topic in sorted(topics.topics)]
+  texts = [tokens(topics.topics[topic]) for topic in sorted(topics.topics)]
   texts.sort(key=len, reverse=True)
   total = sum(map(len, texts))
   parts = {part: [] for part in _SHARES}
@@ -34,7 +35,7 @@ def load() -> text.TextSource:
     parts[max(parts, key=missing)] += words
   counts = collections.Counter(parts["train"])
   kept = {word for word, count in counts.items() if count >= _RARE}
-  words = text.Words(tuple(sorted(kept | {text.UNKNOWN})), "tokens")
+  words = Words(tuple(sorted(kept | {UNKNOWN})), "tokens")
 
   def reader(part: str) -> Callable[[], np.ndarray]:
     def read() -> np.ndarray:
