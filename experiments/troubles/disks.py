@@ -53,9 +53,7 @@ def _full(
     make_room: Is called then.
   """
   run = place / "run"
-  flags = runs.trains(
-      run, "--config.checkpoint_seconds=0.0", "--config.epochs=20"
-  )
+  flags = runs.trains(run, "--config.checkpoint_seconds=0.0")
   ended = house.command(*flags)
   line = house.stopped(ended)
   assert str(run) in line and reason in line, line
