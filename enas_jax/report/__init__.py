@@ -1,1 +1,1 @@
-"""Shows a run to people: words, tables, the live bar, drawings."""
+"""Shows a run to people: words, tables, the live bar, drawings, pages."""
