@@ -42,10 +42,6 @@ _SMALL = {
 }
 _ARCHS = {"micro": "enas_micro", "macro": "enas_macro_12"}
 
-_SPACE = flags.DEFINE_enum("space", "micro", list(_PAGES), "Search space.")
-_BATCH = flags.DEFINE_integer("batch", 8, "Pictures a step.", lower_bound=1)
-_REPEAT = flags.DEFINE_integer("repeat", 5, "Turns.", lower_bound=1)
-
 
 class Step(NamedTuple):
   """A compiled step and what it is of."""
@@ -150,7 +146,10 @@ def paper(space: str, side: int) -> dict[str, Any]:
         if key not in plan.space.given
     })
     size = plan.space.size(plan.experiment.arch, network, (side, side, 3))
-    found[halvings] = {"params": size.params, "gflop": size.flops / 1e9}
+    found[halvings] = {
+        "params": int(size.params),
+        "gflop": float(size.flops) / 1e9,
+    }
   return found
 
 
@@ -187,8 +186,9 @@ def measured(space: str, batch: int, repeat: int) -> list[dict[str, Any]]:
 
 
 def main() -> None:
-  space = _SPACE.value
-  rows = measured(space, _BATCH.value, _REPEAT.value)
+  given = flags.FLAGS
+  space = given.space
+  rows = measured(space, given.batch, given.repeat)
   for row in rows:
     print("  ".join(f"{k} {_short(v)}" for k, v in row.items()))
   sizes = {side: paper(space, side) for side in _SIDES}
@@ -197,7 +197,7 @@ def main() -> None:
       words = "  ".join(f"{k} {_short(v)}" for k, v in size.items())
       print(f"paper's final network  side {side}  stem {halvings}  {words}")
   print(json.dumps({
-      "space": space, "batch": _BATCH.value, "rows": rows, "paper": sizes
+      "space": space, "batch": given.batch, "rows": rows, "paper": sizes
   }))
 
 
@@ -206,4 +206,9 @@ def _short(value: Any) -> str:
 
 
 if __name__ == "__main__":
-  command.cli(main, _SPACE, _BATCH, _REPEAT)
+  command.cli(
+      main,
+      flags.DEFINE_enum("space", "micro", list(_PAGES), "Search space."),
+      flags.DEFINE_integer("batch", 8, "Pictures a step.", lower_bound=1),
+      flags.DEFINE_integer("repeat", 5, "Turns.", lower_bound=1),
+  )

@@ -1,6 +1,7 @@
 """Pictures larger than a thumbnail: the stem of the image networks."""
 
 import functools
+import json
 
 from flax import linen as nn
 import jax
@@ -23,6 +24,7 @@ from enas_jax.configs import (
 from enas_jax.errors import ConfigError
 from enas_jax.ops import stem
 from enas_jax.spaces import SPACES
+from experiments import pictures
 
 
 def shapes(name, side, *, final, **more):
@@ -192,6 +194,12 @@ def test_other_spaces_have_no_stem(name):
     build.plan(config)
 
 
+def test_the_table_of_larger_pictures_is_json():
+  found = pictures.paper("macro", 64)
+  assert json.loads(json.dumps(found))["1"]["params"] == found[0]["params"]
+  assert found[1]["gflop"] == pytest.approx(found[0]["gflop"] / 4, rel=1e-3)
+
+
 def test_large_pictures_are_searched_retrained_and_predicted(tmp_path):
   config = digits_macro.get_config("smoke")
   config.data.size = 32
@@ -205,5 +213,5 @@ def test_large_pictures_are_searched_retrained_and_predicted(tmp_path):
   model = enas_jax.load(found.retrained.folder)
   assert model.content["network"]["stem"] == 2
   assert model.content["images"]["shape"] == [32, 32, 3]
-  pictures = np.zeros((3, 224, 100, 3), np.uint8)
-  assert model.predict(list(pictures)).shape == (3, 4)
+  seen = np.zeros((3, 224, 100, 3), np.uint8)
+  assert model.predict(list(seen)).shape == (3, 4)
