@@ -42,6 +42,7 @@ if __name__ == "__main__":
   process.start_anew()  # before the imports that take a second
 
 from collections.abc import Callable, Iterator
+import contextlib
 import functools
 import json
 import math
@@ -244,7 +245,7 @@ def made(
     ConfigError: The folder has a table of another recipe.
   """
   path.mkdir(parents=True, exist_ok=True)
-  file, display = path / TABLE, Display(path / "log.txt")
+  file = path / TABLE
   encodings = drawn(plan, archs)
   first = json.loads(json.dumps(head(plan, metric, encodings)))
   there, *entries = folder.lines(file) or [first]
@@ -254,24 +255,36 @@ def made(
   folder.write(file, text)
   done = {tuple(entry["encoding"]) for entry in entries}
   left = [each for each in encodings if tuple(each) not in done]
+  with contextlib.closing(Display(path / "log.txt")) as display:
+    new = _trained(plan, seeds, left, len(encodings), file, display)
+    return [*entries, *new]
+
+
+def _trained(
+    plan: Plan,
+    seeds: int,
+    left: list[list[int]],
+    total: int,
+    file: pathlib.Path,
+    display: Display,
+) -> Iterator[dict]:
+  """Trains the archs that are left; writes and yields their entries."""
   train, pace = trainer(plan.retrain.experiment, seeds), Pace()
-  bar = display.bar(len(encodings), len(encodings) - len(left))
+  bar = display.bar(total, total - len(left))
   with bar, file.open("a", encoding="utf-8") as out:
     for n, encoding in enumerate(left):
       entry = _entry(plan, train, encoding)
       print(json.dumps(entry), file=out, flush=True)
-      entries.append(entry)
+      yield entry
       pace.step("arch")
       rest = len(left) - n - 1
       line = (
-          f"{len(encodings) - rest} of {len(encodings)} architectures,"
+          f"{total - rest} of {total} architectures,"
           f" {pace.left({'arch': rest})} left"
       )
-      bar.show(len(encodings) - rest, line)
+      bar.show(total - rest, line)
       if not bar.live and n % _TOLD == 0:
         display.say(line)
-  display.close()
-  return entries
 
 
 def _entry(plan: Plan, train: Callable, encoding: list[int]) -> dict:

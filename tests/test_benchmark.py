@@ -262,6 +262,14 @@ def test_a_search_ends_with_the_truth(tmp_path, path, table):
   )
   for line in said:
     assert line in log
+  worth = result["worth"]
+  assert worth["equivalent"] == pytest.approx(15_625 / found["rank"])
+  alone = config.benchmark.training
+  assert worth["cost"] == pytest.approx(result["cost"]["flops"] / alone)
+  assert worth["gain"] == pytest.approx(worth["equivalent"] / worth["cost"])
+  # Less than one training is one, whichever arch it is of.
+  assert worth["random_alone"] == pytest.approx(table.test.mean())
+  assert words.worth(worth) in log
   sizes = [line["params"] for line in lines]
   largest = found["baselines"]["largest"]
   assert largest["encoding"] == [3] * 6  # all of them 3 x 3 convolutions
