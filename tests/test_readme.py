@@ -34,6 +34,7 @@ def _text(page):
 def _commands():
   for page in PAGES:
     for found in re.findall(_COMMAND, _text(page)):
+      found = found.replace("{VARIANT}", "")
       found = re.sub(r"\$\w+|\{\w+\}", "1", found)  # variables
       words = shlex.split(found.replace("\\\n", " "))
       yield pytest.param(words, id=f"{page.name}: {words[0]}")
