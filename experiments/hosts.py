@@ -1,6 +1,6 @@
 """Are two processes that are killed and go on the same run, and one run?
 
-  python -m experiments.hosts [--only=text,images]
+  python -m experiments.hosts [--searches=text,images]
 
 Starts a small search of text and one of images, with finalists and
 retraining, as two processes of two CPU devices each, that meet on this machine
@@ -27,7 +27,9 @@ import numpy as np
 
 from experiments import kills
 
-_ONLY = flags.DEFINE_list("only", ["text", "images"], "Which of the searches.")
+_SEARCHES = flags.DEFINE_list(
+    "searches", ["text", "images"], "Which of the searches."
+)
 
 _WORDS = 1920  # of each text
 _CLOSE = 1e-3  # of what two programs of other sums have, beside the largest
@@ -184,7 +186,7 @@ def main(_) -> None:
   for part in ("train", "valid", "test"):
     text = " ".join("abcdefg"[n * n % 7] for n in range(_WORDS))
     (root / "texts" / f"{part}.txt").write_text(text, encoding="utf-8")
-  fine = [_searched(root, name) for name in _ONLY.value]
+  fine = [_searched(root, name) for name in _SEARCHES.value]
   print("all as it must be" if all(fine) else "DIFFERENT")
   sys.exit(not all(fine))
 
