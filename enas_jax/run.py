@@ -75,7 +75,9 @@ def run(plan: Plan, workdir: str, *, show: bool = True) -> dict[str, Any]:
   if done := finished(workdir, plan.record, show=show):
     return done
   with stages.opened(plan, workdir, show) as stage:
-    devices = ", ".join(map(str, jax.devices()))
+    devices = ", ".join(map(str, jax.local_devices()))
+    if hosts.several():
+      devices += f" and those of {hosts.count() - 1} more processes"
     stage.say(f"enas_jax {enas_jax.__version__} on {devices}, in {stage.home}")
     for line in plan.notes:
       stage.display.note(line)

@@ -23,6 +23,7 @@ import tempfile
 import time
 
 from absl import app, flags, logging
+import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
@@ -93,9 +94,14 @@ def outcome(workdir: pathlib.Path) -> dict[str, object]:
       found[str(path.relative_to(workdir))] = _timeless(
           [json.loads(part) for part in parts]
       )
+  device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+  one = ocp.args.StandardRestore(fallback_sharding=device)
   for path in sorted(workdir.rglob("checkpoints")):
-    last = max(path.iterdir(), key=lambda step: int(step.name))
-    state = ocp.StandardCheckpointer().restore(last.resolve() / "state")
+    steps = [step for step in path.iterdir() if step.name.isdigit()]
+    last = max(steps, key=lambda step: int(step.name))
+    state = ocp.Checkpointer(ocp.StandardCheckpointHandler()).restore(
+        last.resolve() / "state", args=one
+    )
     for leaf, value in ocp.tree.to_flat_dict(state, sep="/").items():
       found[f"{path.relative_to(workdir)}/{leaf}"] = np.asarray(value).tobytes()
   return found

@@ -22,45 +22,46 @@ from enas_jax.errors import ConfigError
 from enas_jax.settings import Run
 
 ROOT = pathlib.Path(__file__).parent.parent
-# The command, in a process that does to itself what its last words say: the
-# signal that comes to one rank amid a step, and the folder of the run where it
-# does. Before, it runs in --workdir in peace, if that is another one.
+# The command, in a process to whose second one that happens in a second folder,
+# if its last word names one, for which it first runs in --workdir in peace:
+# SIGTERM, after which it goes on, and SIGKILL.
 _COMMAND = """
 import os, signal, sys
 from absl import flags
-from enas_jax import command, hosts, main
+from enas_jax import hosts, main, signals
 from enas_jax.report import display
 
-*_, number, rank, at, folder = sys.argv
-del sys.argv[-4:]
+folder = sys.argv.pop()
 hosts._BEAT, hosts._SILENT = 0.5, 10.0
-left, step = [int(at)], display.Pace.step
+peace, step, steps = main.main, display.Pace.step, []
 
 def stopping(pace, *given):
   step(pace, *given)
-  here = flags.FLAGS.workdir == folder and int(rank) == flags.FLAGS.process
-  left[0] -= here
-  if here and not left[0]:
-    os.kill(os.getpid(), int(number))
+  steps.append(given)
+  if flags.FLAGS.process == 1 and len(steps) in signs:
+    os.kill(os.getpid(), signs[len(steps)])
 
-display.Pace.step = stopping
-peace = main.main
-
-def all_():
-  part, hosts.part = hosts.part, lambda: None
-  if flags.FLAGS.workdir != folder:
-    peace()
-    flags.FLAGS.workdir = folder
-    hosts.join = lambda *given: None
-  hosts.part = part
+def troubled():
+  global signs
+  hosts.part = lambda: None
   peace()
+  hosts.join = lambda *given: None
+  flags.FLAGS.workdir = folder
+  display.Pace.step = stopping
+  for signs in {2: signal.SIGTERM}, {3: signal.SIGKILL}:
+    steps.clear()
+    try:
+      peace()
+    except signals.Interrupted as error:
+      print("stopped", error.number, error.together, flush=True)
 
-main.main = all_
+if folder:
+  main.main = troubled
 main.cli()
 """
 
 
-def started(path, texts, devices, processes, *stop):
+def started(path, texts, devices, processes, troubled=""):
   """The processes of a small search of text in a folder."""
   with socket.create_server(("localhost", 0)) as server:
     place = f"localhost:{server.getsockname()[1]}"
@@ -77,6 +78,7 @@ def started(path, texts, devices, processes, *stop):
       "--config.space.nodes=2",
       "--config.data.name=ptb",
       f"--config.data.path={texts}",
+      "--config.epochs=1",
       "--config.devices=0",
       "--config.checkpoint_seconds=0",
       f"--workdir={path}",
@@ -87,7 +89,7 @@ def started(path, texts, devices, processes, *stop):
     own = (*own, f"--process={rank}") if processes > 1 else ()
     found.append(
         subprocess.Popen(
-            [sys.executable, "-c", _COMMAND, *words, *own, *map(str, stop)],
+            [sys.executable, "-c", _COMMAND, *words, *own, str(troubled)],
             env=environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -106,12 +108,13 @@ def ended(processes):
 def test_processes_are_one_run_whatever_happens_to_one_of_them(tmp_path):
   texts = tiny_texts(tmp_path / "texts")
   whole, run, alone = (tmp_path / name for name in ("whole", "run", "alone"))
-  never = 0, 9, 0, run
 
-  # A process dies: the other ends, too, with a line that says which.
-  kill = int(signal.SIGKILL), 1, 9, run
-  codes, _, wrong = ended(started(whole, texts, 2, 2, *kill))
+  # A signal to one process saves and stops both, at one step. Where one dies,
+  # the other ends, too, with a line that says which.
+  codes, out, wrong = ended(started(whole, texts, 2, 2, run))
   assert codes == [1, -signal.SIGKILL], wrong
+  assert all(f"stopped {signal.SIGTERM:d} True" in text for text in out)
+  assert "everything is saved" in out[0]
   line = wrong[0].splitlines()[-1]
   assert re.fullmatch(
       r"error: process 1 of 2 \(.+\) has ended or cannot be reached: it has"
@@ -121,15 +124,8 @@ def test_processes_are_one_run_whatever_happens_to_one_of_them(tmp_path):
   )
   assert not (run / "result.json").exists()
 
-  # A signal to one of them saves and ends both, at one step.
-  codes, out, wrong = ended(
-      started(run, texts, 2, 2, int(signal.SIGTERM), 1, 2, run)
-  )
-  assert codes == [-signal.SIGTERM] * 2, wrong
-  assert "everything is saved" in out[0]
-
   # The same command goes on, to the same bits.
-  codes, out, wrong = ended(started(run, texts, 2, 2, *never))
+  codes, out, wrong = ended(started(run, texts, 2, 2))
   assert codes == [0, 0], wrong
   assert "Going on from the checkpoint" in out[0] and "It ran" not in out[0]
   assert "epoch" not in out[1]  # one of them speaks
@@ -140,7 +136,7 @@ def test_processes_are_one_run_whatever_happens_to_one_of_them(tmp_path):
   assert folder.read_json(run / "config.json")["run_on"] == [on]
 
   # One process with all the devices does the same, to rounding.
-  codes, _, wrong = ended(started(alone, texts, 4, 1, *never[:3], alone))
+  codes, _, wrong = ended(started(alone, texts, 4, 1))
   assert codes == [0], wrong
   chex.assert_trees_all_close(
       last(alone)["params"], last(whole)["params"], atol=1e-4

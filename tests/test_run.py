@@ -90,9 +90,13 @@ def timeless(result):
 
 
 def last(path):
-  """The arrays of the newest checkpoint."""
+  """The arrays of the newest checkpoint, on one device."""
   newest = max((path / "checkpoints").iterdir(), key=lambda e: int(e.name))
-  return ocp.StandardCheckpointer().restore(newest / "state")
+  device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+  return ocp.Checkpointer(ocp.StandardCheckpointHandler()).restore(
+      newest / "state",
+      args=ocp.args.StandardRestore(fallback_sharding=device),
+  )
 
 
 class Counted:
