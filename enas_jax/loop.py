@@ -124,7 +124,7 @@ def _epoch(experiment, programs, state, hooks, measure) -> SearchState:
   step = int(state.step)
   epoch, at = experiment.place(step)
   length = experiment.length(epoch)
-  rows = programs.order(state.step)
+  rows = programs.put(programs.order(state.step))
   before = None
   while at < length:
     if at < experiment.child_steps:
@@ -186,6 +186,7 @@ class _Programs(NamedTuple):
   controller: Callable  # (state, held) -> the same
   next_epoch: Callable
   order: Callable  # step -> the plan of its epoch
+  put: Callable  # puts that on all devices
   per_call: int  # child steps of a dispatch
   train: feeds.Feed
   held: feeds.Feed
@@ -250,6 +251,7 @@ def _programs(experiment: Experiment, state: SearchState) -> _Programs:
       controller=jax.jit(controller, donate_argnums=0),
       next_epoch=jax.jit(steps.next_epoch),
       order=jax.jit(order),
+      put=put_held,
       per_call=per_call,
       train=feeds.feed(experiment.train, put_train, children, per_call),
       held=feeds.feed(experiment.held, put_held, rewards, rewards.take),

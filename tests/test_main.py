@@ -311,7 +311,8 @@ CASES = [
     ),
     (
         ["--config=configs/ptb_recurrent.py:smoke", W, "--config.data.path={}"],
-        "config.data.path: no such key of 'pydoc'. Choices: length, vary.",
+        "config.data.path: no such key of 'pydoc'. Choices: length, stream,"
+        " vary.",
     ),
     (
         ["--config=configs/ptb_recurrent.py", W, "--config.data.path={}"],
