@@ -29,7 +29,10 @@ class Checkpoints:
 
   def __init__(self, folder: pathlib.Path):
     options = ocp.CheckpointManagerOptions(
-        max_to_keep=_KEEP, enable_async_checkpointing=False
+        max_to_keep=_KEEP,
+        enable_async_checkpointing=False,
+        # A process that was killed while it saved leaves some.
+        cleanup_tmp_directories=True,
     )
     self._manager = ocp.CheckpointManager(
         folder.resolve(),
