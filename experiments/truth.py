@@ -32,8 +32,9 @@ others do nothing.
 
 With several seeds the end says how far the table can be trusted: the retest
 tau, which is Kendall's tau of the first two seeds, that of the means of two
-halves of the seeds, the noise of a training and the spread of the truth. `--beside=V` adds Kendall's tau with another table of
-the same architectures, such as that of a recipe four times as long.
+halves of the seeds, the noise of a training and the spread of the truth.
+`--beside=V` adds Kendall's tau with another table of the same architectures,
+such as that of a recipe four times as long.
 """
 
 from enas_jax import process
