@@ -160,15 +160,15 @@ def _search(stage: Stage) -> dict[str, Any]:
   say("\n".join(words.cost(content["cost"])))
   if plan.benchmark:
     content["worth"] = outcome.worth(plan, content)
-    say(words.worth(content["worth"]))
   folder.write_json(file, content)
   if plan.retrain:
     drawn = [line for line in lines if line["source"] == RANDOM]
-    test = _retrained(stage, content, drawn)
-    content = {**content, "test": test}
-    if plan.benchmark and content["worth"]["equivalent"] is None:
-      content["worth"] = outcome.worth(plan, content, test)
-      say(words.worth(content["worth"]))
+    content = {**content, "test": _retrained(stage, content, drawn)}
+    if plan.benchmark:
+      content["worth"] = outcome.worth(plan, content, content["test"])
+  if plan.benchmark:
+    say(words.worth(content["worth"]))
+  if plan.retrain:
     return content
   say(words.RETRAIN.format(words.command(plan.command, str(stage.home))))
   return {**content, "retrain": list(plan.command)}

@@ -31,9 +31,10 @@ architecture reads are drawn by other numbers of the same distribution, and the
 others do nothing.
 
 With several seeds the end says how far the table can be trusted: the retest
-tau, which is Kendall's tau of the first two seeds, the noise of a training and
-the spread of the truth. `--beside=V` adds Kendall's tau with another table of
-the same architectures, such as that of a recipe four times as long.
+tau, which is Kendall's tau of the first two seeds, that of the means of two
+halves of the seeds, the noise of a training and the spread of the truth.
+`--beside=V` adds Kendall's tau with another table of the same architectures,
+such as that of a recipe four times as long.
 """
 
 from enas_jax import process
@@ -307,17 +308,22 @@ def trust(table: benchmark.Benchmark) -> dict[str, float | None]:
   """Returns how far a table can be trusted.
 
   The noise is that of one training near the mean, the spread the deviation of
-  the truth over archs, and the retest tau Kendall's of the first two seeds.
+  the truth over archs. The retest tau is Kendall's of the first two seeds, and
+  that of halves of the means of the first and of the second half of all seeds.
   """
   values = table.trainings
+  half = values.shape[1] // 2
   noise = worth.noise(values, float(table.test.mean()))
   square = table.test.var() - noise**2 / values.shape[1]
-  tau = None
-  if values.shape[1] > 1:
+  tau = halves = None
+  if half:
     tau = ranking.kendall(values[:, 0], values[:, 1])
+    first, second = values[:, :half].mean(1), values[:, half:].mean(1)
+    halves = ranking.kendall(first, second)
   return {
       "archs": len(values),
       "retest_tau": tau,
+      "retest_tau_of_halves": halves,
       "noise": noise,
       "spread": math.sqrt(max(square, 0.0)),
       "mean": float(table.test.mean()),
@@ -355,7 +361,7 @@ def main() -> None:
   read = functools.partial(benchmark.read, "--beside", space=plan.space)
   table = read(str(path / TABLE))
   for name, value in trust(table).items():
-    print(f"{name:12} {value}")
+    print(f"{name:20} {value}")
   if values.beside:
     print(f"beside {values.beside}: {agreement(table, read(values.beside))}")
 
