@@ -104,13 +104,9 @@ def test_a_command_is_accepted(words, monkeypatch):
     """As many images as CIFAR-10 has classes for a second; or a text."""
     if name in ("ptb", "pydoc"):
       return pydoc.load()
-<<<<<<< HEAD
-    return synthetic.load(examples=60_000, test_examples=1000, size=16)
-=======
     if args.get("size", 8) > 16:  # a stem needs some pixels
       return synthetic.load(examples=2000, test_examples=1000, size=32)
     return synthetic.load(examples=60_000, test_examples=1000, size=8)
->>>>>>> wip_pages
 
   monkeypatch.setattr(data, "load", stand_in)
   values = _config_of(words)
