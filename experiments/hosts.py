@@ -8,8 +8,10 @@ as they would on two hosts. Each is run once in peace; then once more, where
 one of the processes is killed, told to end by SIGTERM and by SIGINT in turn,
 and resumed by the same command. What must agree: every array of the last
 checkpoints and all lines without their clocks. Then one process of four
-devices runs the same, which has to agree to rounding, and another run goes
-from four devices to two, to one and back. Exits with 1 where something differs.
+devices runs the same, which has to agree to rounding. Another run goes from
+four devices to two, to one and back; it must end and note where it ran, and its
+weights are others, since each device trains a child of its own. Exits with 1
+where something is not as it must be.
 """
 
 import json
@@ -133,8 +135,8 @@ def _compared(one: Run, other: Run) -> bool:
   return not differ
 
 
-def _close(one: Run, other: Run) -> bool:
-  """Tells how far the weights of two searches are apart; returns if little."""
+def _apart(one: Run, other: Run) -> float:
+  """Tells how far the weights of two searches are apart; returns it."""
   first, second = kills.outcome(one.path), kills.outcome(other.path)
   apart = 0.0
   for key, value in first.items():
@@ -142,7 +144,7 @@ def _close(one: Run, other: Run) -> bool:
       a, b = (np.frombuffer(of, np.float32) for of in (value, second[key]))
       apart = max(apart, np.abs(a - b).max())
   print(f"  weights are at most {apart:.1e} apart", flush=True)
-  return apart < _CLOSE
+  return apart
 
 
 def _searched(root: pathlib.Path, name: str) -> bool:
@@ -166,7 +168,7 @@ def _searched(root: pathlib.Path, name: str) -> bool:
   alone = Run(root, name, f"{name}_alone")
   alone.start(4)
   alone.end()
-  fine = _close(whole, alone) and fine
+  fine = _apart(whole, alone) < _CLOSE and fine
   print(f"{name}, from four devices to two, to one and back", flush=True)
   moved = Run(root, name, f"{name}_moved")
   for step, devices in ((3, 4), (6, 2), (9, 1)):
@@ -176,7 +178,9 @@ def _searched(root: pathlib.Path, name: str) -> bool:
   print("  " + "\n  ".join(moved.end()))
   record = json.loads((moved.path / "config.json").read_text())
   print(f"  config.json: {record['run_on']}")
-  return _close(whole, moved) and fine
+  _apart(whole, moved)
+  places = [(on["devices"], on["processes"]) for on in record["run_on"]]
+  return places == [(4, 1), (2, 1), (1, 1), (4, 2)] and fine
 
 
 def main(_) -> None:
