@@ -104,7 +104,7 @@ def test_a_signal_stops_the_jobs_that_run_and_starts_no_other(quick, tmp_path):
 
     def interrupted(job):
       if job.name == "a":
-        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGTERM)
       return start(job)
 
     fake.start = interrupted
