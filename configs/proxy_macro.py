@@ -8,6 +8,9 @@ that `python -m experiments.truth` trained alone by the recipe in
 `retrain.config` (experiments/tables/README.md). With it the search ends with
 what the derived network is worth in trainings. A network that the table lacks
 is retrained by that recipe, and judged by its place among those of the table.
+This proxy is too noisy yet: two seeds rank 61 networks with Kendall's tau 0.37,
+and the means of two seeds with 0.49. Longer trainings rank worse, since
+the digits saturate.
 
 Variants as in digits_macro.py.
 """
