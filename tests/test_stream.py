@@ -92,7 +92,8 @@ def test_a_stream_goes_on_at_any_step(streamed, ended):
   hooks = loop.Hooks(due=lambda step: step in amid, save=save)
   whole = without_key(loop.fit(streamed, loop.start(streamed), hooks))
   chex.assert_trees_all_equal(whole.params, ended.params)
-  chex.assert_trees_all_close(whole.strategy, ended.strategy, rtol=1e-5)
+  # Without optimisations, as the tests compile, this program rounds otherwise.
+  chex.assert_trees_all_close(whole.strategy, ended.strategy, atol=1e-8)
   for state in kept:
     again = loop.fit(streamed, state)
     chex.assert_trees_all_equal(without_key(again), whole)
@@ -120,7 +121,7 @@ def test_a_window_holds_what_the_rows_ask_for(held, streamed):
   with contextlib.closing(
       feeds.feed(streamed.train, jax.device_put, order, 3)
   ) as feed:
-    for number, first in ((1, steps - 1), (0, 1), (0, 4)):  # not in order
+    for number, first in ((1, steps - 1), (0, 1), (0, 0)):  # not in order
       window = feed(number, first)
       for at in range(first, min(first + 3, steps)):
         chex.assert_trees_all_equal(
