@@ -71,6 +71,7 @@ class Weights:
     if not (path / "result.json").exists():
       raise ConfigError("--workdirs", f"{path} is no finished search.")
     values = json.loads((path / "config.json").read_text())
+    values.pop("run_on", None)  # a note of the run, no value of its config
     self.config = ConfigDict(values)
     self.plan = build.plan(self.config)
     self.experiment = self.plan.experiment

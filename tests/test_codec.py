@@ -224,9 +224,11 @@ def test_the_smallest_values_of_a_smoke_test():
   assert small == {
       ("Macro", "layers"): 3,
       ("MacroNetwork", "filters"): 4,
+      ("MacroNetwork", "stem"): 0,
       ("Micro", "nodes"): 2,
       ("MicroNetwork", "cells"): 1,
       ("MicroNetwork", "filters"): 4,
+      ("MicroNetwork", "stem"): 0,
       ("NasBench201Network", "cells"): 1,
       ("NasBench201Network", "filters"): 4,
       ("Recurrent", "nodes"): 2,

@@ -181,7 +181,7 @@ def test_a_stopped_process_saves_before_it_ends(tmp_path):
   def stop():
     while not began.exists():
       time.sleep(0.1)
-    os.kill(os.getpid(), signal.SIGINT)
+    os.kill(os.getpid(), signal.SIGTERM)
 
   threading.Thread(target=stop, daemon=True).start()
   with pytest.raises(signals.Interrupted):

@@ -114,7 +114,7 @@ CASES = [
     (
         [SEARCH, "--wrkdir=W"],
         "--wrkdir: no such flag. Did you mean '--workdir'? Choices: --config,"
-        " --workdir.",
+        " --coordinator, --process, --processes, --workdir.",
     ),
     (
         ["--config=configs/cifar_mirco.py", W],
@@ -434,7 +434,7 @@ CASES = [
     ),
     (
         [SEARCH, "--workdir=configs"],
-        "--workdir: configs holds __init__.py, and is not the folder of a run."
+        "--workdir: configs holds README.md, and is not the folder of a run."
         " Name another folder.",
     ),
 ]

@@ -75,6 +75,7 @@ def test_a_command_and_a_call_that_shows_tell_it(
   found = config, str(tmp_path / "W")
   flags = {"config": found[0], "workdir": found[1]}
   holder = type("Flags", (), {**flags, "__getitem__": lambda *_: _Given})()
+  monkeypatch.setattr(main.hosts, "join", lambda *flags: None)
   monkeypatch.setattr(main.flags, "FLAGS", holder)
   main.main()
   assert capsys.readouterr().out.count("Read 72 pictures in") == 1

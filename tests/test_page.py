@@ -48,6 +48,7 @@ ARCH = {
     ],
     "benchmark": {
         "data": "cifar10",
+        "metric": "accuracy",
         "searched_on": "digits",
         "same_data": False,
         "known": 9,

@@ -69,7 +69,15 @@ def test_both_searches_beat_random(found):
 def test_an_outcome_is_of_the_best_by_validation():
   test = np.arange(200.0) / 2
   table = benchmark.Benchmark(
-      "", np.zeros((200, 6)), test, 100 - test, None, None, {}, 200
+      "",
+      np.zeros((200, 6)),
+      test,
+      100 - test,
+      None,
+      None,
+      {},
+      200,
+      trainings=test[:, None],
   )
   rows = np.stack([np.arange(50, 180), np.arange(179, 49, -1)])
   outcome = experiment.outcome(table, rows, [3, 5])
