@@ -130,7 +130,8 @@ def test_a_command_of_the_results_has_a_config_and_its_keys(words, monkeypatch):
 
 def _defined(source):
   """Returns the names of the flags that a piece of code defines."""
-  found = re.findall(r'DEFINE_\w+\(\s*"(\w+)"|"--(\w+)"', source)
+  define = r'(?:DEFINE_\w+|number)\(\s*"(\w+)"|"--(\w+)"'
+  found = re.findall(define, source)
   return {name for pair in found for name in pair}
 
 
