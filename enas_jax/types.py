@@ -8,9 +8,8 @@ The docstrings of this package write shapes with these letters:
   E hidden size of the controller, H also that of a recurrent cell,
   S positions of a segment of text, V words of a vocabulary.
 
-They call one architecture an arch, and a batch or a list of them archs. This
-file imports no other file of the package, and `steps.py` knows these types and
-nothing else.
+They call one architecture an arch, and a batch or a list of them archs.
+`steps.py` knows these types and nothing else.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -328,8 +327,7 @@ MEASURES = {"test": "test", "valid": "validation"}
 class Split(NamedTuple):
   """A part of a data set as batches; `feeds` puts its arrays on devices."""
 
-  # A tree of numpy arrays on the host; where there is a stream, the shapes of
-  # what one batch is made of, with an axis of length 1 before them.
+  # numpy on the host; of a stream the shapes of one batch's part, [1, ...].
   arrays: Any
   steps: int  # batches in one pass
   # key -> the plan of one pass, arrays with a leading axis `steps`. A key
@@ -344,8 +342,7 @@ class Split(NamedTuple):
   # state is carried for each row from batch to batch. Otherwise the plan says
   # which examples make a batch.
   carried: bool = False
-  # How what people bring becomes what a network reads: a `Preprocess` of
-  # images, the `Words` of a text. None: it cannot be said.
+  # What people bring -> what a network reads: a `Preprocess` or `Words`.
   preprocess: Any = None
   # A `feeds.Stream`, which reads the batches; None: the arrays hold them all.
   stream: Any = None
@@ -373,12 +370,10 @@ class Benchmark(NamedTuple):
   flops: np.ndarray | None  # f64[n], their operations, if known
   rows: dict[tuple[int, ...], int]  # encoding -> its row
   architectures: int  # how many archs the space has; n may be fewer
-  # f64[n, k], the test score of each of k trainings; NaN: there is none
-  trainings: np.ndarray
+  trainings: np.ndarray  # f64[n, k], the test score of each; NaN: none
   metric: str = "accuracy"  # the score, or "likelihood", exp(-cross-entropy)
   training: float | None = None  # FLOPs of training one arch alone, the mean
-  # The values of the config that trained them, by dotted key; None: a stranger
-  # did, and they are not known.
+  # The values of the config that trained them, by dotted key; None: not known.
   recipe: dict[str, Any] | None = None
 
   @property
