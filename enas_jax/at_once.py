@@ -31,12 +31,14 @@ def train(
     The seconds that each took; {} where nothing is trained at once.
   """
   count = stage.plan.derive.at_once
+  if count == 1:
+    return {}
   rest = {
       path: encoding
       for path, encoding in wanted.items()
       if not folder.finished(path, recipe.of(encoding).record)
   }
-  if count == 1 or len(rest) < 2:
+  if len(rest) < 2:
     return {}
   devices = stage.plan.experiment.devices
   slots = process.slots(

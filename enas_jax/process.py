@@ -94,7 +94,8 @@ def slots(
   visible = os.environ.get("CUDA_VISIBLE_DEVICES") or ""
   names = tuple(visible.split(",")) if visible else map(str, range(found))
   free = tuple(names)[taken:found]
-  count = count or max(1, len(free) // each)
+  if not count:
+    count = max(1, len(free) // each) if platform == "gpu" else 1
   if platform != "gpu":
     if count > 1:
       raise ConfigError(

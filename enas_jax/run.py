@@ -166,6 +166,8 @@ def _search(stage: Stage) -> dict[str, Any]:
     content = {**content, "test": _retrained(stage, content, drawn)}
     if plan.benchmark:
       content["worth"] = outcome.worth(plan, content, content["test"])
+      kept = {key: of for key, of in content.items() if key != "test"}
+      folder.write_json(file, kept)
   if plan.benchmark:
     say(words.worth(content["worth"]))
   if plan.retrain:

@@ -141,8 +141,9 @@ def _checked(configs: list[ConfigDict]) -> list[process.Slot]:
   ours, theirs = context.Pipe()
   values = flags.FLAGS
   local = values.launch == "local"
+  # It is no daemon, since what reads a stream has processes of its own.
   child = context.Process(
-      target=_check, args=(theirs, configs, values.at_once, local), daemon=True
+      target=_check, args=(theirs, configs, values.at_once, local)
   )
   with launch.deaf():  # it is ended below
     child.start()
@@ -163,7 +164,8 @@ def _check(
     pipe: Any, configs: list[ConfigDict], at_once: int | None, local: bool
 ) -> None:
   """Sends the slots for runs, or the key and message of an error."""
-  devices = max(config.get("devices", 1) for config in configs)
+  every = jax.local_device_count() if local else 1
+  devices = max(config.get("devices", 1) or every for config in configs)
   try:
     slots = []
     if local:
@@ -302,11 +304,15 @@ def measures(result: dict | None) -> dict[str, Any]:
   return {**out, **{key: result["cost"][key] for key in ("seconds", "flops")}}
 
 
-def judge(found: dict[str, Any]) -> str:
-  """Returns which of the measures of a run it is compared by."""
-  tests = [key for key in found if key.startswith(("test/", "valid/"))]
+def judge(rows: list[dict[str, Any]]) -> str:
+  """Returns the measure that runs are compared by, the first that one has."""
+  tests = [key for key in rows[0] if key.startswith(("test/", "valid/"))]
   usual = ("test/accuracy", "test/perplexity", *tests)
-  return next(key for key in (*JUDGES, *usual) if key in found)
+  return next(
+      key
+      for key in (*JUDGES, *usual)
+      if any(row.get(key) is not None for row in rows)
+  )
 
 
 def averaged(key: str, values: list[float | None]) -> dict[str, Any]:

@@ -129,7 +129,7 @@ def compared(
       ]
       for name in strategies
   }
-  judge = many.judge(many.measures(whole[0]))
+  judge = many.judge([many.measures(each) for each in whole])
   out = {}
   for name, own in rows.items():
     out[name] = {

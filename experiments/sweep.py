@@ -102,10 +102,9 @@ def main() -> None:
     failures = many.bring(made, display)
     rows = [_row(point, axes, failures) for point in found]
     folder.write(path / "sweep.csv", _table(rows))
-    if any(row["state"] == "ended" for row in rows):
-      judge = many.judge(
-          next(row for row in rows if row["state"] == "ended")
-      )
+    ended = [row for row in rows if row["state"] == "ended"]
+    if ended:
+      judge = many.judge(ended)
       show(rows, axes, judge, display)
       plot(rows, axes, judge, path / "sweep.png")
       display.say(f"{path}/sweep.csv has every run, {path}/sweep.png a plot.")
@@ -180,14 +179,15 @@ def points(
   each = [[*zip(axis.texts, axis.values, strict=True)] for axis in axes]
   for chosen in itertools.product(*each):
     for seed in seeds:
-      own = config.copy_and_resolve_references()
+      own = config.copy_and_resolve_references().unlock()
       if seeded:
-        with own.unlocked():
-          own.seed = seed
+        own.seed = seed
       for axis, (_, value) in zip(axes, chosen, strict=True):
         block, _, word = axis.key.rpartition(".")
         inner = own
         for name in filter(None, block.split(".")):
+          if name not in inner:
+            inner[name] = ConfigDict()
           inner = inner[name]
         inner[word] = value
       texts = tuple(text for text, _ in chosen)

@@ -356,6 +356,10 @@ def main() -> None:
   """Makes or extends a table and says how far it can be trusted."""
   values = flags.FLAGS
   plan = build.plan(_config(values))
+  if plan.retrain.experiment.train.stream:
+    raise ConfigError(
+        "config.data.stream", "must be off: all trainings share the arrays."
+    )
   path = folder.path_of(values.workdir or "runs/truth")
   made(plan, path, values.metric, values.archs, values.seeds)
   read = functools.partial(benchmark.read, "--beside", space=plan.space)

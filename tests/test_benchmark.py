@@ -319,3 +319,9 @@ def test_a_table_of_ones_own_says_how_it_came_about(tmp_path):
   path = lines(tmp_path, {"test_likelihood": 0.5})
   with pytest.raises(ConfigError, match="after the first has no 'encoding'"):
     benchmark.read("key", path, space)
+  entry = '{"encoding": [0, 1, 1, 2], "test_likelihood": 0.5}'
+  for head in ("[1]", "3", '{"training": "long"}'):
+    path = tmp_path / "recurrent_pydoc.jsonl"
+    path.write_text(f"{head}\n{entry}\n")
+    with pytest.raises(ConfigError, match="its first line is no object"):
+      benchmark.read("key", str(path), space)

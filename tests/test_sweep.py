@@ -88,9 +88,11 @@ def test_a_plot_is_drawn_of_numbers_words_and_seeds(tmp_path, values):
 
 def test_runs_are_compared_by_the_best_there_is():
   found = {"seconds": 1.0, "valid/loss": 1, "test/loss": 2}
-  assert many.judge(found) == "valid/loss"
-  assert many.judge({**found, "test/perplexity": 3}) == "test/perplexity"
-  assert many.judge({"best": 0.1, "mean": 0.1, "retrained": 0.2}) == "retrained"
+  assert many.judge([found]) == "valid/loss"
+  assert many.judge([{**found, "test/perplexity": 3}]) == "test/perplexity"
+  searched = {"test_accuracy": None, "best": 0.1, "mean": 0.1}
+  assert many.judge([searched]) == "best"
+  assert many.judge([searched, {**searched, "retrained": 0.2}]) == "retrained"
   result = {"test/accuracy": 0.5, "epochs": 3, "encoding": [1, 2]}
   assert many.measures(result) == {"test/accuracy": 0.5, "epochs": 3}
 

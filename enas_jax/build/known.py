@@ -75,7 +75,8 @@ def of(
       named[where] = {**named.get(where, {}), key: given[f"{where}.{key}"]}
   try:
     return _of(named, block)
-  except ConfigError:  # its own line comes when the config is read
+  except (AttributeError, ConfigError):
+    # A line of its own comes when the config is read.
     return {}
 
 

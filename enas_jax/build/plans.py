@@ -146,7 +146,7 @@ def _benchmark(config: ConfigDict, space: SearchSpace) -> Benchmark | None:
     return None
   with parts.inside("benchmark"):
     table = benchmarks.read("path", asked.path, space, asked.data)
-  return table._replace(training=asked.training or table.training)
+  return table._replace(training=table.training or asked.training or None)
 
 
 def _training(config: ConfigDict, sources: dict, arch: Arch = None) -> Plan:

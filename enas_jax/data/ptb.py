@@ -17,7 +17,7 @@ import numpy as np
 
 from enas_jax.data import listing, telling, text
 from enas_jax.data.words import EOS, known, SPLITTERS, UNKNOWN, Words
-from enas_jax.errors import ConfigError
+from enas_jax.errors import ConfigError, writing
 from enas_jax.options import Ge, Path
 
 _KEY = "path"
@@ -156,7 +156,8 @@ def _read(
   than the memory.
   """
   begun, total, lacking = time.monotonic(), 0, 0
-  with tempfile.TemporaryFile() as out:
+  # A line says so where the temporary folder is full.
+  with writing(tempfile.gettempdir()), tempfile.TemporaryFile() as out:
     for found in _split(file, words.splitter):
       total += len(found)
       unknown = [word for word in found if word not in words]

@@ -47,7 +47,10 @@ from enas_jax.types import Benchmark, Head, Schedule, SearchSpace
 
 _SIZES = ("params", "flops")
 # What two trainings of one recipe may differ in.
-_NO_RECIPE = ("arch", "seed", "devices", "eval_every", "steps_per_call")
+_NO_RECIPE = (
+    *("arch", "seed", "devices", "eval_every", "steps_per_call"),
+    "data.stream",  # how batches are read, not what they are
+)
 _SHORT = {"accuracy": "acc"}  # how tables name a metric
 
 
@@ -86,6 +89,9 @@ def read(
     raise refuse(f"it is not JSON ({one_line(why)})") from None
   except (KeyError, TypeError):
     raise refuse("a line after the first has no 'encoding'") from None
+  training = head.get("training") if isinstance(head, dict) else ""
+  if not isinstance(training, int | float | None):
+    raise refuse("its first line is no object that says how it was made")
   if not isinstance(table, dict) or not table:
     raise refuse("it is not an object with a key for each architecture")
   if not all(isinstance(entry, dict) for entry in table.values()):
@@ -116,7 +122,7 @@ def read(
       architectures=_count(space.schedule),
       trainings=trainings,
       metric=metric,
-      training=head.get("training"),
+      training=training,
       recipe=head.get("recipe"),
   )
 
@@ -150,8 +156,9 @@ def check_recipe(key: str, plan: Plan) -> None:
         key,
         "the search must retrain as its table did, by config.retrain.config.",
     )
-  own = recipe(plan.retrain)
-  for name in sorted({*asked, *own}):
+  # As JSON has it, whose lists are no tuples.
+  own = json.loads(json.dumps(recipe(plan.retrain)))
+  for name in sorted({*asked, *own} - {*_NO_RECIPE}):
     one, other = asked.get(name), own.get(name)
     if one != other:
       raise ConfigError(

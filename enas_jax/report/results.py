@@ -45,12 +45,13 @@ def _found(run: RunFiles) -> dict[str, str]:
       mean = f"{np.mean(random):.4f} (mean of {len(random)})"
       result[f"{name}, random"] = mean
   score = f"{run.score.capitalize()} by shared weights"
-  truth = number(block(run.arch, "benchmark").get("test_accuracy"))
+  table = block(run.arch, "benchmark")
+  truth = number(table.get("test_accuracy"))
   return {
       **result,
       score: four(run.arch["score"]) if "score" in run.arch else "",
       "Parameters when retrained": count(run.arch.get("params")),
-      "Test accuracy in the benchmark": (
+      f"Test {table.get('metric', 'accuracy')} in the benchmark": (
           "" if truth is None else f"{truth:.2f}%"
       ),
   }

@@ -167,7 +167,10 @@ def retrained(run: RunFiles, at: pathlib.Path) -> str:
 def truth(run: RunFiles) -> str:
   """Returns what a benchmark says of the search; "" where there is none."""
   found = run.arch.get("benchmark")
-  return "\n".join(map(paragraph, words.truth(found))) if found else ""
+  lines = words.truth(found) if found else []
+  if worth := run.result.get("worth") or run.arch.get("worth"):
+    lines.append(words.worth(worth))
+  return "\n".join(map(paragraph, lines))
 
 
 def cost(run: RunFiles) -> str:

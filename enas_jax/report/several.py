@@ -70,7 +70,12 @@ def _results(named: dict[str, RunFiles], at: pathlib.Path) -> str:
 
 def _differences(named: dict[str, RunFiles]) -> str:
   """Returns the values in which configs differ, of those that matter."""
-  configs = [effective(run.config) for run in named.values()]
+  # `run_on` is a note of a run, no value of its config.
+  values_of = [
+      {key: of for key, of in run.config.items() if key != "run_on"}
+      for run in named.values()
+  ]
+  configs = [effective(values) for values in values_of]
   keys = dict.fromkeys(key for config in configs for key in config)
   rows = []
   for key in keys:
