@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 import contextlib
 import functools
 import pathlib
+import shutil
 import sys
 import threading
 from typing import Any
@@ -28,11 +29,13 @@ class Checkpoints:
   """
 
   def __init__(self, folder: pathlib.Path):
+    if jax.process_index() == 0:
+      # A process that was killed while it saved leaves some. Orbax would remove
+      # them in a thread, which fails loudly where the process ends before it.
+      for left in folder.glob("*.orbax-checkpoint-tmp*"):
+        shutil.rmtree(left, ignore_errors=True)
     options = ocp.CheckpointManagerOptions(
-        max_to_keep=_KEEP,
-        enable_async_checkpointing=False,
-        # A process that was killed while it saved leaves some.
-        cleanup_tmp_directories=True,
+        max_to_keep=_KEEP, enable_async_checkpointing=False
     )
     self._manager = ocp.CheckpointManager(
         folder.resolve(),

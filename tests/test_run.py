@@ -725,3 +725,11 @@ def test_a_hash_changes_with_any_value():
   assert outcome.config_hash(one) == outcome.config_hash(other)
   other["child"]["l2"] *= 2
   assert outcome.config_hash(one) != outcome.config_hash(other)
+
+
+def test_what_a_killed_save_leaves_is_gone_at_the_next_start(tmp_path):
+  folder = tmp_path / "checkpoints"
+  for name in ("3", "917.orbax-checkpoint-tmp"):
+    (folder / name / "state").mkdir(parents=True)
+  checkpoint.Checkpoints(folder).close()
+  assert [path.name for path in folder.iterdir()] == ["3"]
