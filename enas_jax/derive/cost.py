@@ -6,7 +6,8 @@ when a candidate is scored or a finalist is measured. Finalists are counted one
 by one. All else is counted on a few archs, and their mean is brought to the
 mean size of all candidates. The children that a policy proposed are taken to be
 a mixture of its last candidates and random ones, in the proportion in which the
-two are scored. The controller's own operations are left out.
+two are scored. The controller's own operations are left out, and so is what
+`network.arithmetic` computes beside the chosen operations.
 
 ENAS (§1) says that it costs about 1000 times less than standard NAS, which
 trains every candidate from scratch. Here the cost of standard NAS is an
