@@ -106,11 +106,12 @@ def arguments(tmp_path):
   return make
 
 
+@pytest.mark.parametrize("limit", [None, 11])
 @pytest.mark.parametrize("name", SETS)
-def test_a_set_is_streamed_as_it_is_held(name, arguments):
+def test_a_set_is_streamed_as_it_is_held(name, limit, arguments):
   source = data.load(name, **arguments(name))
   splits = (
-      source.search(batch=4, valid=5, stream=stream, workers=0)
+      source.search(batch=4, valid=5, limit=limit, stream=stream, workers=0)
       for stream in (False, True)
   )
   for held, streamed in zip(*splits, strict=True):
@@ -121,6 +122,23 @@ def test_a_set_is_streamed_as_it_is_held(name, arguments):
     for index, batch in zip(held.rows(None)[0], found, strict=True):
       own = jax.tree.map(lambda leaf: leaf[index], held.arrays)  # noqa: B023
       jax.tree.map(np.testing.assert_array_equal, batch, own)
+
+
+def test_a_limit_leaves_the_first_images_of_training():
+  source = data.load("digits")
+  every, some = (source.train().labels, source.test().labels)
+  train, held = source.search(batch=4, valid=20, limit=100)
+  final, _, test = source.final(batch=4, eval_batch=8, limit=100)
+  for split, labels in (
+      (train, every[:80]),
+      (held, every[80:100]),
+      (final, every[:100]),
+      (test, some),
+  ):
+    np.testing.assert_array_equal(split.arrays.labels, labels)
+  for limit in (0, len(every) + 1):
+    with pytest.raises(ConfigError, match=f"limit.*1437.*{limit}"):
+      source.final(batch=4, eval_batch=8, limit=limit)
 
 
 @pytest.mark.parametrize("name", SETS)

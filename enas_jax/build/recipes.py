@@ -17,6 +17,7 @@ _SAME = (
     ("data", "name"),
     ("data", "path"),
     ("data", "size"),
+    ("data", "limit"),
     ("data", "stream"),
     ("data", "workers"),
     ("augment", "pad"),

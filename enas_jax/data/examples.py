@@ -186,6 +186,21 @@ class _Chunks:
     return _levels(images), labels
 
 
+def first(images: Images | Streamed, count: int | None) -> Images | Streamed:
+  """Returns the first `count` examples, unshuffled; None: all of them.
+
+  Raises:
+    ConfigError: There are not so many.
+  """
+  if count is None:
+    return images
+  checked("limit", count, Annotated[int, Ge(1), Le(len(images.labels))])
+  labels = images.labels[:count]
+  if isinstance(images, Streamed):
+    return images._replace(labels=labels)
+  return Images(images.images[:count], labels)
+
+
 def hold_out(images: Images | Streamed, count: int) -> tuple[Any, Any]:
   """Holds out the last `count` examples, unshuffled; returns (train, valid).
 

@@ -23,6 +23,7 @@ from enas_jax.data import grains, telling
 from enas_jax.data import stream as streaming
 from enas_jax.data.augment import Augment
 from enas_jax.data.examples import (
+    first,
     Held,
     hold_out,
     Images,
@@ -106,6 +107,7 @@ class Source:
       batch: Annotated[Count, Small(32)],
       valid: Annotated[Count, Small(64)],
       eval_batch: Annotated[Count | None, Small(64)] = None,
+      limit: Count | None = None,
       stream: bool = False,
       workers: Whole = 2,
       **augment: Any,
@@ -119,6 +121,8 @@ class Source:
       valid: The number of images held out to reward on, the last ones.
       eval_batch: The number of held-out images in a reward, and in a step of a
         candidate's pass over them; None says as many as `batch`.
+      limit: The number of training images that are used, the first ones, those
+        held out among them; None: all.
       stream: Whether images are read by Grain when their batch comes, and not
         held in memory. They are all read once before, for their mean.
       workers: The processes that read for each split of a stream; 0: the one
@@ -130,7 +134,7 @@ class Source:
         suit the number or the size of the images.
     """
     read = functools.partial(_Part.read, stream=stream, workers=workers)
-    train, held = self._hold_out(read(self.train), valid)
+    train, held = self._hold_out(first(read(self.train), limit), valid)
     mean, std = statistics(train)
     augment = self._augment(**augment)
     return (
@@ -152,6 +156,7 @@ class Source:
       eval_batch: Annotated[Count, Small(64)],
       measure: Literal["test", "valid"] = "test",
       valid: Annotated[Count | None, Small(64)] = None,
+      limit: Count | None = None,
       stream: bool = False,
       workers: Whole = 2,
       **augment: Any,
@@ -166,6 +171,7 @@ class Source:
         not read the test split.
       valid: The number of training images, the last ones, that are held out
         where `measure` is "valid"; else it is not used.
+      limit: As in `search`; the test split is always used whole.
       stream: As in `search`.
       workers: As in `search`.
       **augment: The options of `Augment`.
@@ -175,10 +181,11 @@ class Source:
     """
     part = lookup("measure", measure, MEASURES, "split")
     read = functools.partial(_Part.read, stream=stream, workers=workers)
+    train = first(read(self.train), limit)
     if measure == "valid":
-      train, held = self._hold_out(read(self.train), valid)
+      train, held = self._hold_out(train, valid)
     else:
-      train, held = read(self.train), read(self.test)
+      held = read(self.test)
     mean, std = statistics(train)
     augment = self._augment(**augment)
     return (
