@@ -1,11 +1,12 @@
-"""The LSTM policy over any `Schedule` (ENAS §2; reference: *_controller.py).
+"""The policy over any `Schedule` (ENAS §2; reference: *_controller.py).
 
+It is an LSTM, or a factorised one, which has logits of its own for every step.
 One recurrence both samples and scores, and this file serves every space: a row
 of the schedule says what a step decides, which choices it has and what it
 reads.
 
-The cell is the reference's. It has no biases and no forget bias, its gates come
-in the order input, forget, output, candidate, and its state is zero at the
+The LSTM cell is the reference's. It has no biases and no forget bias, its gates
+come in the order input, forget, output, candidate, and its state is zero at the
 start of every sample.
 """
 
@@ -49,7 +50,9 @@ def init(
   Args:
     key: The key, which is consumed.
     schedule: The programme of the space.
-    hidden: E, the size of the LSTM and of every embedding.
+    hidden: E, the size of the LSTM and of every embedding. 0: there is no LSTM,
+      and the policy is factorised: the logits of every step are parameters, and
+      no choice depends on another.
     init_range: Half the width of the uniform distribution.
   """
   ops = operations(schedule)
@@ -64,6 +67,8 @@ def init(
   }
   if schedule.tied:
     del shapes["op_weight"]
+  if not hidden:
+    shapes = {"logits": schedule.mask.shape}
   # One draw serves all parameters because XLA takes half a second to compile
   # each size anew.
   ends = np.cumsum([math.prod(shape) for shape in shapes.values()])
@@ -155,36 +160,54 @@ def _run(
     pick: Callable[..., jax.Array],
     temperature: float,
 ) -> tuple[jax.Array, Score]:
-  """Runs the recurrence; `pick(given[t], row, logits)` returns bool[K]."""
+  """Decides every step; `pick(given[t], row, logits)` returns bool[K]."""
+  # These have no rows.
+  table = schedule._replace(op_bias=None, tied=None, free_bias=None)
+  rows = jax.tree.map(jnp.asarray, table)
+
+  def decide(row, raw, given_t):
+    logits = _logits(params, row, raw, temperature, schedule.free_bias)
+    choice = pick(given_t, row, logits)
+    return choice, _terms(row, logits, choice)
+
+  if "logits" in params:
+    found = jax.vmap(decide)(rows, params["logits"], given)
+  else:
+    found = _recur(params, rows, given, decide)
+  choices, terms = found
+  skip_steps = np.sum((schedule.head == Head.SKIP) & schedule.mask.any(1))
+  score = jax.tree.map(jnp.sum, terms)
+  kl = score.skip_kl / max(skip_steps, 1)
+  return choices, score._replace(skip_kl=kl)
+
+
+def _recur(
+    params: Params,
+    rows: Schedule,
+    given: jax.Array,
+    decide: Callable[..., tuple],
+) -> tuple[jax.Array, Score]:
+  """Runs the recurrence; `decide(row, raw logits, given[t])` ends a step."""
   hidden = params["start"].shape[0]
-  slots = schedule.mask.shape[1]
+  slots = rows.mask.shape[1]
 
   def step(carry, inputs):
     cell, h, u, anchors, keys = carry
     row, given_t = inputs
     cell, h = _lstm(params["lstm"], u, cell, h)
-    logits = _logits(params, row, h, keys, temperature, schedule.free_bias)
-    choice = pick(given_t, row, logits)
+    choice, terms = decide(row, _raw(params, row, h, keys), given_t)
     # A step attends only to states written before it, so its own state is
     # written afterwards.
     u = _feed(params, row, choice, anchors)
     here = (jnp.arange(slots) == row.write)[:, None]
     anchors = jnp.where(here, h, anchors)
     keys = jnp.where(here, h @ params["key_weight"], keys)
-    return (cell, h, u, anchors, keys), (choice, _terms(row, logits, choice))
+    return (cell, h, u, anchors, keys), (choice, terms)
 
   zero = jnp.zeros(hidden)
   memory = jnp.zeros((slots, hidden))
   carry = (zero, zero, params["start"], memory, memory)
-  # These have no rows.
-  table = schedule._replace(op_bias=None, tied=None, free_bias=None)
-  _, (choices, terms) = jax.lax.scan(
-      step, carry, (jax.tree.map(jnp.asarray, table), given)
-  )
-  skip_steps = np.sum((schedule.head == Head.SKIP) & schedule.mask.any(1))
-  score = jax.tree.map(jnp.sum, terms)
-  kl = score.skip_kl / max(skip_steps, 1)
-  return choices, score._replace(skip_kl=kl)
+  return jax.lax.scan(step, carry, (rows, given))[1]
 
 
 def _lstm(
@@ -196,28 +219,32 @@ def _lstm(
   return cell, jax.nn.sigmoid(o) * jnp.tanh(cell)
 
 
+def _raw(
+    params: Params, row: Schedule, h: jax.Array, keys: jax.Array
+) -> jax.Array:
+  """Returns the LSTM's own logits of a step's choices, f32[K]."""
+  op = h @ params.get("op_weight", params["embedding"].T)
+  op = jnp.pad(op, (0, keys.shape[0] - op.shape[0]))
+  anchor = jnp.tanh(keys + h @ params["query_weight"]) @ params["attention"]
+  return jnp.where(row.head == Head.OP, op, anchor)
+
+
 def _logits(
     params: Params,
     row: Schedule,
-    h: jax.Array,
-    keys: jax.Array,
+    raw: jax.Array,
     temperature: float,
     free_bias: bool,
 ) -> jax.Array:
   """Returns the squashed and biased logits of a step's choices, f32[K]."""
-  weight = params.get("op_weight", params["embedding"].T)
-  op = h @ weight
-  if not free_bias:
-    op += params.get("op_bias", 0.0)
-  padding = (0, keys.shape[0] - op.shape[0])
-  op = jnp.pad(op, padding)
-  anchor = jnp.tanh(keys + h @ params["query_weight"]) @ params["attention"]
-  z = jnp.where(row.head == Head.OP, op, anchor) / temperature
+  own = 0.0
+  if "op_bias" in params:
+    bias = params["op_bias"]
+    bias = jnp.pad(bias, (0, raw.shape[0] - bias.shape[0]))
+    own = jnp.where(row.head == Head.OP, bias, 0.0)
+  z = (raw if free_bias else raw + own) / temperature
   z = jnp.where(row.scale > 0, row.scale * jnp.tanh(z), z)
-  if free_bias:
-    own = jnp.pad(params["op_bias"], padding)
-    z += jnp.where(row.head == Head.OP, own, 0.0)
-  return z + row.bias
+  return (z + own if free_bias else z) + row.bias
 
 
 def _feed(

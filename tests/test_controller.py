@@ -134,9 +134,33 @@ def every_choice() -> np.ndarray:
   return np.array(list(itertools.product(*per_row)))
 
 
+class Factorised(Witness):
+  """The same of a policy that has logits of its own for every step."""
+
+  def __init__(self, params, temperature):
+    p = {k: np.asarray(v, np.float64) for k, v in params.items()}
+    self.rows, self.row = p["logits"], -1
+    self.start, self.w1 = np.zeros(1), np.zeros((1, 1))
+    self.embedding, self.op_bias = np.zeros((3, 1)), p["op_bias"]
+    self.temperature = temperature
+    self.log_prob = self.entropy = self.single_entropy = 0.0
+
+  def step(self, u):
+    self.row += 1
+    return np.zeros(1)
+
+  def attend(self, keys):
+    exist = TINY.mask[self.row]
+    assert len(keys) == exist.sum()
+    return self.rows[self.row][exist] / self.temperature
+
+  def op_logits(self):
+    return (self.rows[self.row] + self.op_bias) / self.temperature
+
+
 def witness_tiny(params, choices):
   """A `Score` as a tuple: the eight rows of TINY in words."""
-  w = Witness(params, TEMPERATURE)
+  w = (Factorised if "logits" in params else Witness)(params, TEMPERATURE)
   kl = []
 
   def skips(z, bits, priors, half=False):
@@ -189,15 +213,15 @@ def witness_tiny(params, choices):
 REWARDS = np.random.default_rng(0).normal(size=TINY_COUNT)
 
 
-@pytest.fixture(scope="module")
-def tiny():
+@pytest.fixture(scope="module", params=[6, 0], ids=["lstm", "factorised"])
+def tiny(request):
   """(parameters, all choices, scorer of so many choices).
 
   The scorer returns scores and the mean REINFORCE gradient, were the given
   choices all there are: sum of p (R - b) grad log p.
   """
   params = controller.init(
-      jax.random.key(0), TINY, hidden=6, init_range=WIDE
+      jax.random.key(0), TINY, hidden=request.param, init_range=WIDE
   )
   baseline = 0.7  # any constant leaves the mean as it is
 
@@ -268,6 +292,8 @@ def test_reinforce_gradient_is_that_of_the_expected_reward(tiny):
     np.testing.assert_allclose(slope, (ahead - back) / 2e-4, rtol=1e-3)
   for name, leaf in grads.items():
     assert np.abs(leaf).max() > 1e-4, name
+    if name == "logits":  # all that exist
+      assert (np.abs(leaf[TINY.mask]) > 1e-7).all()
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import optax
 
 from enas_jax import controller, optim
-from enas_jax.options import Count, Decay, NonNegative, Positive
+from enas_jax.options import Decay, NonNegative, Positive, Whole
 from enas_jax.types import Head, Params, SearchSpace, Strategy
 
 
@@ -35,7 +35,7 @@ def reinforce(
     b1: Decay = 0.0,
     b2: Decay = 0.999,
     eps: Positive = 1e-3,
-    hidden: Count = 64,
+    hidden: Whole = 64,
     init_range: NonNegative = 0.1,
     temperature: Positive = 1.0,
     entropy_weight: NonNegative = 1e-4,
@@ -53,7 +53,8 @@ def reinforce(
     b1: Adam's decay of the mean.
     b2: Adam's decay of the square.
     eps: Adam's epsilon.
-    hidden: E, the size of the controller.
+    hidden: E, the size of the controller's LSTM. 0: a factorised policy, whose
+      choices do not depend on each other.
     init_range: The controller starts from U(-init_range, init_range).
     temperature: The divisor of the logits before the tanh of the schedule.
     entropy_weight: The weight of the entropy, which is added to the reward and
