@@ -10,7 +10,6 @@ from test_main import answers
 from enas_jax import build, evaluate, steps
 from enas_jax.configs import nasbench201_small
 from enas_jax.derive import benchmark
-from enas_jax.strategies import STRATEGIES
 from enas_jax.strategies.fixed import fixed
 from enas_jax.types import Mean
 from experiments import shared_weights as experiment
@@ -79,8 +78,7 @@ def test_the_measures_of_scores_that_are_the_truth(
     return score
 
   monkeypatch.setattr(evaluate, "evaluator", evaluator)
-  random = plan._replace(uniform=STRATEGIES["random"](plan.space))
-  found = experiment.measured(random, state, 20)
+  found = experiment.measured(plan, state, 20)
   assert len(seen) == 20 and found["tau"] == pytest.approx(1)
   *_, best = best_ten = sorted(seen)[10:]
   assert found["best 10, true %"] == pytest.approx(np.mean(best_ten))
