@@ -3,7 +3,7 @@
   python -m enas_jax.main --config=configs/proxy_macro.py --workdir=W \
       --config.benchmark.path=experiments/tables/macro_cifar10.jsonl
 
-Networks of 6 layers on 5,000 images of CIFAR-10, at 16 x 16 pixels. The table
+Networks of 6 layers on 5,000 images of CIFAR-10, at 12 x 12 pixels. The table
 has random networks that `python -m experiments.truth` trained alone by the
 recipe in `retrain.config` (experiments/tables/README.md). With it the search
 ends with what the derived network is worth in trainings. A network that the
@@ -38,12 +38,12 @@ def shrink(
   """Makes a search and its recipe as small as those of the tables."""
   config.benchmark = {"path": "", "data": "", "training": 0.0}
   config.task.score = "likelihood"
-  config.data.update(name="cifar10", size=16, limit=5000, valid=1000)
+  config.data.update(name="cifar10", size=12, limit=5000, valid=1000)
   config.data.eval_batch = 500
   config.network.filters = 8
   config.retrain.random = 0
   # So short a training overfits nothing, and dropout is noise.
-  final.epochs = final.child.lr_first = final.eval_every = 2
+  final.epochs = final.child.lr_first = final.eval_every = 4
   final.data.eval_batch = 500
   final.network.filters = 8
   final.child.batch = 32

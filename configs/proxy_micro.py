@@ -3,7 +3,7 @@
   python -m enas_jax.main --config=configs/proxy_micro.py --workdir=W \
       --config.benchmark.path=experiments/tables/micro_cifar10.jsonl
 
-Cells of 3 nodes on 5,000 images of CIFAR-10, at 16 x 16 pixels. The table has
+Cells of 3 nodes on 5,000 images of CIFAR-10, at 12 x 12 pixels. The table has
 random cells that `python -m experiments.truth` trained alone by the recipe in
 `retrain.config` (experiments/tables/README.md). With it the search ends with
 what the derived cells are worth in trainings. Cells that the table lacks are
