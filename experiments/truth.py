@@ -63,11 +63,14 @@ from enas_jax.derive import benchmark, cost, ranking, worth
 from enas_jax.errors import ConfigError
 from enas_jax.plan import Experiment, Plan
 from enas_jax.report.display import Display, Pace
-from enas_jax.types import Arch, Split, Strategy
+from enas_jax.types import Arch, SearchState, Split, Strategy
 
 TABLE = "truth.jsonl"
 _DRAW = 2**32 - 1  # the seed of the architectures, no other's
 _TOLD = 10  # architectures between two lines of progress
+# The axes of the seeds in a state. The arch has none: a switch by an index with
+# one would run every branch and select.
+_SEEDS = SearchState(*[0] * len(SearchState._fields))._replace(strategy=None)
 _COUNTED = 4  # architectures on which the FLOPs of a training are counted
 
 
@@ -97,9 +100,13 @@ def trainer(experiment: Experiment, seeds: int) -> Callable:
   if experiment.watched:
     splits["val"] = experiment.watched
   keys = jnp.stack([jax.random.key(seed) for seed in range(seeds)])
-  start = jax.jit(jax.vmap(functools.partial(_start, experiment), (0, None)))
+  start = jax.jit(
+      jax.vmap(functools.partial(_start, experiment), (0, None), (_SEEDS, 0))
+  )
   epoch = jax.jit(
-      jax.vmap(functools.partial(_epoch, experiment), (0, 0, None, None)),
+      jax.vmap(
+          functools.partial(_epoch, experiment), (_SEEDS, 0, None, None), _SEEDS
+      ),
       donate_argnums=0,
   )
   arrays = jax.device_put(experiment.train.arrays)
@@ -175,7 +182,7 @@ def _measure(experiment: Experiment, split: Split) -> Callable:
     _, records = jax.lax.scan(step, begun, rows)
     return jax.tree.map(lambda leaf: leaf.sum(0), records)
 
-  every = jax.jit(jax.vmap(one, (0, None)))
+  every = jax.jit(jax.vmap(one, (_SEEDS, None)))
 
   def measure(state):
     records = jax.device_get(every(state, arrays))
