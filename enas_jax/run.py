@@ -170,7 +170,7 @@ def _search(stage: Stage) -> dict[str, Any]:
       folder.write_json(file, kept)
   if plan.benchmark:
     say(words.worth(content["worth"]))
-  if plan.retrain:
+  if not plan.command:
     return content
   say(words.RETRAIN.format(words.command(plan.command, str(stage.home))))
   return {**content, "retrain": list(plan.command)}

@@ -41,7 +41,7 @@ MEASURES = {
     "flops": "FLOPs",
 }
 # Of what a search is worth, factors: their means are geometric.
-_FACTORS = ("equivalent", "cost", "gain")
+_FACTORS = ("equivalent", "cost", "gain", "ratio")
 _BOOTSTRAP = 1000  # resamples of the seeds
 JUDGES = ("test_accuracy", "retrained", "finalist", "best")
 JOBS = "jobs"  # the folder of what submitit writes

@@ -238,7 +238,11 @@ def head(plan: Plan, metric: str, encodings: list[list[int]]) -> dict:
 
 
 def made(
-    plan: Plan, path: pathlib.Path, metric: str, archs: int, seeds: int
+    plan: Plan,
+    path: pathlib.Path,
+    metric: str,
+    encodings: list[list[int]],
+    seeds: int,
 ) -> list[dict]:
   """Trains what a table lacks, writes it, and returns the table's entries.
 
@@ -246,7 +250,7 @@ def made(
     plan: Of a search that retrains.
     path: The folder of the table.
     metric: "likelihood" or "accuracy", which the table's readers take.
-    archs: How many the table is to have.
+    encodings: The archs that the table is to have.
     seeds: How often each is trained.
 
   Raises:
@@ -254,7 +258,6 @@ def made(
   """
   path.mkdir(parents=True, exist_ok=True)
   file = path / TABLE
-  encodings = drawn(plan, archs)
   first = json.loads(json.dumps(head(plan, metric, encodings)))
   there, *entries = folder.lines(file) or [first]
   if there["recipe"] != first["recipe"] or there["metric"] != metric:
@@ -368,7 +371,8 @@ def main() -> None:
         "config.data.stream", "must be off: all trainings share the arrays."
     )
   path = folder.path_of(values.workdir or "runs/truth")
-  made(plan, path, values.metric, values.archs, values.seeds)
+  encodings = drawn(plan, values.archs)
+  made(plan, path, values.metric, encodings, values.seeds)
   read = functools.partial(benchmark.read, "--beside", space=plan.space)
   table = read(str(path / TABLE))
   for name, value in trust(table).items():

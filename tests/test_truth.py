@@ -4,6 +4,7 @@ import json
 import math
 
 import jax
+from ml_collections import ConfigDict
 import pytest
 from test_run import tiny_texts
 
@@ -12,7 +13,7 @@ from enas_jax.configs import proxy_recurrent
 from enas_jax.derive import benchmark
 from enas_jax.errors import ConfigError
 from enas_jax.types import Benchmark
-from experiments import truth
+from experiments import ablations, truth
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +26,8 @@ def plan(tmp_path_factory):
 
 
 def test_a_table_is_made_as_the_recipe_trains(plan, tmp_path, monkeypatch):
-  entries = truth.made(plan, tmp_path, "likelihood", archs=2, seeds=2)
+  archs = truth.drawn(plan, 2)
+  entries = truth.made(plan, tmp_path, "likelihood", archs, seeds=2)
   final = plan.retrain.of(entries[1]["encoding"]).experiment
   final = final._replace(seed=1)
   state = loop.fit(final, loop.start(final))
@@ -38,9 +40,9 @@ def test_a_table_is_made_as_the_recipe_trains(plan, tmp_path, monkeypatch):
   with file.open("a") as out:
     out.write('{"encoding": [0')
   monkeypatch.setattr(truth, "_entry", None)
-  assert truth.made(plan, tmp_path, "likelihood", 2, 2) == entries
+  assert truth.made(plan, tmp_path, "likelihood", archs, 2) == entries
   with pytest.raises(ConfigError, match="is a table of another recipe"):
-    truth.made(plan, tmp_path, "accuracy", 2, 2)
+    truth.made(plan, tmp_path, "accuracy", archs, 2)
   table = benchmark.read("key", str(file), plan.space)
   assert table.trainings.shape == (2, 2)
   assert json.loads(file.read_text().splitlines()[0])["training"] > 0
@@ -53,6 +55,23 @@ def test_a_table_is_made_as_the_recipe_trains(plan, tmp_path, monkeypatch):
     )
   with pytest.raises(ConfigError, match="must retrain as its table did"):
     benchmark.check_recipe("key", searched._replace(retrain=None))
+
+
+def test_seeds_share_the_array_of_the_arch(plan, monkeypatch):
+  # With an axis for the seeds every switch would run all its branches.
+  class Seen(Exception):
+    pass
+
+  def epoch(experiment, state, *_):
+    raise Seen(*({type(leaf).__name__ for leaf in jax.tree.leaves(part)}
+                 for part in (state.strategy, state.params)))
+
+  monkeypatch.setattr(truth, "_epoch", epoch)
+  train = truth.trainer(plan.retrain.experiment, 2)
+  with pytest.raises(Seen) as caught:
+    next(train(plan.space.unflatten(truth.drawn(plan, 1)[0])))
+  of_arch, of_params = caught.value.args
+  assert "BatchTracer" not in of_arch and of_params == {"BatchTracer"}
 
 
 def test_random_archs_are_different_and_always_the_same(plan):
@@ -81,3 +100,41 @@ def test_how_far_a_table_can_be_trusted():
   fewer = table_of(table.trainings[:30])
   assert truth.agreement(table, fewer)["both"] == 30
   assert truth.agreement(table, fewer)["kendall"] == pytest.approx(1.0)
+
+
+def test_ablations_judge_by_the_program_of_the_table(
+    plan, tmp_path, monkeypatch
+):
+  archs = truth.drawn(plan, 3)
+  truth.made(plan, tmp_path, "likelihood", archs, seeds=2)
+  config = plan.record | {"epochs": 1}
+  config = ConfigDict(config)
+  config.benchmark = {"path": str(tmp_path / truth.TABLE), "data": ""}
+  config.benchmark.training = 0.0
+  known = build.plan(config)
+  variants = ["configured", "random"]
+  path = tmp_path / "searches"
+  found = ablations.searched(config, variants, [0], path)
+  worths = ablations.judged(known, found, path)
+  table = benchmark.read("key", str(path / truth.TABLE), plan.space)
+  for key, result in found.items():
+    encoding = tuple(result["encoding"])
+    assert worths[key]["value"] == table.test[table.rows[encoding]]
+    assert not (path / f"{key[0]}_0" / "retrain").exists()
+  out = ablations.compared(worths, variants)
+  assert out["configured"]["ratio"]["mean"] == 1
+  first, second = worths.values()
+  assert out["random"]["ratio"]["mean"] == pytest.approx(
+      second["equivalent"] / first["equivalent"]
+  )
+  # What has ended is not run again, and what was trained is not trained again.
+  monkeypatch.setattr(truth, "_entry", None)
+  again = ablations.searched(config, variants, [0], path)
+  assert ablations.judged(known, again, path) == {
+      key: {k: v for k, v in row.items() if k != "ratio"}
+      for key, row in worths.items()
+  }
+  with pytest.raises(ConfigError, match=r"--variants: .*'nothing'"):
+    ablations.changed(config, "nothing", 0)
+  with pytest.raises(ConfigError, match=r"accuracy: no key config\.task"):
+    ablations.changed(config, "accuracy", 0)
