@@ -14,7 +14,8 @@ small, on any machine: what it measures means nothing.
 
 Every form of a choice is timed: `branch` asks the host of a GPU which operation
 to run, `graph` has XLA capture branches in a command buffer, and `arithmetic`
-needs no branch (`network.arithmetic`).
+needs no branch (`network.arithmetic`). Without a branch, `at_once` rewards ten
+architectures in turn and at once (`strategy.at_once`).
 """
 
 from enas_jax import process
@@ -86,8 +87,13 @@ def pieces(out: pathlib.Path, data: str | None, smoke: bool) -> list[Piece]:
     data: The folder of CIFAR-10. None: nothing that trains on it.
     smoke: Whether all is small, and trains on noise.
   """
-  return [*_forms(smoke), *_widths(smoke), *_trainings(out, data, smoke),
-          *_tests(smoke)]
+  return [
+      *_forms(smoke),
+      *_rewards(smoke),
+      *_widths(smoke),
+      *_trainings(out, data, smoke),
+      *_tests(smoke),
+  ]
 
 
 def _forms(smoke: bool) -> list[Piece]:
@@ -111,6 +117,22 @@ def _forms(smoke: bool) -> list[Piece]:
           Piece(f"{name}/graph", plain, limit, {"XLA_FLAGS": _GRAPH})
       )
   return found
+
+
+def _rewards(smoke: bool) -> list[Piece]:
+  """Returns rewards of ten architectures in turn and at once, of each space."""
+  size = "small" if smoke else "paper"
+  count = 2 if smoke else 10
+  return [
+      Piece(
+          f"{space}/{size}/at_once",
+          (_SPEED, "--json", f"--space={space}", f"--size={size}",
+           *(f"--archs={count}", "--static=0", f"--at_once={count}"),
+           *(() if space == "recurrent" else ("--arithmetic",))),
+          300.0 if smoke else 60.0,
+      )
+      for space in (*_IMAGES, "recurrent")
+  ]
 
 
 def _widths(smoke: bool) -> list[Piece]:

@@ -68,7 +68,7 @@ def test_the_list_names_every_form_once(tmp_path):
     assert len(set(names)) == len(names)
     size = "small" if smoke else "paper"
     for space in ("micro", "macro", "nasbench201"):
-      for form in ("branch", "arithmetic", "graph", "bfloat16"):
+      for form in ("branch", "arithmetic", "graph", "at_once", "bfloat16"):
         assert f"{space}/{size}/{form}" in names
     assert {"parity", "macro_search", "micro_search", "tests"} <= {*names}
   assert "parity" not in [p.name for p in gpu.pieces(out, None, False)]

@@ -82,3 +82,28 @@ def test_a_number_that_is_not_finite_ends_it_unless_a_hook_knows_better(
   state = loop.fit(experiment, broken(), loop.Hooks(failed=anew))
   assert failed == [0]
   chex.assert_trees_all_equal(state.params, ended.params)
+
+
+def test_archs_are_rewarded_at_once_where_the_config_says_so():
+  config = cifar_macro.get_config("smoke").unlock()
+  config.network.arithmetic = True
+  config.strategy.update(archs=3, at_once=2)
+  experiment = build.plan(config).experiment
+  traces = []
+
+  def counted(*args):
+    traces.append(args)
+    return experiment.task.reward(*args)
+
+  def trace(experiment):
+    traces.clear()
+    task = experiment.task._replace(reward=counted)
+    experiment = experiment._replace(task=task)
+    state = loop.start(experiment)
+    programs = loop._programs(experiment, state)
+    jax.eval_shape(programs.controller, state, programs.held(0, 0))
+    return len(traces)
+
+  # One by one they are one trace; two of three, and the third, are two.
+  assert trace(experiment) == 2
+  assert trace(experiment._replace(at_once=1)) == 1

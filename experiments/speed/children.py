@@ -128,6 +128,25 @@ def reward(parts: Parts):
   return run
 
 
+def rewards(parts: Parts, at_once: int | None):
+  """Returns the rewards of M archs, (state, arrays, rows, archs) -> f32[M].
+
+  Args:
+    parts: The parts.
+    at_once: How many are rewarded at a time; None: one after the other.
+  """
+  one = reward(parts)
+
+  def run(state, arrays, rows, archs):
+    def of(inputs):
+      row, arch = inputs
+      return one(state._replace(strategy=arch), arrays, row)
+
+    return jax.lax.map(of, (rows, archs), batch_size=at_once)
+
+  return run
+
+
 def operations(parts: Parts) -> list[float]:
   """FLOPs of a child step of each architecture."""
   given = cost.shapes(parts.task, parts.train, parts.given.init(None))
