@@ -107,3 +107,16 @@ def test_archs_are_rewarded_at_once_where_the_config_says_so():
   # One by one they are one trace; two of three, and the third, are two.
   assert trace(experiment) == 2
   assert trace(experiment._replace(at_once=1)) == 1
+
+
+def test_a_step_takes_the_memory_of_the_state_it_is_given(experiment):
+  state = loop.start(experiment)
+  programs = loop._programs(experiment, state)
+  rows = programs.put(programs.order(state.step))
+  size = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
+  for program, given in (
+      (programs.child, (programs.train(0, 0), rows)),
+      (programs.controller, (programs.held(0, 0),)),
+  ):
+    memory = program.lower(state, *given).compile().memory_analysis()
+    assert memory.alias_size_in_bytes == size
