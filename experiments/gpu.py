@@ -26,7 +26,6 @@ if __name__ == "__main__":
 import dataclasses
 import importlib.util
 import json
-import os
 import pathlib
 import signal
 import subprocess
@@ -38,12 +37,6 @@ from absl import flags
 from enas_jax import command
 from enas_jax.errors import ConfigError
 
-# XLA captures an N-way conditional in a CUDA graph only if it can capture each
-# branch; convolutions have a switch of their own, which is off by default.
-_GRAPH = (
-    "--xla_gpu_enable_command_buffer=+CONDITIONAL,+CONVOLUTION"
-    " --xla_gpu_graph_min_graph_size=1"
-)
 _IMAGES = ("nasbench201", "micro", "macro")
 _SPEED = "experiments.speed"
 _END = 15.0  # seconds in which a piece that is told to end saves
@@ -65,7 +58,6 @@ class Piece:
     name: Its name in the file.
     words: What Python runs, after `-m`.
     seconds: The most that it may take.
-    environment: What is set for it.
     goes_on: Whether what it has done by the end of its time counts, and the
       next start goes on from there.
     workdir: The folder of a run, whose last metrics are what it found.
@@ -74,7 +66,6 @@ class Piece:
   name: str
   words: tuple[str, ...]
   seconds: float
-  environment: dict[str, str] = dataclasses.field(default_factory=dict)
   goes_on: bool = False
   workdir: pathlib.Path | None = None
 
@@ -113,9 +104,7 @@ def _forms(smoke: bool) -> list[Piece]:
         continue  # it has no branch
       plain = tuple(word for word in words if word not in against)
       found.append(Piece(f"{name}/arithmetic", (*plain, "--arithmetic"), limit))
-      found.append(
-          Piece(f"{name}/graph", plain, limit, {"XLA_FLAGS": _GRAPH})
-      )
+      found.append(Piece(f"{name}/graph", (*plain, "--graph"), limit))
   return found
 
 
@@ -204,7 +193,6 @@ def measured(piece: Piece, seconds: float) -> dict[str, object] | None:
   start = time.monotonic()
   child = subprocess.Popen(
       [sys.executable, "-m", *piece.words],
-      env={**os.environ, **piece.environment},
       stdout=subprocess.PIPE,
       stderr=subprocess.STDOUT,
       text=True,

@@ -67,6 +67,9 @@ _AGAINST = flags.DEFINE_enum(
 _ARITHMETIC = flags.DEFINE_bool(
     "arithmetic", False, "Operations chosen without branches, of images."
 )
+_GRAPH = flags.DEFINE_bool(
+    "graph", False, "Branches in a command buffer of a GPU (CUDA graph)."
+)
 _AT_ONCE = flags.DEFINE_integer(
     "at_once", 0, "Also rewards so many architectures, in turn and at once."
 )
@@ -78,7 +81,7 @@ _JSON = flags.DEFINE_bool("json", False, "Nothing but the JSON object.")
 
 _FLAGS = (
     *(_DTYPE, _SPACE, _SIZE, _ARCHS, _STATIC, _REPEAT, _AGAINST),
-    *(_ARITHMETIC, _AT_ONCE, _ALL, _FROM, _CONFIG, _AOT, _JSON),
+    *(_ARITHMETIC, _GRAPH, _AT_ONCE, _ALL, _FROM, _CONFIG, _AOT, _JSON),
 )
 _PAUSE = 0.05  # seconds before everything that is timed
 _TABLE = pathlib.Path(__file__).parents[1] / "results" / "speed.md"
@@ -152,9 +155,14 @@ def _measured() -> dict:
     return step(*args)
 
   operations = children.operations(parts)
-  traced, compile_seconds = _compile(counted, *args, donate_argnums=0)
+  options = children.GRAPH if _GRAPH.value else None
+  traced, compile_seconds = _compile(
+      counted, *args, donate_argnums=0, compiler_options=options
+  )
   score = (parts.held.arrays, row)
-  rewarded, reward_seconds = _compile(children.reward(parts), state, *score)
+  rewarded, reward_seconds = _compile(
+      children.reward(parts), state, *score, compiler_options=options
+  )
   others = _others()
   product = jax.jit(jnp.matmul)
   square = jnp.ones((2048, 2048))

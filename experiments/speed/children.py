@@ -36,6 +36,15 @@ SIZES = {
     },
 }
 VOCABULARY, LENGTH = 10_000, 35
+# Options of XLA, by which it captures branches in a CUDA graph. It captures an
+# N-way conditional only if it can capture each branch, and convolutions have a
+# switch of their own. As a compiler option the list takes the place of XLA's
+# default, which are the first six; only in the environment can a + add to it.
+GRAPH = {
+    "xla_gpu_enable_command_buffer": "FUSION,CUBLAS,CUBLASLT,CUSTOM_CALL,CUDNN,"
+    "DYNAMIC_SLICE_FUSION,CONDITIONAL,CONVOLUTION",
+    "xla_gpu_graph_min_graph_size": 1,
+}
 
 
 class Parts(NamedTuple):
