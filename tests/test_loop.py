@@ -86,10 +86,11 @@ def test_a_number_that_is_not_finite_ends_it_unless_a_hook_knows_better(
 
 def test_archs_are_rewarded_at_once_where_the_config_says_so():
   config = cifar_macro.get_config("smoke").unlock()
+  config.space.update(layers=2, operations="avg_pool_3x3,max_pool_3x3")
   config.network.arithmetic = True
   config.strategy.update(archs=3, at_once=2)
   experiment = build.plan(config).experiment
-  traces = []
+  state, traces = loop.start(experiment), []
 
   def counted(*args):
     traces.append(args)
@@ -99,7 +100,6 @@ def test_archs_are_rewarded_at_once_where_the_config_says_so():
     traces.clear()
     task = experiment.task._replace(reward=counted)
     experiment = experiment._replace(task=task)
-    state = loop.start(experiment)
     programs = loop._programs(experiment, state)
     jax.eval_shape(programs.controller, state, programs.held(0, 0))
     return len(traces)
