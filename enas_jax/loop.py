@@ -202,6 +202,9 @@ def _programs(experiment: Experiment, state: SearchState) -> _Programs:
       train=experiment.train,
       progress=experiment.fraction,
   )
+  each = jax.lax.map
+  if experiment.at_once > 1:
+    each = functools.partial(each, batch_size=experiment.at_once)
   strategy_step = functools.partial(
       steps.strategy_step,
       task=experiment.task,
@@ -209,13 +212,14 @@ def _programs(experiment: Experiment, state: SearchState) -> _Programs:
       valid=experiment.held,
       archs=experiment.count,
       same_batch=experiment.same_batch,
+      each=each,
   )
   put_train = put_held = jax.device_put
   if experiment.devices > 1:
     mesh = _mesh(experiment)
     child_step = parallel.child_step(child_step, mesh, experiment.train)
     strategy_step = parallel.strategy_step(
-        strategy_step, mesh, experiment.train
+        strategy_step, mesh, experiment.train, each
     )
     put_train = functools.partial(
         parallel.place_arrays, mesh, experiment.train

@@ -105,32 +105,35 @@ def child_step(step: Callable, mesh: Mesh, split: Split) -> Callable:
   )
 
 
-def strategy_step(step: Callable, mesh: Mesh, split: Split) -> Callable:
+def strategy_step(
+    step: Callable, mesh: Mesh, split: Split, each: Callable = lax.map
+) -> Callable:
   """Returns the step of all devices: (state, arrays) -> state.
 
   It divides the M archs among the devices and finds the same rewards as one
   device would.
 
   Args:
-    step: `steps.strategy_step` with all other arguments but `each` given.
+    step: `steps.strategy_step` with all other arguments given.
     mesh: The mesh from `mesh`.
     split: The training split.
+    each: The argument of `steps.strategy_step`, on the share of a device.
   """
   count = mesh.devices.size
 
-  def each(function, inputs):
+  def divided(function, inputs):
     total = len(jax.tree.leaves(inputs)[0])
     share = -(-total // count)
     # Where M is no multiple of the devices, the last ones repeat the first
     # inputs.
     turns = (lax.axis_index(_AXIS) * share + jnp.arange(share)) % total
     own = jax.tree.map(lambda leaf: leaf[turns], inputs)
-    found = lax.map(function, own)
+    found = each(function, own)
     return lax.all_gather(found, _AXIS, tiled=True)[:total]
 
   state = _specs(split)[0]
   return jax.shard_map(
-      lambda state, arrays: step(state, arrays, each=each),
+      lambda state, arrays: step(state, arrays, each=divided),
       mesh=mesh,
       in_specs=(state, _SAME),
       out_specs=state,

@@ -55,6 +55,7 @@ class Experiment(NamedTuple):
   strategy_steps: int = 0  # an epoch
   count: int = 1  # M, archs of a strategy step
   same_batch: bool = False  # all M are rewarded on one batch
+  at_once: int = 1  # archs that are rewarded at a time
 
   @property
   def child_steps(self) -> int:

@@ -56,6 +56,9 @@ class Search:
     steps: Strategy steps of an epoch.
     archs: How many are rewarded in a strategy step.
     same_batch: Whether those of a step are rewarded on the same data.
+    at_once: How many of those of a step are rewarded at a time, as one large
+      batch, which takes as many times the memory; for networks without a
+      branch (network.arithmetic).
     warmup: Epochs at first that train shared weights alone.
     children: Who proposes the children that train the shared weights.
   """
@@ -64,6 +67,7 @@ class Search:
   steps: Annotated[Whole, Small(2)]
   archs: Annotated[Count, Small(2)]
   same_batch: bool = False
+  at_once: Count = 1
   warmup: Annotated[Whole, Small(0)] = 0
   children: Literal["policy", "random"] = POLICY
 

@@ -170,8 +170,9 @@ def strategy_step(
     same_batch: Whether all archs are rewarded on one batch, so that no arch
       gains from an easy batch. Off, as in the reference, each arch has a batch
       of its own; some share one where there are fewer batches than archs.
-    each: (function, inputs) -> the function's results on M inputs one by one.
-      It is not vmap, which would run all branches of a run-time choice.
+    each: (function, inputs) -> the function's results on M inputs. By default
+      it takes one after the other. With a `batch_size` it takes several at a
+      time, and then all branches of a run-time choice run.
   """
   ask_key, rows_key, reward_key = _strategy_keys(state.key, state.step)
   asked = propose(strategy, state.strategy, ask_key, archs)

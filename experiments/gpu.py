@@ -14,7 +14,8 @@ small, on any machine: what it measures means nothing.
 
 Every form of a choice is timed: `branch` asks the host of a GPU which operation
 to run, `graph` has XLA capture branches in a command buffer, and `arithmetic`
-needs no branch (`network.arithmetic`).
+needs no branch (`network.arithmetic`). Without a branch, `at_once` rewards ten
+architectures in turn and at once (`strategy.at_once`).
 """
 
 from enas_jax import process
@@ -25,7 +26,6 @@ if __name__ == "__main__":
 import dataclasses
 import importlib.util
 import json
-import os
 import pathlib
 import signal
 import subprocess
@@ -37,12 +37,6 @@ from absl import flags
 from enas_jax import command
 from enas_jax.errors import ConfigError
 
-# XLA captures an N-way conditional in a CUDA graph only if it can capture each
-# branch; convolutions have a switch of their own, which is off by default.
-_GRAPH = (
-    "--xla_gpu_enable_command_buffer=+CONDITIONAL,+CONVOLUTION"
-    " --xla_gpu_graph_min_graph_size=1"
-)
 _IMAGES = ("nasbench201", "micro", "macro")
 _SPEED = "experiments.speed"
 _END = 15.0  # seconds in which a piece that is told to end saves
@@ -64,7 +58,6 @@ class Piece:
     name: Its name in the file.
     words: What Python runs, after `-m`.
     seconds: The most that it may take.
-    environment: What is set for it.
     goes_on: Whether what it has done by the end of its time counts, and the
       next start goes on from there.
     workdir: The folder of a run, whose last metrics are what it found.
@@ -73,7 +66,6 @@ class Piece:
   name: str
   words: tuple[str, ...]
   seconds: float
-  environment: dict[str, str] = dataclasses.field(default_factory=dict)
   goes_on: bool = False
   workdir: pathlib.Path | None = None
 
@@ -86,8 +78,13 @@ def pieces(out: pathlib.Path, data: str | None, smoke: bool) -> list[Piece]:
     data: The folder of CIFAR-10. None: nothing that trains on it.
     smoke: Whether all is small, and trains on noise.
   """
-  return [*_forms(smoke), *_widths(smoke), *_trainings(out, data, smoke),
-          *_tests(smoke)]
+  return [
+      *_forms(smoke),
+      *_rewards(smoke),
+      *_widths(smoke),
+      *_trainings(out, data, smoke),
+      *_tests(smoke),
+  ]
 
 
 def _forms(smoke: bool) -> list[Piece]:
@@ -107,10 +104,24 @@ def _forms(smoke: bool) -> list[Piece]:
         continue  # it has no branch
       plain = tuple(word for word in words if word not in against)
       found.append(Piece(f"{name}/arithmetic", (*plain, "--arithmetic"), limit))
-      found.append(
-          Piece(f"{name}/graph", plain, limit, {"XLA_FLAGS": _GRAPH})
-      )
+      found.append(Piece(f"{name}/graph", (*plain, "--graph"), limit))
   return found
+
+
+def _rewards(smoke: bool) -> list[Piece]:
+  """Returns rewards of ten architectures in turn and at once, of each space."""
+  size = "small" if smoke else "paper"
+  count = 2 if smoke else 10
+  return [
+      Piece(
+          f"{space}/{size}/at_once",
+          (_SPEED, "--json", f"--space={space}", f"--size={size}",
+           *(f"--archs={count}", "--static=0", f"--at_once={count}"),
+           *(() if space == "recurrent" else ("--arithmetic",))),
+          300.0 if smoke else 60.0,
+      )
+      for space in (*_IMAGES, "recurrent")
+  ]
 
 
 def _widths(smoke: bool) -> list[Piece]:
@@ -182,7 +193,6 @@ def measured(piece: Piece, seconds: float) -> dict[str, object] | None:
   start = time.monotonic()
   child = subprocess.Popen(
       [sys.executable, "-m", *piece.words],
-      env={**os.environ, **piece.environment},
       stdout=subprocess.PIPE,
       stderr=subprocess.STDOUT,
       text=True,

@@ -3,10 +3,12 @@
 import json
 import textwrap
 
+import jax
 import pytest
 
 from experiments import gpu
 from experiments.gpu import Piece
+from experiments.speed import children
 
 
 @pytest.fixture
@@ -68,7 +70,17 @@ def test_the_list_names_every_form_once(tmp_path):
     assert len(set(names)) == len(names)
     size = "small" if smoke else "paper"
     for space in ("micro", "macro", "nasbench201"):
-      for form in ("branch", "arithmetic", "graph", "bfloat16"):
+      for form in ("branch", "arithmetic", "graph", "at_once", "bfloat16"):
         assert f"{space}/{size}/{form}" in names
     assert {"parity", "macro_search", "micro_search", "tests"} <= {*names}
   assert "parity" not in [p.name for p in gpu.pieces(out, None, False)]
+
+
+def test_branches_are_captured_by_options_of_the_compiler():
+  """XLA of any platform refuses an option or a value that it does not know."""
+  double = jax.jit(lambda x: 2 * x, compiler_options=children.GRAPH)
+  assert double(2.0) == 4.0
+  key = "xla_gpu_enable_command_buffer"
+  wrong = {**children.GRAPH, key: "+CONDITIONAL"}
+  with pytest.raises(jax.errors.JaxRuntimeError, match=key):
+    jax.jit(lambda x: 2 * x, compiler_options=wrong)(2.0)

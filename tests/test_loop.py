@@ -82,3 +82,41 @@ def test_a_number_that_is_not_finite_ends_it_unless_a_hook_knows_better(
   state = loop.fit(experiment, broken(), loop.Hooks(failed=anew))
   assert failed == [0]
   chex.assert_trees_all_equal(state.params, ended.params)
+
+
+def test_archs_are_rewarded_at_once_where_the_config_says_so():
+  config = cifar_macro.get_config("smoke").unlock()
+  config.space.update(layers=2, operations="avg_pool_3x3,max_pool_3x3")
+  config.network.arithmetic = True
+  config.strategy.update(archs=3, at_once=2)
+  experiment = build.plan(config).experiment
+  state, traces = loop.start(experiment), []
+
+  def counted(*args):
+    traces.append(args)
+    return experiment.task.reward(*args)
+
+  def trace(experiment):
+    traces.clear()
+    task = experiment.task._replace(reward=counted)
+    experiment = experiment._replace(task=task)
+    programs = loop._programs(experiment, state)
+    jax.eval_shape(programs.controller, state, programs.held(0, 0))
+    return len(traces)
+
+  # One by one they are one trace; two of three, and the third, are two.
+  assert trace(experiment) == 2
+  assert trace(experiment._replace(at_once=1)) == 1
+
+
+def test_a_step_takes_the_memory_of_the_state_it_is_given(experiment):
+  state = loop.start(experiment)
+  programs = loop._programs(experiment, state)
+  rows = programs.put(programs.order(state.step))
+  size = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
+  for program, given in (
+      (programs.child, (programs.train(0, 0), rows)),
+      (programs.controller, (programs.held(0, 0),)),
+  ):
+    memory = program.lower(state, *given).compile().memory_analysis()
+    assert memory.alias_size_in_bytes == size

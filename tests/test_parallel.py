@@ -122,7 +122,8 @@ def test_two_devices_with_one_child_are_one_device(make, tx):
   )
   alone = jax.jit(step)(alone, held.arrays)
   everywhere = parallel.place_everywhere(mesh, held.arrays)
-  shared = jax.jit(parallel.strategy_step(step, mesh, split))(
+  several = functools.partial(jax.lax.map, batch_size=2)
+  shared = jax.jit(parallel.strategy_step(step, mesh, split, several))(
       shared, everywhere
   )
   chex.assert_trees_all_close(alone.controller, shared.controller, rtol=1e-5)

@@ -21,6 +21,7 @@ from enas_jax.spaces.micro import Micro
 from enas_jax.spaces.micro.final import FinalCell
 from enas_jax.tasks import TASKS
 from enas_jax.testing import filled, on_host, random_choices, unmoved
+from enas_jax.testing.supernet import whole
 
 
 class Small(NamedTuple):
@@ -135,6 +136,32 @@ def questions():
 @pytest.mark.parametrize("ask", questions())
 def test_every_space(ask):
   ask()
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_archs_rewarded_at_once_have_the_rewards_of_one_by_one(name):
+  """Dropout is on, so random numbers would show if they were others."""
+  small, space = SMALL[name], small_space(name)
+  more, options = {}, {}
+  if small.task == "classification":
+    more = {"arithmetic": True}
+    options = {"score": "likelihood", "dropout_in_reward": True}
+  net = supernet_of(name, **more)
+  make = functools.partial(TASKS[small.task], **options)
+  task = whole(make, space, {**small.network, **more})
+  archs = jax.tree.map(lambda *leaves: jnp.stack(leaves), *net.random(2))
+  inputs = archs, jax.random.split(jax.random.key(0), 2)
+
+  def reward(inputs):
+    arch, key = inputs
+    return task.reward(net.params, net.state, arch, net.batch, key)
+
+  one, several = (
+      jax.jit(functools.partial(jax.lax.map, reward, batch_size=size))(inputs)
+      for size in (None, 2)
+  )
+  assert len(np.unique(one)) == 2
+  np.testing.assert_allclose(several, one, rtol=1e-5)
 
 
 @pytest.mark.parametrize("name", SMALL)

@@ -241,6 +241,17 @@ def test_the_same_batch_serves_all_architectures_of_a_step(loop):
   assert len(set.union(*drawn)) > 1  # not always the first
 
 
+def test_a_step_is_the_same_whether_it_rewards_one_or_several_at_a_time(loop):
+  def told(**how):
+    step = functools.partial(
+        steps.strategy_step, valid=loop.valid, archs=ARCHS, **how, **loop.parts
+    )
+    return jax.jit(step)(loop.init(), loop.valid.arrays).strategy.rewards
+
+  several = functools.partial(jax.lax.map, batch_size=2)
+  np.testing.assert_array_equal(told(), told(each=several))
+
+
 def test_records_merge_until_the_epoch_ends(loop):
   state = start = loop.init()
   rewards, errors = [], []

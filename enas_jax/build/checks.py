@@ -9,6 +9,7 @@ import pathlib
 import re
 import sys
 import traceback
+from typing import Any
 
 from flax import errors as flax_errors
 from flax import linen as nn
@@ -25,6 +26,7 @@ from enas_jax.data import telling
 from enas_jax.derive import cost
 from enas_jax.errors import ConfigError, one_line
 from enas_jax.report import drawing
+from enas_jax.settings import Search
 from enas_jax.spaces.choices import kept, Misuse
 from enas_jax.types import Arch, SearchSpace, Split, Strategy, Task
 
@@ -124,23 +126,29 @@ def network(
 
 
 def strategy(
-    config: ConfigDict, made: Strategy, arch: Arch, count: int
+    asked: Search, made: Strategy, arch: Arch, network: Any
 ) -> None:
   """Tries the steps of a strategy, if it is the user's own.
 
   Args:
-    config: Names the strategy.
+    asked: Names the strategy, and says how its archs are rewarded.
     made: The strategy.
     arch: Any arch of the space.
-    count: The number of archs of a step.
+    network: The shared network.
 
   Raises:
-    ConfigError: It fails, or returns something of another form.
+    ConfigError: The strategy fails, or returns something of another form; or
+      archs of a network with branches are to be rewarded at once.
   """
-  name = config.strategy.name
-  if registry.foreign(name):
-    with registry.calling("strategy.name", name):
-      _strategy(name, made, arch, count)
+  if asked.at_once > 1 and not getattr(network, "arithmetic", True):
+    raise ConfigError(
+        "strategy.at_once",
+        f"must be 1 without config.network.arithmetic, got {asked.at_once}:"
+        " every branch of a choice would run.",
+    )
+  if registry.foreign(asked.name):
+    with registry.calling("strategy.name", asked.name):
+      _strategy(asked.name, made, arch, asked.archs)
 
 
 def _own(space: SearchSpace) -> bool:

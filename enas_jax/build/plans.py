@@ -76,7 +76,7 @@ def _search(config: ConfigDict, sources: dict) -> Plan:
   chain = parts.optimiser(config, run, train)
   task = parts.task(config, network, chain, any_arch)
   checks.network(config, space, task, train, any_arch, shared=True)
-  checks.strategy(config, strategy, any_arch, asked.archs)
+  checks.strategy(asked, strategy, any_arch, network)
   benchmark = _benchmark(config, space)
   image = getattr(source, "shape", None)
   size_here = functools.partial(
@@ -111,6 +111,7 @@ def _search(config: ConfigDict, sources: dict) -> Plan:
       strategy_steps=asked.steps,
       count=asked.archs,
       same_batch=asked.same_batch,
+      at_once=asked.at_once,
       **parts.of_run(run),
   )
   record = _recorded(config, space=values)

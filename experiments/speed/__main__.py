@@ -67,6 +67,12 @@ _AGAINST = flags.DEFINE_enum(
 _ARITHMETIC = flags.DEFINE_bool(
     "arithmetic", False, "Operations chosen without branches, of images."
 )
+_GRAPH = flags.DEFINE_bool(
+    "graph", False, "Branches in a command buffer of a GPU (CUDA graph)."
+)
+_AT_ONCE = flags.DEFINE_integer(
+    "at_once", 0, "Also rewards so many architectures, in turn and at once."
+)
 _ALL = flags.DEFINE_bool("all", False, "Every space and size, and the table.")
 _FROM = flags.DEFINE_string("table", None, "JSON lines to write the table of.")
 _CONFIG = command.config_flag()
@@ -75,7 +81,7 @@ _JSON = flags.DEFINE_bool("json", False, "Nothing but the JSON object.")
 
 _FLAGS = (
     *(_DTYPE, _SPACE, _SIZE, _ARCHS, _STATIC, _REPEAT, _AGAINST),
-    *(_ARITHMETIC, _ALL, _FROM, _CONFIG, _AOT, _JSON),
+    *(_ARITHMETIC, _GRAPH, _AT_ONCE, _ALL, _FROM, _CONFIG, _AOT, _JSON),
 )
 _PAUSE = 0.05  # seconds before everything that is timed
 _TABLE = pathlib.Path(__file__).parents[1] / "results" / "speed.md"
@@ -149,9 +155,14 @@ def _measured() -> dict:
     return step(*args)
 
   operations = children.operations(parts)
-  traced, compile_seconds = _compile(counted, *args, donate_argnums=0)
+  options = children.GRAPH if _GRAPH.value else None
+  traced, compile_seconds = _compile(
+      counted, *args, donate_argnums=0, compiler_options=options
+  )
   score = (parts.held.arrays, row)
-  rewarded, reward_seconds = _compile(children.reward(parts), state, *score)
+  rewarded, reward_seconds = _compile(
+      children.reward(parts), state, *score, compiler_options=options
+  )
   others = _others()
   product = jax.jit(jnp.matmul)
   square = jnp.ones((2048, 2048))
@@ -191,6 +202,7 @@ def _measured() -> dict:
       "traces": traces,
       **{f"{k}_ms": 1e3 * float(np.median(v)) for k, v in medians.items()},
       **_ratios(medians),
+      **(_rewards(parts, state, row) if _AT_ONCE.value else {}),
       "items_per_second": parts.train.items / float(np.median(medians["step"])),
       "gflops": float(np.median(operations / np.asarray(medians["step"])))
       / 1e9,
@@ -226,6 +238,28 @@ def _ratios(medians) -> dict:
     if form.startswith("torch"):
       pairs = np.asarray(medians[name]) / np.asarray(medians[what])
       found[f"{name}_over_ours"] = float(pairs.mean())
+  return found
+
+
+def _rewards(parts, state, row) -> dict:
+  """The time of a reward among several, each on a batch of its own."""
+  count = _AT_ONCE.value
+  archs = [parts.archs[n % len(parts.archs)] for n in range(count)]
+  rows, archs = (
+      jax.tree.map(lambda *leaves: jnp.stack(leaves), *each)
+      for each in ([row] * count, archs)
+  )
+  args = state, parts.held.arrays, rows, archs
+  programs, found = {}, {}
+  for name, size in (("in_turn", None), ("at_once", count)):
+    program, _ = _compile(children.rewards(parts, size), *args)
+    programs[name] = functools.partial(program, *args)
+    memory = program.memory_analysis().temp_size_in_bytes
+    found[f"reward_{name}_temporary_mb"] = memory / 1e6
+  medians = {}
+  _time(programs, medians)
+  for name, (seconds,) in medians.items():
+    found[f"reward_{name}_ms"] = 1e3 * seconds / count
   return found
 
 

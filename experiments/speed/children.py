@@ -36,6 +36,15 @@ SIZES = {
     },
 }
 VOCABULARY, LENGTH = 10_000, 35
+# Options of XLA, by which it captures branches in a CUDA graph. It captures an
+# N-way conditional only if it can capture each branch, and convolutions have a
+# switch of their own. As a compiler option the list takes the place of XLA's
+# default, which are the first six; only in the environment can a + add to it.
+GRAPH = {
+    "xla_gpu_enable_command_buffer": "FUSION,CUBLAS,CUBLASLT,CUSTOM_CALL,CUDNN,"
+    "DYNAMIC_SLICE_FUSION,CONDITIONAL,CONVOLUTION",
+    "xla_gpu_graph_min_graph_size": 1,
+}
 
 
 class Parts(NamedTuple):
@@ -124,6 +133,25 @@ def reward(parts: Parts):
     return parts.task.reward(
         state.params, state.model_state, arch, batch, state.key
     )
+
+  return run
+
+
+def rewards(parts: Parts, at_once: int | None):
+  """Returns the rewards of M archs, (state, arrays, rows, archs) -> f32[M].
+
+  Args:
+    parts: The parts.
+    at_once: How many are rewarded at a time; None: one after the other.
+  """
+  one = reward(parts)
+
+  def run(state, arrays, rows, archs):
+    def of(inputs):
+      row, arch = inputs
+      return one(state._replace(strategy=arch), arrays, row)
+
+    return jax.lax.map(of, (rows, archs), batch_size=at_once)
 
   return run
 
