@@ -295,8 +295,9 @@ def test_what_no_macro_network_can_be_is_refused(key, value, message):
         ("strategy.steps", 0.5, "must be a whole number >= 0, got 0.5."),
         ("strategy.warmup", 0.5, "must be a whole number >= 0, got 0.5."),
         ("strategy.same_batch", "False", "must be true or false, got 'False'."),
-        ("strategy.at_once", 2, "must be 1 without config.network.arithmetic,"
-         " got 2: every branch of a choice would run."),
+        ("strategy.at_once", 2, "must be 1 where choices are branches"
+         " (config.network.arithmetic=True has none), got 2: every branch"
+         " would run."),
         ("space.kl_of_half", "False", "must be true or false, got 'False'."),
         ("network.concat", "False", "must be true or false, got 'False'."),
         ("child.l2_all", "False", "must be true or false, got 'False'."),

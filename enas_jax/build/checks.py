@@ -140,11 +140,11 @@ def strategy(
     ConfigError: The strategy fails, or returns something of another form; or
       archs of a network with branches are to be rewarded at once.
   """
-  if asked.at_once > 1 and not getattr(network, "arithmetic", True):
+  if asked.at_once > 1 and not getattr(network, "arithmetic", False):
     raise ConfigError(
         "strategy.at_once",
-        f"must be 1 without config.network.arithmetic, got {asked.at_once}:"
-        " every branch of a choice would run.",
+        f"must be 1 where choices are branches (config.network.arithmetic=True"
+        f" has none), got {asked.at_once}: every branch would run.",
     )
   if registry.foreign(asked.name):
     with registry.calling("strategy.name", asked.name):

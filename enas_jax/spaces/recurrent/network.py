@@ -30,6 +30,8 @@ class RecurrentNetwork(reader.Reader):
   loose: bool | None = None
   dialect: Literal["lm", "2018"] = "lm"
 
+  arithmetic = True  # no field: every activation is made, and none is a branch
+
   def reads(self, arch: RecurrentArch) -> dict[str, jax.Array]:
     """Returns the rows of the shared weights that `arch` reads, by table."""
     if self.final:
