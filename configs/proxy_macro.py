@@ -39,8 +39,16 @@ def shrink(
   config.benchmark = {"path": "", "data": "", "training": 0.0}
   config.task.score = "likelihood"
   config.data.update(name="cifar10", size=12, limit=5000, valid=1000)
-  config.data.eval_batch = 500
+  config.data.eval_batch = 100
   config.network.filters = 8
+  # Random children train the shared weights; then the policy is trained on
+  # rewards that can be compared, those of one batch.
+  config.epochs = config.child.lr_first = 22
+  config.strategy.update(
+      steps=50, archs=10, warmup=20, children="random", same_batch=True
+  )
+  config.reinforce.update(lr=0.03, step_baseline=True)
+  config.derive.update(by="policy", archs=50, random=50)
   config.retrain.random = 0
   # So short a training overfits nothing, and dropout is noise.
   final.epochs = final.child.lr_first = final.eval_every = 4
