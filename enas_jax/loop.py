@@ -7,7 +7,7 @@ strategy that never changes its mind.
   state = loop.fit(experiment, loop.start(experiment), loop.Hooks())
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 import contextlib
 import functools
 from typing import NamedTuple
@@ -18,6 +18,9 @@ import jax.numpy as jnp
 from enas_jax import evaluate, feeds, optim, parallel, steps
 from enas_jax.plan import Experiment
 from enas_jax.types import NEVER, Record, SearchState
+
+# What JAX tells when it has compiled a program, or has read it from its cache.
+_MADE = "/jax/core/compile/backend_compile_duration"
 
 
 class NotFinite(Exception):
@@ -106,17 +109,40 @@ def fit(
   if measure is None and experiment.arch is not None:
     split = experiment.watched or experiment.held
     measure = evaluate.evaluator(experiment.task, split, experiment.arch)
-  with contextlib.closing(programs.train), contextlib.closing(programs.held):
+  with (
+      _counted("child", "controller") as counts,
+      contextlib.closing(programs.train),
+      contextlib.closing(programs.held),
+  ):
     while int(state.step) < experiment.steps:
       try:
         state = _epoch(experiment, programs, state, hooks, measure)
       except NotFinite as error:
         state = hooks.failed(error.step)
-  hooks.compiled({
-      "child": programs.child._cache_size(),
-      "controller": programs.controller._cache_size(),
-  })
+  hooks.compiled(counts)
   return state
+
+
+@contextlib.contextmanager
+def _counted(*names: str) -> Iterator[dict[str, int]]:
+  """Gives how many programs are made meanwhile of the functions of each name.
+
+  The size of a function's cache would not do: JAX describes the sharding of one
+  key now with an axis and now without, and keeps a way to one program for each.
+  """
+  counts = dict.fromkeys(names, 0)
+
+  def hear(event, seconds, *, fun_name="", **more):
+    del seconds, more
+    name = fun_name.removeprefix("jit(").removesuffix(")")
+    if event == _MADE and name in counts:
+      counts[name] += 1
+
+  jax.monitoring.register_event_duration_secs_listener(hear)
+  try:
+    yield counts
+  finally:
+    jax.monitoring.unregister_event_duration_listener(hear)
 
 
 def _epoch(experiment, programs, state, hooks, measure) -> SearchState:

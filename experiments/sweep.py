@@ -36,6 +36,7 @@ if __name__ == "__main__":
   process.start_anew()  # before the imports that take a second
 
 import csv
+import functools
 import io
 import itertools
 import pathlib
@@ -43,9 +44,10 @@ import re
 from typing import Any, NamedTuple
 
 from absl import flags
-from ml_collections import ConfigDict
+from ml_collections import config_flags, ConfigDict
 
 from enas_jax import build, command, folder, launch, registry
+from enas_jax.build import configfile
 from enas_jax.errors import ConfigError
 from enas_jax.report.display import Display
 from experiments import many
@@ -82,12 +84,10 @@ def main() -> None:
       raise ConfigError(f"--{name}", "is required.")
   for name in ("submitit", "matplotlib"):
     registry.extra("experiments.sweep", name, "sweep")
-  axes = [_axis(text) for text in values.over]
+  axes = _axes(values.over)
   keys = [axis.key for axis in axes]
   if not keys and values.seeds is None:
     raise ConfigError("--over", "is required, or else --seeds.")
-  if len({*keys}) < len(keys):
-    raise ConfigError("--over", "names an option twice.")
   command.refuse({key: "give it with --over alone" for key in keys})
   seeds = [values.config.get("seed", 0)]
   if values.seeds is not None:
@@ -115,16 +115,33 @@ def main() -> None:
     )
 
 
-def _axis(text: str) -> Axis:
-  """Returns what one --over says; each value is read as a flag's is.
+def _axes(said: list[str]) -> list[Axis]:
+  """Returns what all --over say; each value is read as a flag's is.
 
   Raises:
     ConfigError: there is no such option, or a value is none of its.
   """
-  name, equals, rest = text.partition("=")
+  texts = dict(map(_texts, said))
+  if len(texts) < len(said):
+    raise ConfigError("--over", "names an option twice.")
+  given = config_flags.get_override_values(flags.FLAGS["config"])
+  parts = {}  # the names of parts that this command chooses, by their keys
+  for block, word in configfile.NAMES:
+    key = f"{block}.{word}"
+    if key in texts or key in given:
+      parts[key] = texts.get(key) or (given[key],)
+  return [
+      Axis(key, each, tuple(_read(key, text, parts) for text in each))
+      for key, each in texts.items()
+  ]
+
+
+def _texts(said: str) -> tuple[str, tuple[str, ...]]:
+  """Returns the key that one --over names, and its values as typed."""
+  name, equals, rest = said.partition("=")
   if not name.startswith("config.") or not equals:
     raise ConfigError(
-        "--over", f"must be config.KEY=VALUE,VALUE..., got {text!r}."
+        "--over", f"must be config.KEY=VALUE,VALUE..., got {said!r}."
     )
   key = name.removeprefix("config.")
   if key == "seed":
@@ -132,24 +149,30 @@ def _axis(text: str) -> Axis:
   texts = tuple(rest.split(";" if ";" in rest else ","))
   if len({*texts}) < len(texts):
     raise ConfigError("--over", f"{name} has a value twice.")
-  values = [_read(name, key, each) for each in texts]
-  return Axis(key, texts, tuple(values))
+  return key, texts
 
 
-def _read(name: str, key: str, text: str) -> Any:
-  """Returns a value as `--config.KEY=text` has it."""
+def _read(key: str, text: str, parts: dict[str, tuple[str, ...]]) -> Any:
+  """Returns a value as `--config.KEY=text` has it beside some choice of parts.
+  """
   file = flags.FLAGS["config"].config_filename
-  argv = ["sweep", f"--config={file}", f"--{name}={text}"]
-  found = flags.FlagValues()
-  command.config_flag(found, argv)
-  try:
-    found(argv)
-  except Exception as error:  # a config file runs here
-    raise command.explain(argv, error, ["config"]) from None
-  value = found.config
-  for word in key.split("."):
-    value = value[word]
-  return value
+  others = {name: each for name, each in parts.items() if name != key}
+  errors = []
+  for chosen in itertools.product(*others.values()):
+    said = {**dict(zip(others, chosen, strict=True)), key: text}
+    argv = ["sweep", f"--config={file}"]
+    argv += [f"--config.{name}={value}" for name, value in said.items()]
+    found = flags.FlagValues()
+    command.config_flag(found, argv)
+    try:
+      found(argv)
+    except Exception as error:  # a config file runs here
+      errors.append(command.explain(argv, error, ["config"]))
+      continue
+    words = key.split(".")
+    return functools.reduce(ConfigDict.__getitem__, words, found.config)
+  # What a part says of a value tells more than that others lack the option.
+  raise min(errors, key=lambda error: "no such key" in str(error))
 
 
 def points(

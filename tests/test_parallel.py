@@ -17,6 +17,7 @@ from enas_jax import (
   build,
   data,
   folder,
+  loop,
   optim,
   parallel,
   rows,
@@ -295,6 +296,8 @@ def test_a_search_on_two_devices_resumes_to_the_same_bits(
       ran(config, tmp_path / "run")
   again = ran(config, tmp_path / "run")
   assert again["scores"] == whole["scores"]
+  log = (tmp_path / "whole" / "log.txt").read_text()
+  assert "1 of the child step, 1 of the controller step." in log
 
   one, other = (
       lines(tmp_path / run / "metrics.jsonl") for run in ("run", "whole")
@@ -326,6 +329,27 @@ def test_a_search_goes_on_on_other_devices(tmp_path, monkeypatch, capsys):
   ]
   told = capsys.readouterr().out
   assert "It ran on 2 devices and goes on on 1 device: from here on" in told
+
+
+def test_programs_are_counted_and_not_the_ways_to_them():
+  mesh = parallel.mesh(jax.devices()[:2])
+  spec = jax.sharding.PartitionSpec()
+
+  @functools.partial(jax.jit, donate_argnums=0)
+  def child(key, array):
+    same = lambda *args: args
+    return jax.shard_map(
+        same, mesh=mesh, in_specs=spec, out_specs=spec, check_vma=False
+    )(key, array)
+
+  put = functools.partial(parallel.place_everywhere, mesh)
+  with loop._counted("child", "controller") as counts:
+    for length in (2, 3):
+      key, array = put(jax.random.key(0)), put(np.ones(length))
+      for _ in range(4):  # the key's sharding is described in two ways
+        key, array = child(key, array)
+      assert counts == {"child": length - 1, "controller": 0}
+  jax.jit(lambda x: x + 1)(1)  # is not counted any more
 
 
 def test_devices_that_are_not_there_or_do_not_divide_are_refused():

@@ -6,11 +6,12 @@ import os
 import subprocess
 import sys
 
+from absl import flags
 import pytest
 from test_main import answers
 from test_run import tiny_texts
 
-from enas_jax import build, folder
+from enas_jax import build, command, folder
 from enas_jax.build import configfile
 from enas_jax.configs import digits_micro_final
 from enas_jax.errors import ConfigError
@@ -132,6 +133,28 @@ def test_a_mistake_is_one_line_and_nothing_is_written(tmp_path):
   ):
     assert (code, text.count("\n"), files) == (2, 1, [])
     assert text.startswith(f"error: {message}")
+
+
+def test_an_option_is_one_of_the_part_that_another_flag_chooses(monkeypatch):
+  def axes(values, *words):
+    argv = ["sweep", CONFIG, f"--over=config.child.whole={values}", *words]
+    found = flags.FlagValues()
+    command.config_flag(found, argv)
+    flags.DEFINE_multi_string("over", [], "", flag_values=found)
+    found(argv)
+    monkeypatch.setattr(flags, "FLAGS", found)
+    return sweep._axes(found.over)
+
+  with pytest.raises(ConfigError, match=r"config.child.whole: no such key\."):
+    axes("true")
+  # Only one of the two optimisers has it.
+  for choice in (
+      "--config.child.optimiser=sgd",
+      "--over=config.child.optimiser=nesterov,sgd",
+  ):
+    assert axes("true,false", choice)[0].values == (True, False)
+    with pytest.raises(ConfigError, match="must be true or false, got 'x'"):
+      axes("x", choice)
 
 
 def test_a_sweep_runs_what_is_not_finished_and_tells_what_diverges(tmp_path):

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 import dataclasses
 import os
 import pathlib
+from typing import NamedTuple
 
 import numpy as np
 
@@ -14,7 +15,12 @@ from enas_jax.data.preprocess import open_picture, Preprocess, size_of
 from enas_jax.errors import ConfigError
 from enas_jax.options import Count
 
-Files = list[tuple[pathlib.Path, int]]  # with the number of the class
+
+class Files(NamedTuple):
+  """The pictures of a split; 200,000 of them take a few MB so."""
+
+  names: np.ndarray  # bytes[n], their paths in the folder of the split
+  labels: np.ndarray  # i32[n], the numbers of their classes
 
 
 def load(*, path: Path, size: Count | None = None) -> Source:
@@ -52,17 +58,14 @@ def load(*, path: Path, size: Count | None = None) -> Source:
     )
   shape, resize = _shape(train, root / "train", size), size is not None
 
-
-  def read(files: Files, folder: pathlib.Path) -> Callable[[], Pictures]:
-    # Made now, so that nothing holds on to the paths, which are larger.
-    pictures = Pictures.of(files, folder, shape, resize)
-    return lambda: pictures
+  def read(files: Files, split: str) -> Callable[[], Pictures]:
+    return lambda: Pictures(str(root / split), *files, shape, resize)
 
   return Source(
       shape=shape,
       classes=len(names),
-      train=read(train, root / "train"),
-      test=read(test, root / "test"),
+      train=read(train, "train"),
+      test=read(test, "test"),
       names=tuple(names),
   )
 
@@ -79,10 +82,16 @@ def _files(root: pathlib.Path, split: str) -> tuple[list[str], Files]:
         " with a folder for each class.",
     )
   top = listing.listed(folder)
-  inner = {each.name: listing.of_class(each) for each in top.folders}
+  inner, pictures = {}, []
+  for each in top.folders:
+    found = listing.of_class(each)
+    names = [os.fsencode(path.relative_to(folder)) for path in found.pictures]
+    pictures.append(np.array(names, np.bytes_))
+    # All paths of a large folder would take 100 MB.
+    inner[each.name] = found._replace(pictures=found.pictures[:1])
   if len(inner) < 2:
-    loose = [*top.pictures, *(p for each in inner.values() for p in each[1])]
-    flat = f", and {len(loose):,} pictures that say no class" if loose else ""
+    loose = len(top.pictures) + sum(map(len, pictures))
+    flat = f", and {loose:,} pictures that say no class" if loose else ""
     raise ConfigError(
         "path",
         f"{folder} needs a folder for each of at least 2 classes, it has"
@@ -100,23 +109,25 @@ def _files(root: pathlib.Path, split: str) -> tuple[list[str], Files]:
   if line := listing.left_out(folder, [loose, *inner.values()]):
     telling.tell(line)
   names = [telling.printable(name) for name in inner]
-  return names, _in_shares([each.pictures for each in inner.values()])
+  return names, _in_shares(pictures)
 
 
-def _in_shares(classes: list[list[pathlib.Path]]) -> Files:
+def _in_shares(classes: list[np.ndarray]) -> Files:
   """Orders files so that any number of the last ones keeps the shares.
 
   They are shuffled first. Image j of the n of a class stands at (j + 1) / n of
   the way, so the last images are one of each class.
   """
-  placed = []
+  shuffled, labels, places = [], [], []
   for number, files in enumerate(classes):
     # RandomState is used because numpy promises that its stream never changes.
     order = np.random.RandomState(number).permutation(len(files))
-    placed += [
-        ((j + 1) / len(files), number, files[i]) for j, i in enumerate(order)
-    ]
-  return [(path, number) for _, number, path in sorted(placed)]
+    shuffled.append(files[order])
+    labels.append(np.full(len(files), number, np.int32))
+    places.append(np.arange(1, len(files) + 1) / len(files))
+  labels = np.concatenate(labels)
+  order = np.lexsort((labels, np.concatenate(places)))
+  return Files(np.concatenate(shuffled)[order], labels[order])
 
 
 def _shape(
@@ -124,13 +135,15 @@ def _shape(
 ) -> tuple[int, int, int]:
   from PIL import Image
 
-  def coloured(path: pathlib.Path) -> bool:
-    with open_picture(path) as picture:
+  def coloured(name: bytes) -> bool:
+    with open_picture(_path(folder, name)) as picture:
       return Image.getmodebase(picture.mode) != "L"
 
-  headers = telling.counted(files, f"headers in {folder}", brief=True)
-  colour = any(coloured(path) for path, _ in headers)
-  width, height = (size, size) if size else size_of(files[0][0])
+  headers = telling.counted(files.names, f"headers in {folder}", brief=True)
+  colour = any(map(coloured, headers))
+  width, height = size, size
+  if not size:
+    width, height = size_of(_path(folder, files.names[0]))
   return height, width, 3 if colour else 1
 
 
@@ -152,19 +165,6 @@ class Pictures:
   shape: tuple[int, int, int]
   resize: bool
 
-  @classmethod
-  def of(
-      cls,
-      files: Files,
-      folder: pathlib.Path,
-      shape: tuple[int, int, int],
-      resize: bool,
-  ) -> "Pictures":
-    """Returns the pictures in these files inside a folder."""
-    names = [os.fsencode(path.relative_to(folder)) for path, _ in files]
-    labels = np.array([label for _, label in files], np.int32)
-    return cls(str(folder), np.array(names), labels, shape, resize)
-
   @property
   def what(self) -> str:
     return f"pictures in {self.folder}"
@@ -181,14 +181,15 @@ class Pictures:
     images = np.empty((len(numbers), *self.shape), np.uint8)
     reads = Preprocess(self.shape)
     for i, name in enumerate(self.names[numbers]):
-      with open_picture(self._path(name)) as picture:
+      with open_picture(_path(self.folder, name)) as picture:
         images[i] = reads.pixels(picture, self.resize)
     return Images(images, self.labels[numbers])
 
   def mark(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Returns their names, labels and sizes on the disk."""
-    sizes = [os.stat(self._path(name)).st_size for name in self.names]
+    sizes = [os.stat(_path(self.folder, name)).st_size for name in self.names]
     return self.names.view(np.uint8), self.labels, np.array(sizes)
 
-  def _path(self, name: bytes) -> str:
-    return os.path.join(self.folder, os.fsdecode(name))
+
+def _path(folder: str | pathlib.Path, name: bytes) -> str:
+  return os.path.join(folder, os.fsdecode(name))

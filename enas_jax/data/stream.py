@@ -4,6 +4,12 @@ The order of a pass follows from its key, so nothing has to be kept of it: a run
 that goes on begins to read at the place where it stopped. Pictures are decoded
 by Grain. For a text Grain has nothing that a memory-mapped file does not do:
 its segments are copied out of it.
+
+Of several processes each reads whole batches, though its devices need a part of
+each only. A part of the rows would be enough for the images that train, whose
+batch is divided. It is not for those that reward, which all devices have whole,
+nor for a pass that each process measures alone, so a stream would need to be
+told which rows are asked of it and by whom.
 """
 
 from collections.abc import Callable, Iterator
