@@ -152,6 +152,7 @@ class SearchSpace(Protocol):
   presets: Mapping[str, Preset]
   sized: bool  # whether `size` exists; False
   alike: bool  # whether all archs have the same size; False
+  of_policy: tuple[str, ...]  # the options that the policy alone reads; ()
   # Whether the final network is the shared one with only what an arch chose, by
   # the same names; False: it may be another network.
   carries: bool

@@ -48,6 +48,11 @@ def test_a_table_is_made_as_the_recipe_trains(plan, tmp_path, monkeypatch):
   assert json.loads(file.read_text().splitlines()[0])["training"] > 0
   searched = plan._replace(benchmark=table)
   benchmark.check_recipe("key", searched)
+  config = ConfigDict(plan.record)
+  config.space.scale += 1  # of the policy, and of no training
+  sharper = build.plan(config)
+  benchmark.check_recipe("key", sharper._replace(benchmark=table))
+  assert benchmark.recipe(sharper.retrain) == table.recipe
   other = {**table.recipe, "child.lr": 3.0}
   with pytest.raises(ConfigError, match=r"with child\.lr = 3\.0, but config"):
     benchmark.check_recipe(

@@ -133,11 +133,17 @@ def recipe(plan: Plan) -> dict[str, Any]:
   These are all values of its config that change what comes out, but for the
   arch and the seed.
   """
+  without = _without(plan)
   return {
       key: value
       for key, value in effective(plan.record).items()
-      if key not in _NO_RECIPE
+      if key not in without
   }
+
+
+def _without(plan: Plan) -> set[str]:
+  """Returns the keys in which two trainings of one recipe may differ."""
+  return {*_NO_RECIPE, *(f"space.{name}" for name in plan.space.of_policy)}
 
 
 def check_recipe(key: str, plan: Plan) -> None:
@@ -158,7 +164,7 @@ def check_recipe(key: str, plan: Plan) -> None:
     )
   # As JSON has it, whose lists are no tuples.
   own = json.loads(json.dumps(recipe(plan.retrain)))
-  for name in sorted({*asked, *own} - {*_NO_RECIPE}):
+  for name in sorted({*asked, *own} - _without(plan.retrain)):
     one, other = asked.get(name), own.get(name)
     if one != other:
       raise ConfigError(

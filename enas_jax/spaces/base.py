@@ -54,6 +54,8 @@ class Space:
   # Whether all archs have the same size. Where they differ, and the space has
   # no `size`, one network for each choice is traced when the size is needed.
   alike: ClassVar[bool] = False
+  # The options that the policy alone reads. They change no training of an arch.
+  of_policy: ClassVar[tuple[str, ...]] = ()
   module: ClassVar[type[nn.Module]]
   schedule: Schedule
 

@@ -58,6 +58,7 @@ class Choices(Space):
 
   scale: NonNegative = 2.5
 
+  of_policy: ClassVar = ("scale",)
   declared: ClassVar[Mapping[str, Kind]]
   grouped: ClassVar[tuple[Group, ...]]
   made: ClassVar[type]  # the NamedTuple of an arch

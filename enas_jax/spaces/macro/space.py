@@ -107,6 +107,12 @@ class Macro(Space):
   shifted_anchors: bool = False
 
   module: ClassVar = MacroNetwork
+  of_policy: ClassVar = (
+      "scale",
+      "skip_target",
+      "kl_of_half",
+      "shifted_anchors",
+  )
   presets: ClassVar = {
       "enas_macro_24": Preset({"layers": 24, "operations": _FOUR}, _PUBLISHED),
       "enas_macro_12": Preset({"layers": 12, "operations": _SIX}, _FOUND),

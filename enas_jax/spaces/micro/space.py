@@ -54,6 +54,12 @@ class Micro(Space):
   saturated_prior: bool = False
 
   module: ClassVar = MicroNetwork
+  of_policy: ClassVar = (
+      "index_scale",
+      "op_scale",
+      "op_prior",
+      "saturated_prior",
+  )
   presets: ClassVar = {
       "enas_micro": Preset({"nodes": 5}, _PUBLISHED),
       "digits_micro": Preset({"nodes": 3}, _DIGITS),

@@ -28,6 +28,7 @@ class NasBench201(Space):
   scale: NonNegative = 5.0
 
   module: ClassVar = NasBench201Network
+  of_policy: ClassVar = ("scale",)
   noun: ClassVar = "a cell"
   presets: ClassVar = {
       # The best cell on CIFAR-10 by validation and by test accuracy: 94.37 %.

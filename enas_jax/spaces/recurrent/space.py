@@ -48,6 +48,7 @@ class Recurrent(Space):
   scale: NonNegative = 2.25
 
   module: ClassVar = RecurrentNetwork
+  of_policy: ClassVar = ("scale",)
   alike: ClassVar = True
   presets: ClassVar = {
       "enas_lm": Preset({"nodes": 8, "dialect": "lm"}, _ENAS),
