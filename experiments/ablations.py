@@ -44,6 +44,7 @@ _VARIANTS = {
     "configured": {},
     "random": {"strategy.name": "random"},
     "evolution": {"strategy.name": "evolution"},
+    "lstm": {"reinforce.hidden": 64},
     "factorised": {"reinforce.hidden": 0},
     "policy_children": {"strategy.children": "policy"},
     "no_warmup": {"strategy.children": "policy", "strategy.warmup": 0},
