@@ -10,7 +10,8 @@ Expect validation accuracies of children between 0.65 and 0.80 near the end
 published cells reach 3.54 % test error, 2.89 % with Cutout.
 
 Variants, after a colon and joined by commas:
-  smoke              every stage in seconds, on synthetic images
+  smoke              every stage in small, on synthetic images; most of its time
+                     is compiling, minutes on a slow or busy machine
   profile=faithful   quirks of the reference, each a value of its own below
 
 The faithful profile sets dropout_in_reward, saturated_prior, row_fan_in,

@@ -6,7 +6,7 @@
 
 X is the name of an experiment that comes with the package, as cifar_micro, or
 the path of a file. Each says at its top what it does; a word after its colon is
-one of its variants (smoke: every stage in seconds), and --config.KEY changes
+one of its variants (smoke: every stage in small), and --config.KEY changes
 one of its values. The same command goes on from where a run was stopped. A
 value that cannot work ends in one line and exit code 2. A signal saves and then
 ends the process: a shell tells 130 after Ctrl-C, 143 after SIGTERM.

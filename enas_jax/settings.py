@@ -54,7 +54,9 @@ class Search:
   Attributes:
     name: Which strategy proposes.
     steps: Strategy steps of an epoch.
-    archs: How many are rewarded in a strategy step.
+    archs: M of the paper's section 2.2, the architectures that are sampled and
+      rewarded in a controller step. The M of a child step's gradient is 1, or
+      the number of devices.
     same_batch: Whether those of a step are rewarded on the same data.
     at_once: How many of those of a step are rewarded at a time, as one large
       batch, which takes as many times the memory; for networks without a
@@ -116,7 +118,7 @@ class Objective:
     cost: What is counted of its final network, or latency: the milliseconds of
       a validation batch on the device at hand; "": nothing.
     target: Up to which nothing is taken off.
-    weight: Taken off when the cost is twice the target.
+    weight: The penalty when the cost is twice the target.
   """
 
   cost: Literal["", "params", "flops", "latency"] = ""

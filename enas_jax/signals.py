@@ -196,7 +196,9 @@ class Signals:
     if self.caught and number == signal.SIGINT:
       raise KeyboardInterrupt
     if not self.caught:
-      self._say("Stopping after this step; Ctrl-C now ends at once.")
+      pressed = number == signal.SIGINT
+      more = "; Ctrl-C now ends at once" if pressed else ": SIGTERM came"
+      self._say(f"Stopping after this step{more}.")
     self.caught = number
 
   def _last(self, number: int) -> None:

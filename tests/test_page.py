@@ -440,6 +440,7 @@ def test_a_run_at_work_has_a_page(tmp_path, kept):
   assert f"not finished: epoch {kept} of {EPOCHS}" in said
   assert "No candidate has been scored yet." in said
   assert ("No epoch has ended yet." in said) == (not kept)
+  assert ("Time of the search" in said) == bool(kept)
   assert f"python -m enas_jax.report {path}" in said
   assert "cannot be shown" not in said
 

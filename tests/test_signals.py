@@ -82,6 +82,20 @@ def test_ctrl_c_twice_does_not_wait(tmp_path):
   assert process.returncode == -signal.SIGINT
 
 
+@pytest.mark.parametrize(
+    ("number", "end"),
+    [
+        (signal.SIGINT, "; Ctrl-C now ends at once."),
+        (signal.SIGTERM, ": SIGTERM came."),
+    ],
+)
+def test_ctrl_c_is_named_only_where_it_came(number, end, tmp_path):
+  said = []
+  with signals.Signals(said.append, tmp_path):
+    os.kill(os.getpid(), number)
+  assert said == [f"Stopping after this step{end}"]
+
+
 def test_what_a_shell_ignores_stays_ignored(tmp_path):
   code = "import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)"
   process = started(code + _STUCK.format(amid=""), tmp_path)

@@ -27,16 +27,21 @@ def outcome(run: RunFiles) -> dict[str, str]:
   """Returns the results of a run by their names; "" where there is none."""
   if run.searches:
     return _found(run)
-  result = {"State": state(run), "Time": clock(run.seconds)}
+  result = {"State": state(run), "Time": _time(run)}
   for part in ("test", "valid"):
     if pair := measured(run.result, part):
       result[measure(pair[0])] = f"{pair[1]:.4f}"
   return {**result, "Parameters": count(run.result.get("parameters"))}
 
 
+def _time(run: RunFiles) -> str:
+  """Returns how long a run took; "" before its first epoch has ended."""
+  return clock(run.seconds) if run.seconds else ""
+
+
 def _found(run: RunFiles) -> dict[str, str]:
   """Returns the results of a search."""
-  result = {"State": state(run), "Time of the search": clock(run.seconds)}
+  result = {"State": state(run), "Time of the search": _time(run)}
   if test := block(run.result, "test"):
     name = measure(judged(files.parts(run, "retrain"), "test"))
     random = [n for n in map(number, test["random"]) if n is not None]

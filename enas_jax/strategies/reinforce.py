@@ -2,6 +2,9 @@
 
 The paper's gradient estimate over M archs sampled with one policy: the
 mean of grad log pi(a) (R(a) - b), followed by one step of the optimiser.
+
+R is the reward and the weighted entropy. So the metric `baseline`, which is b,
+includes the entropy; the metrics `reward` and `reward_best` do not.
 """
 
 from collections.abc import Callable
@@ -67,9 +70,9 @@ def reinforce(
       first reward.
     step_baseline: Whether the baseline is the mean reward of the step in place
       of the moving average, so that `baseline_decay` and `zero_baseline` are
-      not used. The mean includes the reward of each architecture itself, which
-      makes the estimate smaller by 1 / M on average (Kool, van Hoof, Welling
-      2019), and zero for M = 1.
+      not used. The mean includes the reward of each architecture itself: it
+      scales the gradient by (M - 1) / M, so M must be at least 2 (Kool, van
+      Hoof, Welling 2019).
     single_entropy: Whether the entropy is only -p log p of the choice that was
       drawn, as in the reference's macro and recurrent samplers (defect C4).
       Off: the exact entropy.
@@ -160,8 +163,8 @@ class _Reinforce:
       baselines = total.mean()
       baseline = baselines, jnp.asarray(True)
     else:
-      # The rewards of a step enter the baseline one by one as in the reference,
-      # each before its own advantage is taken.
+      # As in the reference, b is updated with R first and R - b is used then.
+      # That multiplies the advantage by the decay. Rewards come one by one.
       baseline, baselines = jax.lax.scan(
           self.follow, (state.baseline, state.started), total
       )
