@@ -320,7 +320,7 @@ class TestFolder:
           ),
           (
               lambda p: (p / "train" / "a" / "x.jpg").write_bytes(b"no"),
-              "path: cannot read .*train/a/x.jpg",
+              "path: 1 picture cannot be read: .*train/a/x.jpg .* replace it",
           ),
           (
               lambda p: Image.new("I;16", (6, 8)).save(p / "train/a/x.png"),
@@ -332,7 +332,7 @@ class TestFolder:
           ),
           (
               lambda p: cut(p / "train" / "a" / "00.png"),
-              "path: cannot read .*train/a/00.png",
+              r"path: 1 picture cannot be read: .*train/a/00.png \(.*trunc",
           ),
       ],
   )

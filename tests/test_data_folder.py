@@ -9,8 +9,8 @@ from PIL import Image
 import pytest
 
 from enas_jax import data, model, process
-from enas_jax.data import listing, preprocess, telling
-from enas_jax.data.examples import Images
+from enas_jax.data import examples, listing, preprocess, telling
+from enas_jax.data.examples import Images, surveyed, whole
 from enas_jax.data.preprocess import open_picture, Preprocess
 from enas_jax.errors import ConfigError
 from experiments import mutated_data
@@ -411,6 +411,29 @@ def test_reading_tells_what_how_many_and_how_long(tmp_path, monkeypatch):
   with telling.heard(told.append):
     [*telling.counted(range(9), "headers in D", brief=True)]
   assert len(told) == 6
+
+
+@pytest.mark.parametrize("read", [whole, lambda all_: surveyed(all_, 0)])
+@pytest.mark.parametrize("size", [4, None])
+def test_all_broken_pictures_are_one_line(read, size, tmp_path, monkeypatch):
+  monkeypatch.setattr(examples, "_CHUNK", 5)
+  folder = write(tmp_path) / "train" / "a"
+  names = ["00.png", "03.png", "05.png"]
+  for name in names:
+    (folder / name).write_bytes(b"no picture")
+  pictures = data.load("folder", path=str(tmp_path), size=size).train.found()
+  with pytest.raises(ConfigError) as caught:
+    read(pictures)
+  line = str(caught.value)
+  assert line.startswith(f"path: 3 pictures cannot be read: {folder}")
+  assert all(str(folder / name) in line for name in names)
+  assert line.endswith(
+      "). Delete or replace them, and type the same command again."
+  )
+  for path in folder.parent.rglob("*.png"):
+    path.write_bytes(b"no picture")
+  with pytest.raises(ConfigError, match="cannot"):
+    read(data.load("folder", path=str(tmp_path), size=size).train.found())
 
 
 def test_a_missing_folder_or_a_foreign_file_is_a_line():
