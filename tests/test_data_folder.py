@@ -233,10 +233,10 @@ def test_what_systems_leave_behind_is_left_out_and_counted(tmp_path):
   np.testing.assert_array_equal(source.train().images, plain.train().images)
   of_train, of_test = (line for line in told if line.startswith("Left out"))
   count = 2 * len(JUNK + FILES)
-  assert f"folders and files of systems: {count} (#recycle, $REC" in of_train
-  assert "files that are no pictures: 2 (labels.csv, notes.txt)" in of_train
-  assert "folders inside the folder of a class: 1 (masks)." in of_train
-  assert of_test.endswith(" 9 more).")
+  assert f"{count} files and folders of systems: #recycle (2), $REC" in of_train
+  assert "; 2 files that are no pictures: labels.csv, notes.txt;" in of_train
+  assert "; 1 folder inside the folder of a class: masks." in of_train
+  assert of_test.endswith(" 9 more.")
   assert [f.name for f in model.subfolders(root / "train")] == ["a", "b"]
   assert len(model.pictures(root / "train" / "a")) == 6
 
@@ -360,7 +360,7 @@ def test_one_level_of_folders_inside_a_class_is_read(tmp_path):
     (each / "boxes.txt").write_text("0 0 4 4")
   source, told = load(root)
   np.testing.assert_array_equal(source.train().images, plain.train().images)
-  assert "files that are no pictures: 2 (boxes.txt)" in told[0]
+  assert "2 files that are no pictures: boxes.txt (2)." in told[0]
   (root / "train" / "a" / "images").rename(root / "train" / "a" / "x")
   deeper = root / "train" / "a" / "y"
   deeper.mkdir()

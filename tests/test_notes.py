@@ -36,7 +36,7 @@ def test_what_is_read_is_told_at_once_and_logged(config, tmp_path, monkeypatch):
   plan = build.plan(config, tell=told.append)
   train = tmp_path / "D" / "train"
   assert told == [*plan.notes] == [
-      f"Left out of {train}: folders and files of systems: 1 (@eaDir).",
+      f"Left out of {train}: 1 file or folder of a system: @eaDir.",
       f"Read 72 pictures in {train} in 0:00:00.",
   ]
   monkeypatch.setattr(run, "_search", lambda stage: {"done": True})
