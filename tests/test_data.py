@@ -328,7 +328,7 @@ class TestFolder:
           ),
           (
               lambda p: Image.new("L", (5, 7)).save(p / "train/a/x.png"),
-              "size: the images differ: ",
+              "size: the images differ: .* such as --config.data.size=6[.]$",
           ),
           (
               lambda p: cut(p / "train" / "a" / "00.png"),

@@ -90,7 +90,8 @@ class Preprocess:
         raise ConfigError(
             "size",
             f"the images differ: {name} has {picture.width}x{picture.height}"
-            f" pixels, others {width}x{height}. Give the size to resize to.",
+            f" pixels, others {width}x{height}. Give the size to resize to,"
+            f" such as --config.data.size={min(width, height)}.",
         )
       mode = MODES[channels]
       if _is_grey(picture):  # is one channel for as long as it is large
