@@ -305,6 +305,7 @@ def _absent(
               " it whole, as enas_jax.configs.digits_micro sets"
               " config.retrain.config.",
           )
-      return ConfigError(key, f"no such key. {suggest(name, near)}")
+      choices = suggest(name, near, f"--{key.removesuffix(name)}")
+      return ConfigError(key, f"no such key. {choices}")
     config = block[name]
   return None

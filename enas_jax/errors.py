@@ -102,9 +102,15 @@ def lookup(key: str, name: str, choices: dict[str, Any], what: str) -> Any:
   raise ConfigError(key, f"unknown {what} {name!r}. {suggest(name, choices)}")
 
 
-def suggest(name: Any, choices: Iterable) -> str:
-  """Lists the valid choices, and names the one that is most like `name`."""
+def suggest(name: Any, choices: Iterable, before: str = "") -> str:
+  """Lists the valid choices, and names the one that is most like `name`.
+
+  Args:
+    name: What the user wrote.
+    choices: The valid ones.
+    before: What stands before the one that is named, so that it can be pasted.
+  """
   choices = sorted(filter(None, map(str, choices)))
   near = difflib.get_close_matches(str(name), choices, n=1)
-  hint = f"Did you mean {near[0]!r}? " if near else ""
+  hint = f"Did you mean {before + near[0]!r}? " if near else ""
   return f"{hint}Choices: {', '.join(choices) or 'none'}."

@@ -61,6 +61,7 @@ class Keeper:
     return self
 
   def __exit__(self, *unused) -> None:
+    self._signals.compiling = False
     self._open.close()
 
   def hooks(self) -> loop.Hooks:
@@ -78,6 +79,7 @@ class Keeper:
     """Returns the state to begin with: the newest checkpoint, or the first."""
     if not hosts.alike(self._data):
       raise ConfigError("config.data", "is not the same data on all hosts.")
+    self._signals.compiling = True  # the first state is made by a program, too
     first = loop.start(self._plan.experiment)
     self._like = checkpoint.shapes(first)
     state = self._restored()
@@ -104,6 +106,7 @@ class Keeper:
       )
     state, facts = found or (None, {"metrics_size": 0, "seconds": 0.0})
     step = int(state.step) if found else 0
+    self._signals.saved |= step > 0
     self._signals.came()  # brings the time up to date
     self._saved = self._signals.time
     # The epoch's, in whichever process its time was spent.
@@ -123,6 +126,7 @@ class Keeper:
     return state
 
   def _step(self, seen: loop.Seen) -> None:
+    self._signals.compiling = False
     self._pace.step(seen.kind, seen.count)
     if self._bar.live:
       self._bar.show(seen.step, self._status(seen))
@@ -182,6 +186,7 @@ class Keeper:
           "data": self._data,
       }
       self._checkpoints.save(state, facts)
+    self._signals.saved |= int(state.step) > 0
     self._pace.skip()
 
   def _compiled(self, counts: dict[str, int]) -> None:

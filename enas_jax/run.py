@@ -39,7 +39,7 @@ from enas_jax.derive.candidates import Line, RANDOM
 from enas_jax.errors import ConfigError
 from enas_jax.keeper import Diverged, Keeper
 from enas_jax.plan import effective, Plan
-from enas_jax.report import drawing, tables, words
+from enas_jax.report import classes, drawing, tables, words
 from enas_jax.report.display import Pace
 from enas_jax.stage import Stage
 from enas_jax.types import SearchState
@@ -81,7 +81,7 @@ def run(plan: Plan, workdir: str, *, show: bool = True) -> dict[str, Any]:
     stage.say(f"enas_jax {enas_jax.__version__} on {devices}, in {stage.home}")
     for line in plan.notes:
       stage.display.note(line)
-    if line := words.classes(plan):
+    for line in filter(None, (classes.named(plan), classes.counted(plan))):
       stage.say(line)
     result = _search(stage) if plan.derive else _training(stage)
     return stages.written(stage, result)

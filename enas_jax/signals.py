@@ -24,7 +24,7 @@ from enas_jax import hosts, process
 _GRACE = 20.0  # seconds that a process has after a signal
 _AT_ONCE = 1.0  # and after Ctrl-C was pressed a second time
 _NUMBERS = (signal.SIGINT, signal.SIGTERM)
-# Whether a thread watches over the process.
+# Whether a thread ends the process that does not come back.
 _WATCHED = contextvars.ContextVar[bool]("watched", default=False)
 
 
@@ -61,6 +61,7 @@ def caught(
     handler: Callable[[int, object], None],
     last: Callable[[int], None] = lambda number: None,
     grace: float | None = _GRACE,
+    first: Callable[[int], None] = lambda number: None,
 ) -> Iterator[threading.Lock]:
   """Handles SIGINT and SIGTERM, and ends a process that does not come back.
 
@@ -71,6 +72,8 @@ def caught(
     handler: as `signal.signal` takes it.
     last: is told of the signal before the process ends.
     grace: the seconds from the first signal to that end; None: it is not ended.
+    first: is told of the first signal, in a thread of its own: at once, also
+      amid a compilation, and never amid a line that the main thread writes.
 
   Yields:
     A lock. While it is held, the process is not ended.
@@ -80,8 +83,7 @@ def caught(
     yield busy
     return
   with contextlib.ExitStack() as stack:
-    if grace is not None:
-      stack.enter_context(_watched(busy, last, grace))
+    stack.enter_context(_watched(busy, last, grace, first))
     for number in _NUMBERS:
       if signal.getsignal(number) != signal.SIG_IGN:  # as nohup and & have it
         stack.callback(signal.signal, number, signal.signal(number, handler))
@@ -90,17 +92,20 @@ def caught(
 
 @contextlib.contextmanager
 def _watched(
-    busy: threading.Lock, last: Callable[[int], None], grace: float
+    busy: threading.Lock,
+    last: Callable[[int], None],
+    grace: float | None,
+    first: Callable[[int], None],
 ) -> Iterator[None]:
   """Runs the thread that watches."""
   reader, writer = os.pipe()
   os.set_blocking(writer, False)
   watch = threading.Thread(
-      target=_watch, args=(reader, busy, last, grace), daemon=True
+      target=_watch, args=(reader, busy, last, grace, first), daemon=True
   )
   watch.start()
   wakeup = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
-  token = _WATCHED.set(True)
+  token = _WATCHED.set(grace is not None)
   try:
     yield
   finally:
@@ -115,9 +120,10 @@ def _watch(
     reader: int,
     busy: threading.Lock,
     last: Callable[[int], None],
-    grace: float,
+    grace: float | None,
+    first: Callable[[int], None],
 ) -> None:
-  """Waits for signals; ends the process when its time is over.
+  """Waits for signals, and tells of the first; ends the process in the end.
 
   It returns when the other end of the pipe is closed.
   """
@@ -127,7 +133,7 @@ def _watch(
     if left is not None and left <= 0:
       with busy, contextlib.suppress(Exception):
         last(number)
-      die(number)
+      return die(number)
     if not _readable(reader, left):
       continue
     came = os.read(reader, 1)
@@ -135,8 +141,14 @@ def _watch(
       return
     if came[0] not in _NUMBERS:
       continue
-    if end is None:
-      number, end = came[0], time.monotonic() + grace
+    if not number:
+      number = came[0]
+      if grace is not None:
+        end = time.monotonic() + grace
+      with contextlib.suppress(Exception):
+        first(number)
+    elif end is None:
+      continue
     elif came[0] == signal.SIGINT:
       number, end = came[0], min(end, time.monotonic() + _AT_ONCE)
 
@@ -152,19 +164,25 @@ class Signals:
   same place. A second SIGINT stops at once. Where a step of a command does not
   end in time, the process ends without it, but never amid what is done under
   `saving`.
+
+  Attributes:
+    compiling: whether the steps are yet to be compiled.
+    saved: whether there is a checkpoint from which the run goes on.
   """
 
   def __init__(self, say: Callable[[str], None], path: pathlib.Path):
     self.caught = 0  # the number of the signal that came to this process
     self._watch = hosts.Watch()
     self.saving: contextlib.AbstractContextManager = contextlib.nullcontext()
+    self.compiling = self.saved = False
     self._say, self._path = say, path
+    self._telling, self._stopped = threading.Lock(), False
     self._open = contextlib.ExitStack()
 
   def __enter__(self) -> "Signals":
     grace = _GRACE if _WATCHED.get() else None
     self.saving = self._open.enter_context(
-        caught(self._catch, self._last, grace)
+        caught(self._catch, self._last, grace, self._first)
     )
     return self
 
@@ -184,10 +202,12 @@ class Signals:
   def stop_if_caught(self) -> None:
     """Raises Interrupted if a signal came. Call it when all is saved."""
     if self.came():
-      self._say(
-          f"Stopped; everything is saved in {self._path}. The same command"
-          " goes on from there."
-      )
+      with self._telling:
+        self._stopped = True
+        self._say(
+            f"Stopped; everything is saved in {self._path}. The same command"
+            " goes on from there."
+        )
       raise Interrupted(self._watch.caught, together=True)
 
   def _catch(self, number, frame) -> None:
@@ -195,16 +215,30 @@ class Signals:
     del frame
     if self.caught and number == signal.SIGINT:
       raise KeyboardInterrupt
-    if not self.caught:
-      pressed = number == signal.SIGINT
-      more = "; Ctrl-C now ends at once" if pressed else ": SIGTERM came"
-      self._say(f"Stopping after this step{more}.")
     self.caught = number
+
+  def _first(self, number: int) -> None:
+    """Says what is waited for, unless that is over."""
+    more = ": SIGTERM came"
+    if number == signal.SIGINT:
+      more = "; Ctrl-C now ends at once"
+    doing = "Stopping after this step"
+    if self.compiling:
+      doing = (
+          f"Stopping. The steps are being compiled, which may take"
+          f" {_GRACE:.0f} seconds"
+      )
+    with self._telling:
+      if not self._stopped:
+        self._say(f"{doing}{more}.")
 
   def _last(self, number: int) -> None:
     """Says that the process ends before its step has."""
-    self._say(
-        "Stopped amid a step, which took too long. The same command goes on"
-        f" from what was saved in {self._path}."
-    )
+    doing = "amid a step, which took too long"
+    if self.compiling:
+      doing = "while compiling"
+    then = "Nothing was saved yet: the same command begins from the start."
+    if self.saved:
+      then = f"The same command goes on from what was saved in {self._path}."
+    self._say(f"Stopped {doing}. {then}")
     hosts.leave(f"stopped by {signal.Signals(number).name} amid a step.")

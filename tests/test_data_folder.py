@@ -9,8 +9,8 @@ from PIL import Image
 import pytest
 
 from enas_jax import data, model, process
-from enas_jax.data import listing, preprocess, telling
-from enas_jax.data.examples import Images
+from enas_jax.data import examples, listing, preprocess, telling
+from enas_jax.data.examples import Images, surveyed, whole
 from enas_jax.data.preprocess import open_picture, Preprocess
 from enas_jax.errors import ConfigError
 from experiments import mutated_data
@@ -233,10 +233,10 @@ def test_what_systems_leave_behind_is_left_out_and_counted(tmp_path):
   np.testing.assert_array_equal(source.train().images, plain.train().images)
   of_train, of_test = (line for line in told if line.startswith("Left out"))
   count = 2 * len(JUNK + FILES)
-  assert f"folders and files of systems: {count} (#recycle, $REC" in of_train
-  assert "files that are no pictures: 2 (labels.csv, notes.txt)" in of_train
-  assert "folders inside the folder of a class: 1 (masks)." in of_train
-  assert of_test.endswith(" 9 more).")
+  assert f"{count} files and folders of systems: #recycle (2), $REC" in of_train
+  assert "; 2 files that are no pictures: labels.csv, notes.txt;" in of_train
+  assert "; 1 folder inside the folder of a class: masks." in of_train
+  assert of_test.endswith(" 9 more.")
   assert [f.name for f in model.subfolders(root / "train")] == ["a", "b"]
   assert len(model.pictures(root / "train" / "a")) == 6
 
@@ -360,7 +360,7 @@ def test_one_level_of_folders_inside_a_class_is_read(tmp_path):
     (each / "boxes.txt").write_text("0 0 4 4")
   source, told = load(root)
   np.testing.assert_array_equal(source.train().images, plain.train().images)
-  assert "files that are no pictures: 2 (boxes.txt)" in told[0]
+  assert "2 files that are no pictures: boxes.txt (2)." in told[0]
   (root / "train" / "a" / "images").rename(root / "train" / "a" / "x")
   deeper = root / "train" / "a" / "y"
   deeper.mkdir()
@@ -411,6 +411,29 @@ def test_reading_tells_what_how_many_and_how_long(tmp_path, monkeypatch):
   with telling.heard(told.append):
     [*telling.counted(range(9), "headers in D", brief=True)]
   assert len(told) == 6
+
+
+@pytest.mark.parametrize("read", [whole, lambda all_: surveyed(all_, 0)])
+@pytest.mark.parametrize("size", [4, None])
+def test_all_broken_pictures_are_one_line(read, size, tmp_path, monkeypatch):
+  monkeypatch.setattr(examples, "_CHUNK", 5)
+  folder = write(tmp_path) / "train" / "a"
+  names = ["00.png", "03.png", "05.png"]
+  for name in names:
+    (folder / name).write_bytes(b"no picture")
+  pictures = data.load("folder", path=str(tmp_path), size=size).train.found()
+  with pytest.raises(ConfigError) as caught:
+    read(pictures)
+  line = str(caught.value)
+  assert line.startswith(f"path: 3 pictures cannot be read: {folder}")
+  assert all(str(folder / name) in line for name in names)
+  assert line.endswith(
+      "). Delete or replace them, and type the same command again."
+  )
+  for path in folder.parent.rglob("*.png"):
+    path.write_bytes(b"no picture")
+  with pytest.raises(ConfigError, match="cannot"):
+    read(data.load("folder", path=str(tmp_path), size=size).train.found())
 
 
 def test_a_missing_folder_or_a_foreign_file_is_a_line():

@@ -136,17 +136,18 @@ CASES = [
     ),
     (
         [SEARCH, W, "--config.child.lrr=0.1"],
-        "config.child.lrr: no such key. Did you mean 'lr'? Choices: batch,"
-        " clip, freeze_aux, l2, l2_all, lr, lr_factor, lr_first, lr_min,"
-        " momentum, optimiser.",
+        "config.child.lrr: no such key. Did you mean '--config.child.lr'?"
+        " Choices: batch, clip, freeze_aux, l2, l2_all, lr, lr_factor,"
+        " lr_first, lr_min, momentum, optimiser.",
     ),
     (
         [SEARCH, W, "--config.chid.lr=0.1"],
-        "config.chid: no such key. Did you mean 'child'? Choices: ...",
+        "config.chid: no such key. Did you mean '--config.child'? Choices: ...",
     ),
     (
         ["--config", "configs/cifar_micro.py:smoke", W, "--config.epoch=1"],
-        "config.epoch: no such key. Did you mean 'epochs'? Choices: ...",
+        "config.epoch: no such key. Did you mean '--config.epochs'? Choices:"
+        " ...",
     ),
     (
         [SEARCH, W, "--config.seed.lr=0.1"],
@@ -154,7 +155,8 @@ CASES = [
     ),
     (
         [SEARCH, W, "--noconfig.network.auxx"],
-        "config.network.auxx: no such key. Did you mean 'aux'? Choices: ...",
+        "config.network.auxx: no such key. Did you mean '--config.network.aux'?"
+        " Choices: ...",
     ),
     (
         [SEARCH, W, "--config.child.lr=fast"],

@@ -8,7 +8,7 @@ import pytest
 
 from enas_jax import build, calls, main, run
 from enas_jax.configs import cifar_macro, ptb_recurrent
-from enas_jax.report import words
+from enas_jax.report import classes, words
 
 
 def config_of(root, names):
@@ -36,7 +36,7 @@ def test_what_is_read_is_told_at_once_and_logged(config, tmp_path, monkeypatch):
   plan = build.plan(config, tell=told.append)
   train = tmp_path / "D" / "train"
   assert told == [*plan.notes] == [
-      f"Left out of {train}: folders and files of systems: 1 (@eaDir).",
+      f"Left out of {train}: 1 file or folder of a system: @eaDir.",
       f"Read 72 pictures in {train} in 0:00:00.",
   ]
   monkeypatch.setattr(run, "_search", lambda stage: {"done": True})
@@ -45,6 +45,10 @@ def test_what_is_read_is_told_at_once_and_logged(config, tmp_path, monkeypatch):
   assert log[1:3] == told
   assert log[3] == (
       "3 classes, numbered from 0 in this order (labels.txt): 1, 2, 10."
+  )
+  assert log[4] == (
+      "Pictures: 68 to train on (1: 23, 2: 23, 10: 22), 4 to validate on (1: 1,"
+      " 2: 1, 10: 2)."
   )
   assert (tmp_path / "W" / "labels.txt").read_text() == "1\n2\n10\n"
 
@@ -65,7 +69,7 @@ def test_a_line_is_told_once(config, tmp_path, monkeypatch):
 def test_classes_that_are_called_by_their_numbers_need_no_line():
   config = cifar_macro.get_config("smoke")
   config.space.update(layers=2, operations="avg_pool_3x3,max_pool_3x3")
-  assert words.classes(build.plan(config)) == ""
+  assert classes.named(build.plan(config)) == ""
 
 
 def test_a_command_and_a_call_that_shows_tell_it(

@@ -253,11 +253,20 @@ def test_options_that_no_file_sets_can_be_set_by_flags(own):
 
 
 @pytest.mark.parametrize("flag, line", [
-    ("data.cuont=9", "config.data.cuont: no such key. Did you mean 'count'? C"),
+    (
+        "data.cuont=9",
+        "config.data.cuont: no such key. Did you mean '--config.data.count'? C",
+    ),
     ("data.count=x", "config.data.count: must be a whole number, got 'x'."),
     ("data.valid.x=1", "config.data.valid.x: no such key. Choices: none."),
-    ("tsak.score=x", "config.tsak: no such key. Did you mean 'task'? Choices"),
-    ("task.scroe=x", "config.task.scroe: no such key. Did you mean 'score'?"),
+    (
+        "tsak.score=x",
+        "config.tsak: no such key. Did you mean '--config.task'? Choices",
+    ),
+    (
+        "task.scroe=x",
+        "config.task.scroe: no such key. Did you mean '--config.task.score'?",
+    ),
 ])
 def test_a_flag_of_no_option_names_all_that_there_are(own, flag, line):
   assert typed(own, f"--config.{flag}").startswith(line)

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 
@@ -116,15 +117,70 @@ def test_handlers_and_threads_are_as_before():
   assert after == before
 
 
-def test_only_the_process_of_a_command_is_ended(tmp_path):
-  def watching():
-    with signals.Signals(print, tmp_path):
-      return threading.active_count()
+@pytest.fixture
+def ended(monkeypatch):
+  """Signals by which the process would have been ended, in no time."""
+  numbers = []
+  monkeypatch.setattr(signals, "_GRACE", 0.01)
+  monkeypatch.setattr(signals, "die", numbers.append)
+  return numbers
 
-  before = threading.active_count()
-  assert watching() == before  # a notebook goes on after its run
-  with signals.caught(lambda *its: None):
-    assert watching() == before + 2
+
+def test_only_the_process_of_a_command_is_ended(ended, tmp_path):
+  with signals.Signals(print, tmp_path):  # a notebook goes on after its run
+    signal.raise_signal(signal.SIGTERM)
+    time.sleep(0.1)
+  assert not ended
+  with signals.caught(lambda *its: None), signals.Signals(print, tmp_path):
+    signal.raise_signal(signal.SIGTERM)
+    time.sleep(0.1)
+  assert ended == [signal.SIGTERM]
+
+
+@pytest.mark.parametrize("compiling", [False, True])
+@pytest.mark.parametrize("saved", [False, True])
+def test_it_says_what_is_waited_for_and_what_is_saved(
+    compiling, saved, ended, tmp_path
+):
+  said, threads = [], set()
+
+  def say(line):
+    said.append(line)
+    threads.add(threading.current_thread())
+
+  own = signals.Signals(say, tmp_path)
+  own.compiling, own.saved = compiling, saved
+  with signals.caught(lambda *its: None), own:
+    signal.raise_signal(signal.SIGTERM)
+    time.sleep(0.1)
+  # Else it would come amid a line of the main thread.
+  assert threading.main_thread() not in threads
+  first, last = said
+  assert first.startswith(
+      "Stopping. The steps are being compiled, which may take"
+      if compiling
+      else "Stopping after this step; Ctrl-C now ends at once."
+  )
+  assert last.startswith(
+      "Stopped while compiling. "
+      if compiling
+      else "Stopped amid a step, which took too long. "
+  )
+  assert last.endswith(
+      f" The same command goes on from what was saved in {tmp_path}."
+      if saved
+      else " Nothing was saved yet: the same command begins from the start."
+  )
+
+
+def test_what_is_stopped_already_is_not_stopping(tmp_path):
+  said = []
+  with signals.Signals(said.append, tmp_path) as own:
+    own.caught = signal.SIGTERM
+    with pytest.raises(signals.Interrupted):
+      own.stop_if_caught()
+    own._first(signal.SIGTERM)
+  assert [line.split(";")[0] for line in said] == ["Stopped"]
 
 
 _SLOW = """

@@ -159,7 +159,7 @@ def test_what_cannot_be_read_is_one_line(pictures, tmp_path, monkeypatch):
   broken = tmp_path / "pictures"
   shutil.copytree(pictures, broken)
   (broken / "train" / "b" / "7.png").write_bytes(b"no picture")
-  with pytest.raises(ConfigError, match=r"cannot read .*7\.png"):
+  with pytest.raises(ConfigError, match=r"path: 1 picture cannot .*7\.png"):
     build.plan(config(broken, size=8, stream=True, workers=0))
   monkeypatch.setitem(sys.modules, "grain", None)
   with pytest.raises(ConfigError) as caught:

@@ -4,6 +4,7 @@ Besides the letters of types.py, n is the number of images.
 """
 
 from collections.abc import Iterator, Sequence
+import contextlib
 import dataclasses
 import math
 from typing import Annotated, Any, NamedTuple, Protocol
@@ -13,6 +14,7 @@ import numpy as np
 
 from enas_jax import process
 from enas_jax.data import grains, telling
+from enas_jax.data.preprocess import Unreadable
 from enas_jax.errors import ConfigError
 from enas_jax.options import checked
 
@@ -134,7 +136,7 @@ def whole(examples: Examples) -> Images:
   """Reads all images into memory.
 
   Raises:
-    ConfigError: The memory cannot hold them, or one cannot be read.
+    ConfigError: The memory cannot hold them, or some cannot be read.
   """
   n = len(examples)
   check_room(n, examples.shape, hint=_HINT)
@@ -143,7 +145,8 @@ def whole(examples: Examples) -> Images:
   for i in telling.counted(range(n), examples.what):
     if i % _CHUNK == 0:
       some = slice(i, min(i + _CHUNK, n))
-      images[some], labels[some] = examples.read(range(n)[some])
+      with _all_told(examples, i):
+        images[some], labels[some] = examples.read(range(n)[some])
   return Images(images, labels)
 
 
@@ -155,7 +158,7 @@ def surveyed(examples: Examples, workers: int) -> Streamed:
     workers: The processes that read; 0: this one.
 
   Raises:
-    ConfigError: An image cannot be read.
+    ConfigError: Some images cannot be read.
   """
   n = len(examples)
   if isinstance(examples, Held):
@@ -165,10 +168,49 @@ def surveyed(examples: Examples, workers: int) -> Streamed:
   with grains.reading(chunks, workers) as found:
     for i in telling.counted(range(n), examples.what):
       if i % _CHUNK == 0:
-        for kept, one in zip((counts, labels), next(found), strict=True):
+        with _all_told(examples, i):
+          some = next(found)
+        for kept, one in zip((counts, labels), some, strict=True):
           kept.append(one)
   labels = np.concatenate(labels) if labels else np.empty(0, np.int32)
   return Streamed(examples, 0, labels, np.array(counts), workers)
+
+
+@contextlib.contextmanager
+def _all_told(examples: Examples, start: int) -> Iterator[None]:
+  """Reads on where a picture is broken, and makes one error of all of them.
+
+  Else there would be an error for each start of a run.
+
+  Args:
+    examples: The images.
+    start: The number of the first one that is not known to be whole.
+  """
+  try:
+    yield
+  except ConfigError as error:
+    broken = [*_broken(examples, start)] if error.key == "path" else []
+    if not broken:
+      raise
+    some = f"{len(broken):,} pictures" if broken[1:] else "1 picture"
+    alike = len({each.reason for each in broken}) == 1
+    raise ConfigError(
+        "path",
+        f"{some} cannot be read: {telling.few(each.name for each in broken)}"
+        f" ({'' if alike else 'the first: '}{broken[0].reason})."
+        f" Delete or replace {'them' if broken[1:] else 'it'}, and type the"
+        " same command again.",
+    ) from None
+
+
+def _broken(examples: Examples, start: int) -> Iterator[Unreadable]:
+  """Yields an error for each picture that cannot be read."""
+  numbers = range(start, len(examples))
+  for number in telling.counted(numbers, f"of {examples.what}", brief=True):
+    try:
+      examples.read([number])
+    except Unreadable as error:
+      yield error
 
 
 @dataclasses.dataclass(frozen=True)

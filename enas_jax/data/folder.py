@@ -1,6 +1,7 @@
 """The user's own images, one folder a class."""
 
 from collections.abc import Callable, Sequence
+import contextlib
 import dataclasses
 import os
 import pathlib
@@ -11,7 +12,12 @@ import numpy as np
 from enas_jax.data import listing, telling
 from enas_jax.data.examples import Images
 from enas_jax.data.images import Path, Source
-from enas_jax.data.preprocess import open_picture, Preprocess, size_of
+from enas_jax.data.preprocess import (
+  open_picture,
+  Preprocess,
+  size_of,
+  Unreadable,
+)
 from enas_jax.errors import ConfigError
 from enas_jax.options import Count
 
@@ -136,15 +142,26 @@ def _shape(
   from PIL import Image
 
   def coloured(name: bytes) -> bool:
-    with open_picture(_path(folder, name)) as picture:
-      return Image.getmodebase(picture.mode) != "L"
+    try:
+      with open_picture(_path(folder, name)) as picture:
+        return Image.getmodebase(picture.mode) != "L"
+    except Unreadable:
+      return False  # is told with all others when they are read
 
   headers = telling.counted(files.names, f"headers in {folder}", brief=True)
   colour = any(map(coloured, headers))
   width, height = size, size
   if not size:
-    width, height = size_of(_path(folder, files.names[0]))
+    width, height = _first_size(files, folder)
   return height, width, 3 if colour else 1
+
+
+def _first_size(files: Files, folder: pathlib.Path) -> tuple[int, int]:
+  """Returns width and height of the first picture that can be read."""
+  for name in files.names:
+    with contextlib.suppress(Unreadable):
+      return size_of(_path(folder, name))
+  return size_of(_path(folder, files.names[0]))  # raises what is wrong with it
 
 
 @dataclasses.dataclass(frozen=True)

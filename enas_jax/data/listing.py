@@ -3,6 +3,7 @@
 A reader of data and whoever measures a network on a folder list it here.
 """
 
+import collections
 from collections.abc import Iterable
 import pathlib
 import re
@@ -96,13 +97,21 @@ def of_class(folder: pathlib.Path) -> Listing:
 def left_out(folder: pathlib.Path, listings: Iterable[Listing]) -> str:
   """Returns what is left out of a folder as one line; "": nothing."""
   listings, said = list(listings), []
-  for field, words in (
-      ("systems", "folders and files of systems"),
-      ("others", "files that are no pictures"),
-      ("folders", "folders inside the folder of a class"),
+  for field, one, more in (
+      ("systems", "file or folder of a system", "files and folders of systems"),
+      ("others", "file that is no picture", "files that are no pictures"),
+      (
+          "folders",
+          "folder inside the folder of a class",
+          "folders inside the folder of a class",
+      ),
   ):
-    found = [path for each in listings for path in getattr(each, field)]
+    found = [path.name for each in listings for path in getattr(each, field)]
     if found:
-      names = dict.fromkeys(path.name for path in found)
-      said.append(f"{words}: {len(found):,} ({telling.few(names)})")
+      names = (
+          f"{name} ({count:,})" if count > 1 else name
+          for name, count in collections.Counter(found).items()
+      )
+      what = more if found[1:] else one
+      said.append(f"{len(found):,} {what}: {telling.few(names)}")
   return f"Left out of {folder}: {'; '.join(said)}." if said else ""

@@ -32,6 +32,23 @@ _GREY, _ANY = 3 * 1, 5 * 4
 _LINE = 300  # characters of the reason why a file cannot be read
 
 
+class Unreadable(ConfigError):
+  """Says that a picture cannot be decoded.
+
+  Attributes:
+    name: The file.
+    reason: What the decoder says.
+  """
+
+  def __init__(self, name: str, reason: str):
+    super().__init__("path", f"cannot read {name}: {reason}")
+    self.name, self.reason = name, reason
+
+  def __reduce__(self) -> tuple:
+    """Says how another process makes it again."""
+    return type(self), (self.name, self.reason)
+
+
 @dataclasses.dataclass(frozen=True)
 class Preprocess:
   """What is done to a picture before a network reads it.
@@ -73,7 +90,8 @@ class Preprocess:
         raise ConfigError(
             "size",
             f"the images differ: {name} has {picture.width}x{picture.height}"
-            f" pixels, others {width}x{height}. Give the size to resize to.",
+            f" pixels, others {width}x{height}. Give the size to resize to,"
+            f" such as --config.data.size={min(width, height)}.",
         )
       mode = MODES[channels]
       if _is_grey(picture):  # is one channel for as long as it is large
@@ -164,7 +182,7 @@ def _reading(name: str | pathlib.Path) -> Iterator[None]:
     raise
   except Exception as error:  # decoders fail in any way on a broken file
     reason = " ".join(str(error).split())[:_LINE] or type(error).__name__
-    raise ConfigError("path", f"cannot read {name}: {reason}") from None
+    raise Unreadable(str(name), reason) from None
   finally:
     Image.MAX_IMAGE_PIXELS = most
     log.setLevel(level)

@@ -35,7 +35,9 @@ class Display:
 
   def note(self, text: str) -> None:
     """Writes a line that was shown already to the log."""
-    print(text, file=self._log, flush=True)
+    # As one piece, since another thread tells of a signal.
+    self._log.write(f"{text}\n")
+    self._log.flush()
 
   def table(
       self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]

@@ -5,7 +5,6 @@ import shlex
 from typing import Any
 
 from enas_jax import archfile
-from enas_jax.data import telling
 from enas_jax.data.telling import clock
 from enas_jax.plan import Plan
 from enas_jax.types import MEASURES
@@ -57,17 +56,6 @@ def numbers(values: dict[str, float]) -> str:
       form.format(values[key])
       for key, form in _NUMBERS.items()
       if key in values
-  )
-
-
-def classes(plan: Plan) -> str:
-  """Names the classes in order; "" where their numbers are their names."""
-  names = plan.facts.classes
-  if names == tuple(map(str, range(len(names)))):
-    return ""
-  return (
-      f"{len(names):,} classes, numbered from 0 in this order (labels.txt):"
-      f" {telling.few(names)}."
   )
 
 
