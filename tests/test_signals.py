@@ -159,7 +159,7 @@ def test_it_says_what_is_waited_for_and_what_is_saved(
   assert first.startswith(
       "Stopping. The steps are being compiled, which may take"
       if compiling
-      else "Stopping after this step; Ctrl-C now ends at once."
+      else "Stopping after this step: SIGTERM came."
   )
   assert last.startswith(
       "Stopped while compiling. "
