@@ -231,6 +231,17 @@ def test_the_network_of_the_guide_is_one():
   assert kernels.shape == (32, 3)
 
 
+def test_the_strategy_of_the_guide_is_one():
+  page = (GUIDES / "own-network.md").read_text()
+  starts = ("from flax", "import jax", r"from .*\n    testing.check_strategy")
+  names = {"__name__": "readme"}
+  for start in starts:
+    block = re.search(
+        rf"^    {start}(?:.*\n)*?(?=^\S)", page, re.MULTILINE
+    )
+    exec(textwrap.dedent(block[0]), names)
+
+
 def _known(block, name="config"):
   yield name
   for key, value in block.items():
