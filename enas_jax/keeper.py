@@ -83,6 +83,10 @@ class Keeper:
     first = loop.start(self._plan.experiment)
     self._like = checkpoint.shapes(first)
     state = self._restored()
+    if self._display.again and not (state and int(state.step)):
+      self._display.say(
+          f"No step is saved in {self._home} yet: it begins from the start."
+      )
     if state is None:
       state = first
       self._save_now(state)

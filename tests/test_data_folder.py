@@ -10,6 +10,7 @@ import pytest
 
 from enas_jax import data, model, process
 from enas_jax.data import examples, listing, preprocess, telling
+from enas_jax.data import folder as reader
 from enas_jax.data.examples import Images, surveyed, whole
 from enas_jax.data.preprocess import open_picture, Preprocess
 from enas_jax.errors import ConfigError
@@ -393,6 +394,7 @@ def test_a_split_that_is_flat_or_missing_is_said(tmp_path):
 def test_reading_tells_what_how_many_and_how_long(tmp_path, monkeypatch):
   _, told = load(write(tmp_path))
   assert told == [
+      "Pictures are read as 4 x 4 pixels in 1 channel.",
       f"Read 12 pictures in {tmp_path}/train in 0:00:00.",
       f"Read 6 pictures in {tmp_path}/test in 0:00:00.",
   ]
@@ -411,6 +413,21 @@ def test_reading_tells_what_how_many_and_how_long(tmp_path, monkeypatch):
   with telling.heard(told.append):
     [*telling.counted(range(9), "headers in D", brief=True)]
   assert len(told) == 6
+
+
+def test_it_is_told_how_many_pictures_are_of_another_kind(
+    tmp_path, monkeypatch
+):
+  folder = write(tmp_path) / "train"
+  Image.new("RGB", (4, 4)).save(folder / "a" / "00.png")
+  Image.new("RGB", (9, 4)).save(folder / "b" / "00.png")
+  line = "Pictures are read as 4 x 4 pixels in 3 channels."
+  assert load(tmp_path, size=4)[1][0] == (
+      f"{line} Among the 12 in {folder}: 10 grey; 1 of another size, cut to a"
+      " square and resized."
+  )
+  monkeypatch.setattr(reader, "_FEW", 11)  # then not all headers are read
+  assert load(tmp_path, size=4)[1][0] == line
 
 
 @pytest.mark.parametrize("read", [whole, lambda all_: surveyed(all_, 0)])

@@ -37,16 +37,17 @@ def test_what_is_read_is_told_at_once_and_logged(config, tmp_path, monkeypatch):
   train = tmp_path / "D" / "train"
   assert told == [*plan.notes] == [
       f"Left out of {train}: 1 file or folder of a system: @eaDir.",
+      "Pictures are read as 8 x 8 pixels in 1 channel.",
       f"Read 72 pictures in {train} in 0:00:00.",
   ]
   monkeypatch.setattr(run, "_search", lambda stage: {"done": True})
   run.run(plan, str(tmp_path / "W"))
   log = (tmp_path / "W" / "log.txt").read_text().splitlines()
-  assert log[1:3] == told
-  assert log[3] == (
+  assert log[1:4] == told
+  assert log[4] == (
       "3 classes, numbered from 0 in this order (labels.txt): 1, 2, 10."
   )
-  assert log[4] == (
+  assert log[5] == (
       "Pictures: 68 to train on (1: 23, 2: 23, 10: 22), 4 to validate on (1: 1,"
       " 2: 1, 10: 2)."
   )

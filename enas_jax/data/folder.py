@@ -21,6 +21,8 @@ from enas_jax.data.preprocess import (
 from enas_jax.errors import ConfigError
 from enas_jax.options import Count
 
+_FEW = 20_000  # pictures whose headers are read in a second or two
+
 
 class Files(NamedTuple):
   """The pictures of a split; 200,000 of them take a few MB so."""
@@ -139,20 +141,36 @@ def _in_shares(classes: list[np.ndarray]) -> Files:
 def _shape(
     files: Files, folder: pathlib.Path, size: int | None
 ) -> tuple[int, int, int]:
+  """Returns (H, W, C) of what is read, and tells it.
+
+  The number of channels is known at the first picture with colours. Headers of
+  few pictures are all read, so that it is told how many are of another kind.
+  """
   from PIL import Image
 
-  def coloured(name: bytes) -> bool:
+  n = len(files.names)
+  grey = colour = other = 0
+  for name in telling.counted(files.names, f"headers in {folder}", brief=True):
     try:
       with open_picture(_path(folder, name)) as picture:
-        return Image.getmodebase(picture.mode) != "L"
+        coloured = Image.getmodebase(picture.mode) != "L"
+        other += size is not None and picture.size != (size, size)
     except Unreadable:
-      return False  # is told with all others when they are read
-
-  headers = telling.counted(files.names, f"headers in {folder}", brief=True)
-  colour = any(map(coloured, headers))
-  width, height = size, size
-  if not size:
-    width, height = _first_size(files, folder)
+      continue  # is told with all others when they are read
+    grey, colour = grey + (not coloured), colour + coloured
+    if colour and n > _FEW:
+      break
+  width, height = (size, size) if size else _first_size(files, folder)
+  channels = "3 channels" if colour else "1 channel"
+  line = f"Pictures are read as {width} x {height} pixels in {channels}."
+  odd = []
+  if n <= _FEW and colour and grey:
+    odd.append(f"{grey:,} grey")
+  if n <= _FEW and other:
+    odd.append(f"{other:,} of another size, cut to a square and resized")
+  if odd:
+    line += f" Among the {n:,} in {folder}: {'; '.join(odd)}."
+  telling.tell(line)
   return height, width, 3 if colour else 1
 
 

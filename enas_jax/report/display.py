@@ -26,7 +26,7 @@ class Display:
         highlight=False, soft_wrap=True, quiet=not show
     )
     self._log = log.open("a", encoding="utf-8", errors="surrogateescape")
-    self._bar = None
+    self.again = self._log.tell() > 0  # whether an earlier process wrote there
 
   def say(self, text: str) -> None:
     """Writes a line."""

@@ -13,8 +13,8 @@ SEARCHING = (
     "Searching. A reward is what sampled children score on validation data"
     " with shared weights: far below what each would reach when trained on"
     " its own, and meant for comparing them. The entropy (in nats) is how"
-    " undecided the controller is. First the steps are compiled, which may"
-    " take a minute."
+    " undecided the controller is."
+    "\nFirst the steps are compiled, which may take a minute."
 )
 SCORING = (
     "Search done. Scoring candidates on the whole validation split, with the"
