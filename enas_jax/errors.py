@@ -10,6 +10,7 @@ from typing import Any
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 _OF_TENSORSTORE = re.compile(r"os_error_code='(\d+)'")  # it writes for Orbax
+_MEANT = {"controller": "reinforce"}  # a word of the paper, and the name here
 
 
 class ConfigError(Exception):
@@ -111,6 +112,7 @@ def suggest(name: Any, choices: Iterable, before: str = "") -> str:
     before: What stands before the one that is named, so that it can be pasted.
   """
   choices = sorted(filter(None, map(str, choices)))
-  near = difflib.get_close_matches(str(name), choices, n=1)
+  name = _MEANT.get(str(name), str(name))
+  near = difflib.get_close_matches(name, choices, n=1)
   hint = f"Did you mean {before + near[0]!r}? " if near else ""
   return f"{hint}Choices: {', '.join(choices) or 'none'}."

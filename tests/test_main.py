@@ -112,6 +112,11 @@ CASES = [
         "config.retrain.config.data.eval_batch: ...",
     ),
     (
+        [SEARCH, W, "--config.controller.lr=0.1"],
+        "config.controller: no such key. Did you mean '--config.reinforce'?"
+        " Choices: ...",
+    ),
+    (
         [SEARCH, "--wrkdir=W"],
         "--wrkdir: no such flag. Did you mean '--workdir'? Choices: --config,"
         " --coordinator, --process, --processes, --workdir.",
