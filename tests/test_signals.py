@@ -94,6 +94,9 @@ def test_ctrl_c_is_named_only_where_it_came(number, end, tmp_path):
   said = []
   with signals.Signals(said.append, tmp_path):
     os.kill(os.getpid(), number)
+    began = time.monotonic()
+    while not said and time.monotonic() < began + 10:  # another thread tells
+      time.sleep(0.01)
   assert said == [f"Stopping after this step{end}"]
 
 
