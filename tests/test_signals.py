@@ -83,6 +83,13 @@ def test_ctrl_c_twice_does_not_wait(tmp_path):
   assert process.returncode == -signal.SIGINT
 
 
+def wait(told):
+  """Waits for what another thread tells, ten seconds at most."""
+  end = time.monotonic() + 10
+  while not told() and time.monotonic() < end:
+    time.sleep(0.01)
+
+
 @pytest.mark.parametrize(
     ("number", "end"),
     [
@@ -94,9 +101,7 @@ def test_ctrl_c_is_named_only_where_it_came(number, end, tmp_path):
   said = []
   with signals.Signals(said.append, tmp_path):
     os.kill(os.getpid(), number)
-    began = time.monotonic()
-    while not said and time.monotonic() < began + 10:  # another thread tells
-      time.sleep(0.01)
+    wait(lambda: said)
   assert said == [f"Stopping after this step{end}"]
 
 
@@ -136,7 +141,7 @@ def test_only_the_process_of_a_command_is_ended(ended, tmp_path):
   assert not ended
   with signals.caught(lambda *its: None), signals.Signals(print, tmp_path):
     signal.raise_signal(signal.SIGTERM)
-    time.sleep(0.1)
+    wait(lambda: ended)
   assert ended == [signal.SIGTERM]
 
 
@@ -155,7 +160,7 @@ def test_it_says_what_is_waited_for_and_what_is_saved(
   own.compiling, own.saved = compiling, saved
   with signals.caught(lambda *its: None), own:
     signal.raise_signal(signal.SIGTERM)
-    time.sleep(0.1)
+    wait(lambda: len(said) > 1)
   # Else it would come amid a line of the main thread.
   assert threading.main_thread() not in threads
   first, last = said
