@@ -148,10 +148,11 @@ def compared(
   """Returns the means over the seeds of each variant."""
   out = {}
   for variant in variants:
-    rows = {seed: row for (one, seed), row in worths.items() if one == variant}
-    for seed, row in rows.items():
-      first = worths.get((variants[0], seed))
-      row["ratio"] = first and row["equivalent"] / first["equivalent"]
+    rows = {
+        seed: {**row, "ratio": _ratio(row, worths.get((variants[0], seed)))}
+        for (one, seed), row in worths.items()
+        if one == variant
+    }
     out[variant] = {
         key: many.averaged(key, [row[key] for row in rows.values()])
         for key in _COLUMNS
@@ -160,6 +161,11 @@ def compared(
         {"seed": seed, **row} for seed, row in rows.items()
     ]
   return out
+
+
+def _ratio(row: dict[str, Any], first: dict[str, Any] | None) -> float | None:
+  """Returns how many times the equivalent trainings of the first these are."""
+  return row["equivalent"] / first["equivalent"] if first else None
 
 
 def main() -> None:

@@ -135,10 +135,7 @@ def test_ablations_judge_by_the_program_of_the_table(
   # What has ended is not run again, and what was trained is not trained again.
   monkeypatch.setattr(truth, "_entry", None)
   again = ablations.searched(config, variants, [0], path)
-  assert ablations.judged(known, again, path) == {
-      key: {k: v for k, v in row.items() if k != "ratio"}
-      for key, row in worths.items()
-  }
+  assert ablations.judged(known, again, path) == worths
   with pytest.raises(ConfigError, match=r"--variants: .*'nothing'"):
     ablations.changed(config, "nothing", 0)
   with pytest.raises(ConfigError, match=r"accuracy: no key config\.task"):
