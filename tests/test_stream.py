@@ -12,7 +12,8 @@ from PIL import Image
 import pytest
 
 from enas_jax import build, data, feeds, loop, run
-from enas_jax.configs import cifar_macro
+from enas_jax.build import recipe
+from enas_jax.configs import cifar_macro, cifar_macro_final
 from enas_jax.derive import candidates
 from enas_jax.errors import ConfigError
 
@@ -79,6 +80,49 @@ def test_a_streamed_search_is_the_same_to_the_bit(
       strict=True,
   ):
     assert {**line, "seconds": 0} == {**own, "seconds": 0}
+
+
+def whole(pictures, path, **more):
+  """Runs a search with two finalists and a retraining; returns its folder."""
+  search = config(pictures, **more)
+  final = cifar_macro_final.get_config("smoke")
+  final.child.batch, final.data = 8, {**search.data.to_dict(), "valid": 0}
+  search.derive.update(finalists=2, config=recipe(final))
+  search.retrain = {"random": 0, "command": "", "config": recipe(final)}
+  search.epochs = search.derive.config.epochs = final.epochs = 1
+  run.run(build.plan(search), path, show=False)
+  return path
+
+
+def told(path):
+  """Returns what each training ended with, but for clocks and config."""
+  found = {
+      str(each.relative_to(path)): json.loads(each.read_text())
+      for each in path.rglob("result.json")
+  }
+  assert len(found) == 4
+  named = jax.tree_util.tree_leaves_with_path(found)
+  leaves = {jax.tree_util.keystr(name): leaf for name, leaf in named}
+  own = ("'seconds", "'config_hash")
+  return {
+      name: leaf
+      for name, leaf in leaves.items()
+      if not any(key in name for key in own)
+  }
+
+
+def test_streamed_finalists_and_retrainings_are_those_in_memory(
+    pictures, tmp_path
+):
+  held = told(whole(pictures, tmp_path / "held"))
+  more = {"stream": True, "workers": 0}
+  streamed = told(whole(pictures, tmp_path / "streamed", **more))
+  assert streamed.keys() == held.keys()
+  for name, own in held.items():
+    # Without optimisations, as the tests compile, the programs round otherwise.
+    near = isinstance(own, float)
+    expected = pytest.approx(own, rel=1e-5, abs=1e-7) if near else own
+    assert streamed[name] == expected, name
 
 
 def test_a_stream_goes_on_at_any_step(streamed, ended):
