@@ -8,7 +8,7 @@ it by its row of the plan, whichever batch the window begins with. While the
 devices are at work on one window, the next one is read and put there.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 import contextlib
 from typing import Any, NamedTuple, Protocol
 
@@ -27,6 +27,15 @@ class Order(NamedTuple):
   key: Callable[[int], Key | None]
   passes: int  # how many there are
   take: int  # the first batches of each, which are asked for
+  # Which parts of each batch, of how many equal ones, are asked for.
+  parts: Sequence[int] = (0,)
+  of: int = 1
+
+  def asked(self, rows: Any) -> Any:
+    """Returns those of the rows of a batch [B, ...] that are asked for."""
+    if len(self.parts) == self.of:
+      return rows
+    return np.concatenate([np.split(rows, self.of)[n] for n in self.parts])
 
 
 class Stream(Protocol):
@@ -36,7 +45,7 @@ class Stream(Protocol):
     """Yields a tree of numpy arrays for each batch, in order.
 
     Args:
-      order: What is asked for.
+      order: What is asked for, in batches and in rows of each.
       number: The pass to begin with.
       place: The place of the first batch in that pass.
     """

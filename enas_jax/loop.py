@@ -240,9 +240,12 @@ def _programs(experiment: Experiment, state: SearchState) -> _Programs:
       same_batch=experiment.same_batch,
       each=each,
   )
+  children, rewards = _orders(experiment, state)
   put_train = put_held = jax.device_put
   if experiment.devices > 1:
     mesh = _mesh(experiment)
+    parts = parallel.places(mesh)
+    children = children._replace(parts=parts, of=experiment.devices)
     child_step = parallel.child_step(child_step, mesh, experiment.train)
     strategy_step = parallel.strategy_step(
         strategy_step, mesh, experiment.train, each
@@ -270,8 +273,6 @@ def _programs(experiment: Experiment, state: SearchState) -> _Programs:
   def controller(state, arrays):
     state = strategy_step(state, arrays)
     return state, (state.failed, state.child, state.controller)
-
-  children, rewards = _orders(experiment, state)
 
   def order(step):
     return experiment.train.rows(children.key(experiment.place(step)[0]))

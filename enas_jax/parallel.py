@@ -33,9 +33,40 @@ def place(mesh: Mesh, split: Split, state: SearchState) -> SearchState:
   return SearchState(*map(_put, state, shardings(mesh, split)[0]))
 
 
+def places(mesh: Mesh) -> tuple[int, ...]:
+  """Returns the places in the mesh of the devices of this process."""
+  here = jax.process_index()
+  devices = enumerate(mesh.devices.flat)
+  return tuple(n for n, each in devices if each.process_index == here)
+
+
 def place_arrays(mesh: Mesh, split: Split, arrays: Any) -> Any:
-  """Puts what a feed gives on the devices as the child step expects."""
-  return _put(arrays, shardings(mesh, split)[1])
+  """Puts what a feed gives on the devices as the child step expects.
+
+  Args:
+    mesh: The mesh from `mesh`.
+    split: The training split.
+    arrays: Those of a split in memory; or of a stream, whose window
+      [batches, rows, ...] has those parts of a batch that `places` says, of as
+      many equal ones as there are devices.
+  """
+  sharding = shardings(mesh, split)[1]
+  if split.stream is None:
+    return _put(arrays, sharding)
+  here = places(mesh)
+
+  def put(window):
+    size, rows, *shape = window.shape
+    each = rows // len(here)
+
+    def part(index):
+      first = here.index(index[1].start // each) * each
+      return window[:, first : first + each]
+
+    total = each * mesh.devices.size
+    return jax.make_array_from_callback((size, total, *shape), sharding, part)
+
+  return jax.tree.map(put, arrays)
 
 
 def shardings(mesh: Mesh, split: Split) -> tuple[Any, Any, Any]:

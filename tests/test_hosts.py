@@ -84,6 +84,8 @@ def started(path, texts, devices, processes, troubled=""):
       f"--workdir={path}",
   )
   found = []
+  # Several read the text from its files, each the rows of its own devices.
+  words = (*words, "--config.data.stream=True") if processes > 1 else words
   for rank in range(processes):
     own = (f"--coordinator={place}", f"--processes={processes}")
     own = (*own, f"--process={rank}") if processes > 1 else ()

@@ -157,6 +157,29 @@ def test_processes_that_read_change_nothing(streamed):
   chex.assert_trees_all_equal(*found)
 
 
+def test_a_process_reads_the_rows_of_its_devices(streamed, monkeypatch):
+  steps = streamed.train.steps
+  whole = feeds.Order(jax.random.key, 1, steps)
+  mine = whole._replace(parts=(1, 2), of=4)
+  read, asked = type(streamed.train.stream.images.examples).read, []
+
+  def counted(examples, numbers):
+    asked.append(len(numbers))
+    return read(examples, numbers)
+
+  examples = streamed.train.stream.images.examples
+  monkeypatch.setattr(type(examples), "read", counted)
+  for order, rows in (whole, slice(None)), (mine, slice(2, 6)):
+    asked.clear()
+    with contextlib.closing(streamed.train.stream.read(order, 0, 0)) as batches:
+      found = list(batches)
+    assert asked == [len(range(8)[rows])] * steps
+    if order is whole:
+      all_rows = found
+    expected = jax.tree.map(lambda leaf: leaf[rows], all_rows)  # noqa: B023
+    chex.assert_trees_all_equal(found, expected)
+
+
 def test_a_window_holds_what_the_rows_ask_for(held, streamed):
   key, steps = jax.random.key(7), held.train.steps
   index, _ = held.train.rows(key)

@@ -5,11 +5,9 @@ that goes on begins to read at the place where it stopped. Pictures are decoded
 by Grain. For a text Grain has nothing that a memory-mapped file does not do:
 its segments are copied out of it.
 
-Of several processes each reads whole batches, though its devices need a part of
-each only. A part of the rows would be enough for the images that train, whose
-batch is divided. It is not for those that reward, which all devices have whole,
-nor for a pass that each process measures alone, so a stream would need to be
-told which rows are asked of it and by whom.
+Of several processes each reads the rows that its devices train on. Batches that
+reward are read whole by each, since every device has them whole, and so are
+those of a pass that each process measures alone.
 """
 
 from collections.abc import Callable, Iterator
@@ -55,7 +53,7 @@ class Stream(NamedTuple):
   batch: int
 
   def read(self, order: Order, number: int, place: int) -> Iterator[Images]:
-    """Yields u8[B, H, W, C] and i32[B] of batch after batch.
+    """Yields u8[rows, H, W, C] and i32[rows] of batch after batch.
 
     Args:
       order: What is asked for.
@@ -107,7 +105,7 @@ class _Batches:
     if self._plan[0] != number:
       plan = _ordered(*self._shape, self._order.key(number))
       self._plan = number, np.asarray(plan) + self._start
-    return self._examples.read(self._plan[1][place])
+    return self._examples.read(self._order.asked(self._plan[1][place]))
 
 
 class Segments:
@@ -118,7 +116,7 @@ class Segments:
     self._grid, self._rows, self._length = grid, jax.jit(rows), length
 
   def read(self, order: Order, number: int, place: int) -> Iterator[np.ndarray]:
-    """Yields i32[B, length] for each segment; behind the text there are zeros.
+    """Yields i32[rows, length] of each segment; behind the text are zeros.
 
     Args:
       order: What is asked for.
@@ -128,7 +126,7 @@ class Segments:
     for each in itertools.count(number):
       starts = np.asarray(self._rows(order.key(each))[0])
       for start in starts[place : order.take]:
-        found = self._grid[:, start : start + self._length]
+        found = order.asked(self._grid[:, start : start + self._length])
         lacking = self._length - found.shape[1]
         yield np.pad(found, ((0, 0), (0, lacking)))
       place = 0
