@@ -81,7 +81,7 @@ def start(experiment: Experiment) -> SearchState:
   if experiment.devices > 1:
     state = parallel.place(_mesh(experiment), experiment.train, state)
   # Some leaves are one buffer, which a step could not take twice.
-  return jax.tree.map(jnp.copy, state)
+  return jax.jit(functools.partial(jax.tree.map, jnp.copy))(state)
 
 
 def fit(

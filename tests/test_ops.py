@@ -1,14 +1,17 @@
 """Each operation against plain XLA and its autodiff, values and gradients."""
 
+from collections.abc import Callable
 import functools
 
+import chex
+from flax import linen as nn
 import jax
 from jax import lax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from enas_jax.ops import choose, conv, drop, norm, pool
+from enas_jax.ops import choose, conv, drop, init, norm, pool
 
 _SIZES = [(8, 8), (7, 9)]  # even, odd
 
@@ -386,3 +389,29 @@ def test_operations_run_without_jit():
     w = _normal(1, 3, 3, 3)
     jax.grad(lambda x, w: conv.depthwise(x, w).sum(), (0, 1))(x, w)
     jax.grad(lambda x: pool.max_pool(x).sum() + pool.avg_pool(x).sum())(x)
+
+
+class Scaled(nn.Module):
+  """A network whose forward pass begins with its weight alone."""
+
+  seen: Callable = None
+  by_data: bool = False
+
+  @nn.compact
+  def __call__(self, x, *, train):
+    del train
+    start = (lambda key: x[0]) if self.by_data else lambda key: jnp.ones(2)
+    weight = self.param("weight", start)
+    return x * jax.pure_callback(self.seen, weight, weight)
+
+
+def test_variables_are_drawn_and_the_network_is_not_run():
+  x, seen = jax.ShapeDtypeStruct((3, 2), jnp.float32), []
+  found = init.variables(Scaled(seen.append), jax.random.key(0), x)
+  chex.assert_trees_all_equal(found, {"params": {"weight": jnp.ones(2)}})
+  assert not seen
+  by_data = Scaled(seen.append, by_data=True)
+  given = init.variables(by_data, jax.random.key(0), jnp.zeros((3, 2)))
+  chex.assert_trees_all_equal(given, {"params": {"weight": jnp.zeros(2)}})
+  with pytest.raises(ValueError, match="depends on the values of an input"):
+    init.variables(by_data, jax.random.key(0), x)

@@ -5,6 +5,7 @@ image_ops.py).
 """
 
 from collections.abc import Callable
+import functools
 import math
 
 from flax import linen as nn
@@ -35,9 +36,15 @@ def he_normal(fan_in: float | np.ndarray) -> Callable:
         _unit_normals(jax.random.fold_in(key, i))
         for i in range(max(1, math.ceil(size / _DRAW)))
     ])
-    return unit[:size].reshape(shape) * jnp.asarray(std, dtype)
+    return _scaled(unit, jnp.asarray(std, dtype), shape)
 
   return init
+
+
+@functools.partial(jax.jit, static_argnums=2)
+def _scaled(unit, std, shape):
+  """Returns the first of some unit normals, scaled, in that shape."""
+  return unit[: math.prod(shape)].reshape(shape) * std
 
 
 @jax.jit

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from enas_jax.ops import init
 from enas_jax.options import NonNegative
 from enas_jax.types import Batch, Likelihood, Mean, Record, Task
 
@@ -58,14 +59,7 @@ class _Classification:
   score: str
 
   def init(self, key, batch, arch):
-    params_key, dropout_key = jax.random.split(key)
-    # `lazy_init` draws the parameters without running the network.
-    variables = self.network.lazy_init(
-        {"params": params_key, "dropout": dropout_key},
-        batch.images,
-        arch,
-        train=True,
-    )
+    variables = init.variables(self.network, key, batch.images, arch)
     params = variables.pop("params")
     return params, variables
 

@@ -9,7 +9,7 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from enas_jax.ops import reader, softmax
+from enas_jax.ops import init, reader, softmax
 from enas_jax.options import NonNegative
 from enas_jax.types import Batch, Mean, Perplexity, Record, Task
 
@@ -75,15 +75,8 @@ class _LanguageModel:
     return {"state": self.network.start(batch.words.shape[0])}
 
   def init(self, key, batch, arch):
-    params_key, dropout_key = jax.random.split(key)
-    # `lazy_init` draws the parameters without running the network.
-    variables = self.network.lazy_init(
-        {"params": params_key, "dropout": dropout_key},
-        batch.words,
-        arch,
-        jax.eval_shape(self.begin, {}, batch)["state"],
-        train=True,
-    )
+    before = jax.eval_shape(self.begin, {}, batch)["state"]
+    variables = init.variables(self.network, key, batch.words, arch, before)
     return variables["params"], self.begin({}, batch)
 
   def read(self, used, state, arch, batch, *, train, rngs=None):
