@@ -3,15 +3,15 @@
   python -m experiments.hosts [--searches=text,images]
 
 Starts a small search of text and one of images, with finalists and
-retraining, as two processes of two CPU devices each, that meet on this machine
-as they would on two hosts. Each is run once in peace; then once more, where
-one of the processes is killed, told to end by SIGTERM and by SIGINT in turn,
-and resumed by the same command. What must agree: every array of the last
-checkpoints and all lines without their clocks. Then one process of four
-devices runs the same, which has to agree to rounding. Another run goes from
-four devices to two, to one and back; it must end and note where it ran, and its
-weights are others, since each device trains a child of its own. Exits with 1
-where something is not as it must be.
+retraining, whose data are streamed, as two processes of two CPU devices each,
+that meet on this machine as they would on two hosts. Each is run once in peace;
+then once more, where one of the processes is killed, told to end by SIGTERM and
+by SIGINT in turn, and resumed by the same command. What must agree: every array
+of the last checkpoints and all lines without their clocks. Then one process of
+four devices runs the same, which has to agree to rounding. Another run goes
+from four devices to two, to one and back; it must end and note where it ran,
+and its weights are others, since each device trains a child of its own. Exits
+with 1 where something is not as it must be.
 """
 
 import json
@@ -38,12 +38,14 @@ _CLOSE = 1e-4  # between weights of about 1 that were summed up in other orders
 _RUNS = {
     "text": (
         "--config=ptb_recurrent:smoke",
+        "--config.data.stream=True",
         "--config.space.nodes=2",
         "--config.data.name=ptb",
         "--config.epochs=3",
     ),
     "images": (
         "--config=digits_macro:smoke",
+        "--config.data.stream=True",
         "--config.space.layers=2",
         "--config.space.operations=avg_pool_3x3,max_pool_3x3",
         "--config.derive.finalists=2",
