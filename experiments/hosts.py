@@ -2,9 +2,9 @@
 
   python -m experiments.hosts [--searches=text,images]
 
-Starts a small search of text and one of images, with finalists and
-retraining, whose data are streamed, as two processes of two CPU devices each,
-that meet on this machine as they would on two hosts. Each is run once in peace;
+Starts a small search of text and one of images, with finalists and retraining.
+Their data are streamed. Each search is two processes of two CPU devices each,
+that meet on this machine as they would on two hosts. It is run once in peace;
 then once more, where one of the processes is killed, told to end by SIGTERM and
 by SIGINT in turn, and resumed by the same command. What must agree: every array
 of the last checkpoints and all lines without their clocks. Then one process of

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 import functools
 
-import chex
+from flax import errors as flax_errors
 from flax import linen as nn
 import jax
 from jax import lax
@@ -394,24 +394,35 @@ def test_operations_run_without_jit():
 class Scaled(nn.Module):
   """A network whose forward pass begins with its weight alone."""
 
-  seen: Callable = None
-  by_data: bool = False
+  start: Callable  # (key, the input) -> the weight
+  seen: Callable = None  # is called with the weight
+  speaks: bool = False
 
   @nn.compact
   def __call__(self, x, *, train):
     del train
-    start = (lambda key: x[0]) if self.by_data else lambda key: jnp.ones(2)
-    weight = self.param("weight", start)
+    if self.speaks:
+      jax.debug.print("{}", x)
+    weight = self.param("weight", self.start, x)
     return x * jax.pure_callback(self.seen, weight, weight)
 
 
 def test_variables_are_drawn_and_the_network_is_not_run():
-  x, seen = jax.ShapeDtypeStruct((3, 2), jnp.float32), []
-  found = init.variables(Scaled(seen.append), jax.random.key(0), x)
-  chex.assert_trees_all_equal(found, {"params": {"weight": jnp.ones(2)}})
+  key, x, seen = jax.random.key(0), jax.ShapeDtypeStruct((3,), jnp.float32), []
+  draw = lambda key, x: jax.random.normal(key, x.shape)
+  found = init.variables(Scaled(draw, seen.append), key, x)
   assert not seen
-  by_data = Scaled(seen.append, by_data=True)
-  given = init.variables(by_data, jax.random.key(0), jnp.zeros((3, 2)))
-  chex.assert_trees_all_equal(given, {"params": {"weight": jnp.zeros(2)}})
-  with pytest.raises(ValueError, match="depends on the values of an input"):
-    init.variables(by_data, jax.random.key(0), x)
+  assert found["params"]["weight"].shape == (3,)
+  # Constants are arrays, too, on which a network can call `at`.
+  for start in (lambda key, x: jnp.arange(3.0), lambda key, x: jnp.array(3.0)):
+    found = init.variables(Scaled(start, seen.append), key, x)["params"]
+    assert isinstance(found["weight"], jax.Array)
+    np.testing.assert_array_equal(found["weight"], start(key, x))
+  # What depends on an input needs its values, and what prints it does not.
+  by_data = Scaled(lambda key, x: x + 1, seen.append)
+  found = init.variables(by_data, key, jnp.arange(3.0))["params"]
+  np.testing.assert_array_equal(found["weight"], [1.0, 2.0, 3.0])
+  with pytest.raises(flax_errors.LazyInitError):
+    init.variables(Scaled(lambda key, x: x + 1, lambda w: w), key, x)
+  speaks = Scaled(draw, lambda weight: weight, speaks=True)
+  assert init.variables(speaks, key, x)["params"]["weight"].shape == (3,)

@@ -159,22 +159,22 @@ def test_processes_that_read_change_nothing(streamed):
 
 def test_a_process_reads_the_rows_of_its_devices(streamed, monkeypatch):
   steps = streamed.train.steps
-  whole = feeds.Order(jax.random.key, 1, steps)
-  mine = whole._replace(parts=(1, 2), of=4)
-  read, asked = type(streamed.train.stream.images.examples).read, []
+  every = feeds.Order(jax.random.key, 1, steps)
+  mine = every._replace(parts=(1, 2), of=4)
+  examples = streamed.train.stream.images.examples
+  read, asked = type(examples).read, []
 
   def counted(examples, numbers):
     asked.append(len(numbers))
     return read(examples, numbers)
 
-  examples = streamed.train.stream.images.examples
   monkeypatch.setattr(type(examples), "read", counted)
-  for order, rows in (whole, slice(None)), (mine, slice(2, 6)):
+  for order, rows in (every, slice(None)), (mine, slice(2, 6)):
     asked.clear()
     with contextlib.closing(streamed.train.stream.read(order, 0, 0)) as batches:
       found = list(batches)
     assert asked == [len(range(8)[rows])] * steps
-    if order is whole:
+    if order is every:
       all_rows = found
     expected = jax.tree.map(lambda leaf: leaf[rows], all_rows)  # noqa: B023
     chex.assert_trees_all_equal(found, expected)

@@ -5,13 +5,16 @@ from typing import Any
 
 import jax
 from jax.interpreters import partial_eval
+import jax.numpy as jnp
 
 
 def variables(network: Any, key: jax.Array, *inputs: Any) -> dict[str, Any]:
   """Returns the variables of a network, which is not run.
 
   They are those of flax's `lazy_init`. That one also runs what the network
-  computes of its weights alone, and compiles as many programs again for it.
+  computes of its weights alone, and compiles as many programs again for it. It
+  is asked where the network does something with an input that is not lost by
+  not running it, as to print it.
 
   Args:
     network: A flax module `(*inputs, train)`.
@@ -20,29 +23,31 @@ def variables(network: Any, key: jax.Array, *inputs: Any) -> dict[str, Any]:
       no variable depends on.
 
   Raises:
-    ValueError: A variable depends on such an array.
+    flax.errors.LazyInitError: A variable depends on such an array.
   """
   leaves, structure = jax.tree.flatten(inputs)
-  unknown = [isinstance(leaf, jax.ShapeDtypeStruct) for leaf in leaves]
+  lacking = [isinstance(leaf, jax.ShapeDtypeStruct) for leaf in leaves]
+  params_key, dropout_key = jax.random.split(key)
+  keys = {"params": params_key, "dropout": dropout_key}
 
-  def init(key, arrays):
+  def init(keys, arrays):
     arrays = iter(arrays)
     given = [
-        next(arrays) if traced else leaf
-        for leaf, traced in zip(leaves, unknown, strict=True)
+        next(arrays) if lacks else leaf
+        for leaf, lacks in zip(leaves, lacking, strict=True)
     ]
-    params_key, dropout_key = jax.random.split(key)
-    return network.init(
-        {"params": params_key, "dropout": dropout_key},
-        *jax.tree.unflatten(structure, given),
-        train=True,
-    )
+    given = jax.tree.unflatten(structure, given)
+    return network.init(keys, *given, train=True)
 
-  shapes = [*itertools.compress(leaves, unknown)]
-  program, out = jax.make_jaxpr(init, return_shape=True)(key, shapes)
+  shapes = [*itertools.compress(leaves, lacking)]
+  program, out = jax.make_jaxpr(init, return_shape=True)(keys, shapes)
   wanted = [True] * len(program.out_avals)
   jaxpr, used = partial_eval.dce_jaxpr(program.jaxpr, wanted)
-  if any(used[1:]):
-    raise ValueError("a variable depends on the values of an input.")
-  found = jax.core.eval_jaxpr(jaxpr, program.consts, *[key] * used[0])
+  drawn = jax.tree.leaves(keys)
+  if any(used[len(drawn) :]):
+    return network.lazy_init(keys, *inputs, train=True)
+  drawn = itertools.compress(drawn, used)
+  found = jax.core.eval_jaxpr(jaxpr, program.consts, *drawn)
+  # A constant comes as JAX keeps it in a program, which is no array of its own.
+  found = map(jnp.asarray, found)
   return jax.tree.unflatten(jax.tree.structure(out), found)
