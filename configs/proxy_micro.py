@@ -24,6 +24,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
   final = digits_micro_final.get_config(variant)
   if not parse(variant).smoke:
     proxy_macro.shrink(config, final)
+    config.child.lr = 0.3  # shared weights rank better than at 0.1
     # So wide that the policy can become sure.
     config.space.update(index_scale=2.5, op_scale=2.5)
     final.network.update(keep=1.0, drop_path_keep=1.0, aux=False)

@@ -6,7 +6,10 @@ By default the policy's candidate with the best score is derived. With
 `config.derive.by = "policy"` it is the one that the strategy itself holds for
 the best: the likeliest choices of a controller, or the fittest of an evolved
 population. Random search holds none for the best, so the score decides there.
-Where a benchmark is given, the true scores of the candidates stand beside them.
+The likeliest choices need not be typical ones: where each skip connection has a
+probability of 0.4, the likeliest arch has none at all, and is a bad one ("A
+macro search on its table" in experiments/results/trainings.md). Where a
+benchmark is given, the true scores of the candidates stand beside them.
 
 With `config.derive.finalists` that candidate and some of its neighbours, which
 differ from it in one choice, are trained alone; the option is their number.
