@@ -29,8 +29,6 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     # them.
     final.network.update(concat=False, keep=1.0)
     config.retrain.config = recipe(final)
-    # The likeliest network has no skip, since each is rarer than not.
-    config.derive.by = "score"
   return config
 
 
@@ -53,7 +51,7 @@ def shrink(
   # would leave no step.
   # In so few steps the factorised policy learns more than the LSTM.
   config.reinforce.update(lr=0.03, eps=1e-8, step_baseline=True, hidden=0)
-  config.derive.update(by="policy", archs=50, random=50)
+  config.derive.update(archs=50, random=50)
   config.retrain.random = 0
   # So short a training overfits nothing, and dropout is noise.
   final.epochs = final.child.lr_first = final.eval_every = 4
