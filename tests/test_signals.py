@@ -99,9 +99,14 @@ def wait(told):
 )
 def test_ctrl_c_is_named_only_where_it_came(number, end, tmp_path):
   said = []
-  with signals.Signals(said.append, tmp_path):
-    os.kill(os.getpid(), number)
-    wait(lambda: said)
+  # Tests that a shell has put behind are started with SIGINT ignored.
+  before = signal.signal(number, signal.default_int_handler)
+  try:
+    with signals.Signals(said.append, tmp_path):
+      os.kill(os.getpid(), number)
+      wait(lambda: said)
+  finally:
+    signal.signal(number, before)
   assert said == [f"Stopping after this step{end}"]
 
 
