@@ -11,10 +11,10 @@ import jax.numpy as jnp
 def variables(network: Any, key: jax.Array, *inputs: Any) -> dict[str, Any]:
   """Returns the variables of a network, which is not run.
 
-  They are those of flax's `lazy_init`. That one also runs what the network
-  computes of its weights alone, and compiles as many programs again for it. It
-  is asked where the network does something with an input that is not lost by
-  not running it, as to print it.
+  The variables are those of flax's `lazy_init`, which also runs what the network
+  computes of its weights alone, and compiles as many programs again for it.
+  Where the network does more with an input than to compute, for instance prints
+  it, `lazy_init` itself is called.
 
   Args:
     network: A flax module `(*inputs, train)`.
