@@ -11,8 +11,8 @@ import jax.numpy as jnp
 def variables(network: Any, key: jax.Array, *inputs: Any) -> dict[str, Any]:
   """Returns the variables of a network, which is not run.
 
-  The variables are those of flax's `lazy_init`, which also runs what the network
-  computes of its weights alone, and compiles as many programs again for it.
+  flax's `lazy_init` returns the same. It also runs what the network computes of
+  its weights alone, and compiles as many programs again for it.
   Where the network does more with an input than to compute, for instance prints
   it, `lazy_init` itself is called.
 
