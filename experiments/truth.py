@@ -254,14 +254,15 @@ def made(
     seeds: How often each is trained.
 
   Raises:
-    ConfigError: The folder has a table of another recipe.
+    ConfigError: The folder has a table of another recipe or metric.
   """
   path.mkdir(parents=True, exist_ok=True)
   file = path / TABLE
   first = json.loads(json.dumps(head(plan, metric, encodings)))
   there, *entries = folder.lines(file) or [first]
-  if there["recipe"] != first["recipe"] or there["metric"] != metric:
-    raise ConfigError("--workdir", f"{file} is a table of another recipe.")
+  benchmark.check_training("--workdir", plan.retrain, there["recipe"])
+  if there["metric"] != metric:
+    raise ConfigError("--metric", f"{file} has {there['metric']!r}.")
   text = "".join(json.dumps(line) + "\n" for line in (first, *entries))
   folder.write(file, text)
   done = {tuple(entry["encoding"]) for entry in entries}

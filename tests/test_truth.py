@@ -41,7 +41,7 @@ def test_a_table_is_made_as_the_recipe_trains(plan, tmp_path, monkeypatch):
     out.write('{"encoding": [0')
   monkeypatch.setattr(truth, "_entry", None)
   assert truth.made(plan, tmp_path, "likelihood", archs, 2) == entries
-  with pytest.raises(ConfigError, match="is a table of another recipe"):
+  with pytest.raises(ConfigError, match="--metric: .* has 'likelihood'"):
     truth.made(plan, tmp_path, "accuracy", archs, 2)
   table = benchmark.read("key", str(file), plan.space)
   assert table.trainings.shape == (2, 2)
@@ -60,6 +60,34 @@ def test_a_table_is_made_as_the_recipe_trains(plan, tmp_path, monkeypatch):
     )
   with pytest.raises(ConfigError, match="must retrain as its table did"):
     benchmark.check_recipe("key", searched._replace(retrain=None))
+
+
+def test_an_older_table_is_extended_where_its_recipe_is_the_same(
+    plan, tmp_path, monkeypatch
+):
+  monkeypatch.setattr(truth, "_entry", lambda plan, train, arch: {
+      "encoding": arch, "test_likelihood_1": [1.0, 2.0]
+  })
+  archs = truth.drawn(plan, 3)
+  truth.made(plan, tmp_path, "likelihood", archs[:1], 2)
+  file = tmp_path / truth.TABLE
+  first, *rest = map(json.loads, file.read_text().splitlines())
+  # Made when a recipe said this, too, and before there was another option.
+  first["recipe"].update({"data.stream": True, "space.scale": 1.0})
+  absent = next(k for k, v in first["recipe"].items() if v is None)
+  del first["recipe"][absent]
+
+  def write():
+    lines = (json.dumps(line) + "\n" for line in (first, *rest))
+    file.write_text("".join(lines))
+
+  write()
+  truth.made(plan, tmp_path, "likelihood", archs, 2)
+  assert len(file.read_text().splitlines()) == 4
+  first["recipe"]["child.lr"] = 3.0
+  write()
+  with pytest.raises(ConfigError, match=r"--workdir.*with child\.lr = 3\.0"):
+    truth.made(plan, tmp_path, "likelihood", archs, 2)
 
 
 def test_seeds_share_the_array_of_the_arch(plan, monkeypatch):

@@ -162,9 +162,20 @@ def check_recipe(key: str, plan: Plan) -> None:
         key,
         "the search must retrain as its table did, by config.retrain.config.",
     )
+  check_training(key, plan.retrain, asked)
+
+
+def check_training(key: str, plan: Plan, asked: dict[str, Any]) -> None:
+  """Raises ConfigError where a plan trains archs otherwise than a table did.
+
+  Args:
+    key: The option that gives the table, for the error.
+    plan: The plan of a training.
+    asked: The table's recipe. A key that it lacks counts as None there.
+  """
   # As JSON has it, whose lists are no tuples.
-  own = json.loads(json.dumps(recipe(plan.retrain)))
-  for name in sorted({*asked, *own} - _without(plan.retrain)):
+  own = json.loads(json.dumps(recipe(plan)))
+  for name in sorted({*asked, *own} - _without(plan)):
     one, other = asked.get(name), own.get(name)
     if one != other:
       raise ConfigError(
