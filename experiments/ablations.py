@@ -39,6 +39,8 @@ from enas_jax.plan import Plan
 from enas_jax.report.display import Display
 from experiments import many, truth
 
+# Rewards less their moving average, which forgets within ten steps.
+_MOVING = {"reinforce.step_baseline": False, "reinforce.baseline_decay": 0.9}
 # What each variant changes, by dotted key.
 _VARIANTS = {
     "configured": {},
@@ -51,6 +53,8 @@ _VARIANTS = {
     "no_entropy": {"reinforce.entropy_weight": 0.0},
     "step_baseline": {"reinforce.step_baseline": True},
     "same_batch": {"strategy.same_batch": True},
+    "moving_baseline": _MOVING,
+    "own_batches": {**_MOVING, "strategy.same_batch": False},
     "accuracy": {"task.score": "accuracy"},
     "by_score": {"derive.by": "score"},
     "by_policy": {"derive.by": "policy"},
