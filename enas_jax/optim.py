@@ -1,14 +1,21 @@
 """The optimisers of the child and the controller, as optax chains."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 
-from enas_jax.options import Count, Decay, NonNegative, Positive, Whole
+from enas_jax.options import (
+    Count,
+    Decay,
+    NonNegative,
+    Positive,
+    Small,
+    Whole,
+)
 
 # The names of the leaves of batch norm begin with these.
 _NORM_LEAVES = ("scale", "offset")
@@ -22,6 +29,7 @@ class Optimiser(NamedTuple):
   # Whether gradient, L2 and clipping cover all shared weights of a network with
   # tables, or only the weights that the step's child uses (see rows.py).
   whole: bool = False
+  note: str = ""  # a line for people, before the run begins
 
 
 def cosine_restarts(
@@ -40,6 +48,24 @@ def cosine_restarts(
     cosine = np.cos(np.pi * (epoch - start) / length)
     rates.append(low + 0.5 * (high - low) * (1 + cosine))
   return np.asarray(rates, np.float32)
+
+
+def unfinished(
+    rates: np.ndarray, *, low: float, first: int, factor: int
+) -> str:
+  """Says where `cosine_restarts` ends amid a cycle; "" where it does not."""
+  epochs, before, end, length = len(rates), 0, first, first
+  while end < epochs:
+    before, length = end, length * factor
+    end += length
+  if end == epochs:
+    return ""
+  ends = f"{before} or {end}" if before else f"{end}"
+  return (
+      f"The learning rate ends at {rates[-1]:.3g} and not near {low:.3g}: with"
+      f" child.lr_first = {first} it arrives there after {ends} epochs, not"
+      f" after {epochs}."
+  )
 
 
 def by_epoch(rates: np.ndarray, steps: int) -> Callable:
@@ -105,7 +131,7 @@ def nesterov(
     steps: Count,
     lr: Positive,
     lr_min: NonNegative,
-    lr_first: Count,
+    lr_first: Annotated[Count, Small(2)],
     lr_factor: Count,
     momentum: Decay,
     l2: NonNegative,
@@ -130,9 +156,8 @@ def nesterov(
     clip: The greatest global norm of the gradient; 0 does not clip.
     freeze_aux: Whether the auxiliary head does not train, as in the reference.
   """
-  rates = cosine_restarts(
-      epochs=epochs, high=lr, low=lr_min, first=lr_first, factor=lr_factor
-  )
+  cycles = {"low": lr_min, "first": lr_first, "factor": lr_factor}
+  rates = cosine_restarts(epochs=epochs, high=lr, **cycles)
   tx = child(
       by_epoch(rates, steps),
       momentum=momentum,
@@ -141,7 +166,8 @@ def nesterov(
       clip=clip,
       freeze="aux" if freeze_aux else "",
   )
-  return Optimiser(tx, rates, whole=True)
+  note = unfinished(rates, **cycles)
+  return Optimiser(tx, rates, whole=True, note=note)
 
 
 def sgd(

@@ -4,7 +4,7 @@ from collections.abc import Callable
 import typing
 from typing import Any, NamedTuple
 
-from enas_jax import data, nn, options, registry, settings
+from enas_jax import data, nn, optim, options, registry, settings
 from enas_jax.errors import ConfigError, suggest
 from enas_jax.spaces import base, SPACES
 
@@ -32,10 +32,16 @@ class Variants(NamedTuple):
     training = "strategy" not in config
     load = data.loader(small, config.data.get("path"))
     split = _split(load, training)
+    optimiser = registry.find(
+        "config.child.optimiser",
+        config.child.optimiser,
+        "optimiser",
+        optim.OPTIMISERS,
+    )
     parts = {
         "data": {**options.of(load, ("name",)), **split},
         "augment": options.of(data.Augment),
-        "child": split,
+        "child": {**options.of(optimiser), **split},
         "strategy": options.of(settings.Search),
         "derive": options.of(settings.Derive),
     }

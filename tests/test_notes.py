@@ -54,6 +54,14 @@ def test_what_is_read_is_told_at_once_and_logged(config, tmp_path, monkeypatch):
   assert (tmp_path / "W" / "labels.txt").read_text() == "1\n2\n10\n"
 
 
+def test_a_learning_rate_that_ends_high_is_told(config):
+  config.epochs = 3
+  assert build.plan(config).notes[-1] == (
+      "The learning rate ends at 0.05 and not near 0.0005: with child.lr_first"
+      " = 2 it arrives there after 2 or 6 epochs, not after 3."
+  )
+
+
 def test_a_line_is_told_once(config, tmp_path, monkeypatch):
   told = []
   make = build.plans._search

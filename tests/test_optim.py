@@ -44,6 +44,26 @@ def test_cosine_restarts_has_the_rates_of_the_reference(low, epoch, rate):
   np.testing.assert_allclose(rates[epoch], rate, atol=6e-7)
 
 
+@pytest.mark.parametrize(
+    ("epochs", "ends"),
+    [
+        (10, ""),
+        (30, ""),
+        (310, ""),
+        (4, "after 10 epochs, not after 4."),
+        (11, "ends at 0.05 and not near 0.001"),
+        (29, "after 10 or 30 epochs, not after 29."),
+    ],
+)
+def test_a_run_that_ends_amid_a_cycle_says_so(epochs, ends):
+  note = optim.nesterov(
+      epochs=epochs, steps=1, lr=0.05, lr_min=0.001, lr_first=10, lr_factor=2,
+      momentum=0.9, l2=0.0,
+  ).note
+  assert bool(note) == bool(ends)
+  assert ends in note
+
+
 def test_by_epoch_is_constant_within_an_epoch_and_after_the_last():
   schedule = optim.by_epoch(np.array([3.0, 2.0, 1.0]), steps=4)
   got = [float(schedule(jnp.asarray(count))) for count in range(16)]

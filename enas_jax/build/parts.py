@@ -14,6 +14,7 @@ import jax
 from ml_collections import ConfigDict
 
 from enas_jax import data, hosts, optim, options, registry, rows, settings
+from enas_jax.data import telling
 from enas_jax.errors import ConfigError, suggest
 from enas_jax.strategies import STRATEGIES
 from enas_jax.strategies.random import random
@@ -297,6 +298,8 @@ def optimiser(
     with registry.calling("optimiser", name):
       made = make(epochs=run.epochs, steps=train.steps, **values)
     _check_made("optimiser", name, made, optim.Optimiser)
+    if made.note:
+      telling.tell(made.note)
     return made
 
 
