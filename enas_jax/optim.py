@@ -53,18 +53,21 @@ def cosine_restarts(
 def unfinished(
     rates: np.ndarray, *, low: float, first: int, factor: int
 ) -> str:
-  """Says where `cosine_restarts` ends amid a cycle; "" where it does not."""
+  """Says where `cosine_restarts` ends amid a cycle; "" where it does not.
+
+  A constant rate has no cycles.
+  """
   epochs, before, end, length = len(rates), 0, first, first
   while end < epochs:
     before, length = end, length * factor
     end += length
-  if end == epochs:
+  if end == epochs or (np.ptp(rates) == 0 and np.isclose(rates[0], low)):
     return ""
   ends = f"{before} or {end}" if before else f"{end}"
   return (
-      f"The learning rate ends at {rates[-1]:.3g} and not near {low:.3g}: with"
-      f" child.lr_first = {first} it arrives there after {ends} epochs, not"
-      f" after {epochs}."
+      f"The learning rate ends amid a cycle, at {rates[-1]:.3g}: with"
+      f" child.lr_first = {first} a cycle ends after {ends} epochs, not after"
+      f" {epochs}."
   )
 
 

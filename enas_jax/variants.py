@@ -32,16 +32,13 @@ class Variants(NamedTuple):
     training = "strategy" not in config
     load = data.loader(small, config.data.get("path"))
     split = _split(load, training)
-    optimiser = registry.find(
-        "config.child.optimiser",
-        config.child.optimiser,
-        "optimiser",
-        optim.OPTIMISERS,
-    )
+    # One of a user's own keeps its values.
+    name = config.get("child", {}).get("optimiser")
+    optimiser = optim.OPTIMISERS.get(name)
     parts = {
         "data": {**options.of(load, ("name",)), **split},
         "augment": options.of(data.Augment),
-        "child": {**options.of(optimiser), **split},
+        "child": {**(options.of(optimiser) if optimiser else {}), **split},
         "strategy": options.of(settings.Search),
         "derive": options.of(settings.Derive),
     }

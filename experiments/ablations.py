@@ -39,7 +39,7 @@ from enas_jax.plan import Plan
 from enas_jax.report.display import Display
 from experiments import many, truth
 
-# Rewards less their moving average, which forgets within ten steps.
+# Rewards less their moving average, which forgets within ten rewards.
 _MOVING = {"reinforce.step_baseline": False, "reinforce.baseline_decay": 0.9}
 # What each variant changes, by dotted key.
 _VARIANTS = {

@@ -262,7 +262,9 @@ def made(
   there, *entries = folder.lines(file) or [first]
   benchmark.check_training("--workdir", plan.retrain, there["recipe"])
   if there["metric"] != metric:
-    raise ConfigError("--metric", f"{file} has {there['metric']!r}.")
+    raise ConfigError(
+        "--workdir", f"{file} has the {there['metric']}, not the {metric}."
+    )
   text = "".join(json.dumps(line) + "\n" for line in (first, *entries))
   folder.write(file, text)
   done = {tuple(entry["encoding"]) for entry in entries}
@@ -366,7 +368,7 @@ def _config(values: flags.FlagValues) -> ConfigDict:
 def main() -> None:
   """Makes or extends a table and says how far it can be trusted."""
   values = flags.FLAGS
-  plan = build.plan(_config(values))
+  plan = build.plan(_config(values), tell=print)
   if plan.retrain.experiment.train.stream:
     raise ConfigError(
         "config.data.stream", "must be off: all trainings share the arrays."

@@ -57,8 +57,8 @@ def test_what_is_read_is_told_at_once_and_logged(config, tmp_path, monkeypatch):
 def test_a_learning_rate_that_ends_high_is_told(config):
   config.epochs = 3
   assert build.plan(config).notes[-1] == (
-      "The learning rate ends at 0.05 and not near 0.0005: with child.lr_first"
-      " = 2 it arrives there after 2 or 6 epochs, not after 3."
+      "The learning rate ends amid a cycle, at 0.05: with child.lr_first = 2 a"
+      " cycle ends after 2 or 6 epochs, not after 3."
   )
 
 

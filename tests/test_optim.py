@@ -51,7 +51,7 @@ def test_cosine_restarts_has_the_rates_of_the_reference(low, epoch, rate):
         (30, ""),
         (310, ""),
         (4, "after 10 epochs, not after 4."),
-        (11, "ends at 0.05 and not near 0.001"),
+        (11, "ends amid a cycle, at 0.05"),
         (29, "after 10 or 30 epochs, not after 29."),
     ],
 )
@@ -62,6 +62,14 @@ def test_a_run_that_ends_amid_a_cycle_says_so(epochs, ends):
   ).note
   assert bool(note) == bool(ends)
   assert ends in note
+
+
+def test_a_constant_rate_has_no_cycle_to_end_amid():
+  made = optim.nesterov(
+      epochs=3, steps=1, lr=0.05, lr_min=0.05, lr_first=10, lr_factor=2,
+      momentum=0.9, l2=0.0,
+  )
+  assert made.note == ""
 
 
 def test_by_epoch_is_constant_within_an_epoch_and_after_the_last():

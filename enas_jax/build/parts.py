@@ -299,7 +299,7 @@ def optimiser(
       made = make(epochs=run.epochs, steps=train.steps, **values)
     _check_made("optimiser", name, made, optim.Optimiser)
     if made.note:
-      telling.tell(made.note)
+      telling.tell(str(made.note))
     return made
 
 
